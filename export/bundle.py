@@ -1,0 +1,196 @@
+"""Writes a bundle: whole or not at all.
+
+Rule: write into a sibling folder, fsync every file and folder, then rename. A bundle that is replaced is renamed aside
+first and removed last, so whoever reads between the two renames finds no bundle, never half of one. A kill can leave
+siblings behind, named ".NAME.TOKEN.new" (unfinished), ".NAME.TOKEN.old" (the former bundle; `read_bundle` names it if
+NAME itself is missing) and ".NAME.TOKEN.json"; no later build reads or removes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..runtime.bundle import Bundle, read_bundle
+from ..runtime.errors import BundleError
+from ..runtime.manifest import MANIFEST_NAME, FileEntry, Input, Manifest, Output, Provenance, check_path
+
+__all__ = ["update_measurements", "write_bundle"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+def write_bundle(
+    path: str | Path,
+    *,
+    name: str,
+    input: Input,  # noqa: A002 - the manifest's own word
+    output: Output,
+    graph: str,
+    dense: str | None,
+    files: Mapping[str, Path | bytes],
+    provenance: Provenance,
+    quantization: Mapping[str, Any],
+    layers: Sequence[Mapping[str, Any]],
+    measurements: Sequence[Mapping[str, Any]],
+    proofs: Mapping[str, Any],
+    overwrite: bool = False,
+) -> Bundle:
+    """Write a bundle and make it appear at `path` in one step.
+
+    Args:
+        path: the folder to make; its parents are made too.
+        files: what goes in: path in the bundle -> the bytes, or a file to copy. `graph` and `dense` are among them.
+        overwrite: replace the bundle at `path`. A folder that is neither empty nor a bundle is never replaced.
+
+    The other arguments are the manifest's fields (`runtime/manifest.py`).
+
+    Raises:
+        BundleFormatError: a field of the manifest is wrong.
+        BundleError: `path` exists, or something cannot be read or written. What was at `path` is still there.
+    """
+    target = Path(os.path.realpath(path))
+    _refuse_existing(target, overwrite=overwrite)
+    with _as_bundle_error(f"{path}: cannot write the bundle"), _sibling(target, "new") as temporary:
+        temporary.mkdir(parents=True)
+        manifest = Manifest(
+            name=name,
+            input=input,
+            output=output,
+            graph=graph,
+            dense=dense,
+            files=tuple(_write_file(temporary, relative, files[relative]) for relative in sorted(files)),
+            provenance=provenance,
+            quantization=quantization,
+            layers=tuple(layers),
+            measurements=tuple(measurements),
+            proofs=proofs,
+        )
+        _write(temporary / MANIFEST_NAME, manifest.to_json().encode())
+        for folder, _, _ in os.walk(temporary, topdown=False):
+            _sync_folder(Path(folder))
+        _put_in_place(temporary, target)
+    return Bundle(path=Path(path), manifest=manifest)
+
+
+def update_measurements(bundle: Bundle, measurements: Sequence[Mapping[str, Any]]) -> Bundle:
+    """Replace a bundle's measured numbers; nothing but the manifest is written, in one step.
+
+    Raises:
+        BundleFormatError: a measurement without name, value or unit.
+        BundleError: the bundle is not the one that was read any more, or cannot be written.
+    """
+    manifest = replace(bundle.manifest, measurements=tuple(measurements))
+    if read_bundle(bundle.path, check=False).manifest != bundle.manifest:
+        # Another build's files under this manifest's hashes would make a bundle that nobody can open.
+        raise BundleError(f"{bundle.path}: changed since it was read", fix="read the bundle again")
+    target = Path(os.path.realpath(bundle.path))
+    # Beside the bundle, not in it: what a kill leaves in the folder would be a file that the manifest does not list.
+    with _as_bundle_error(f"{bundle.path}: cannot write the manifest"), _sibling(target, "json") as temporary:
+        _write(temporary, manifest.to_json().encode())
+        temporary.replace(target / MANIFEST_NAME)
+        _sync_folder(target)
+    return Bundle(path=bundle.path, manifest=manifest)
+
+
+@contextmanager
+def _as_bundle_error(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        got = f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+        raise BundleError(what, got=got) from None
+
+
+@contextmanager
+def _sibling(target: Path, suffix: str) -> Iterator[Path]:
+    """A path beside `target`, on its file system; whatever is still there afterwards is removed."""
+    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
+    try:
+        yield temporary
+    finally:
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        else:
+            temporary.unlink(missing_ok=True)
+
+
+def _refuse_existing(target: Path, *, overwrite: bool) -> None:
+    if not target.exists():
+        return
+    if not overwrite:
+        raise BundleError(f"{target}: exists already", fix="choose another path, or overwrite the bundle")
+    if not target.is_dir() or not (_is_bundle(target) or not any(target.iterdir())):
+        # A slip in a path must not cost somebody a folder of other things.
+        raise BundleError(
+            f"{target}: will not be overwritten", expected="a bundle", got="something else", fix="remove it"
+        )
+
+
+def _is_bundle(folder: Path) -> bool:
+    """Whether the folder says that it is a bundle, of whatever format and however damaged its files are."""
+    try:
+        manifest = json.loads((folder / MANIFEST_NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and {"format_version", "graph", "files"} <= manifest.keys()
+
+
+def _write_file(folder: Path, relative: str, content: Path | bytes) -> FileEntry:
+    path = folder / check_path(relative, f"files[{relative!r}]")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, bytes):
+        _write(path, content)
+        return FileEntry(path=relative, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
+    digest, size = hashlib.sha256(), 0
+    # The hash is of what was written, not of a second reading: the source may change meanwhile.
+    with Path(content).open("rb") as source, path.open("xb") as sink:
+        while chunk := source.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            size += sink.write(chunk)
+        sink.flush()
+        os.fsync(sink.fileno())
+    return FileEntry(path=relative, sha256=digest.hexdigest(), bytes=size)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("xb") as sink:
+        sink.write(content)
+        sink.flush()
+        os.fsync(sink.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the folder's entries durable; Windows cannot open folders and does it by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _put_in_place(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        temporary.rename(target)
+        _sync_folder(target.parent)
+        return
+    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
+    target.rename(old)
+    try:
+        temporary.rename(target)
+    except BaseException:
+        old.rename(target)
+        raise
+    _sync_folder(target.parent)
+    # Only now: until the new name is on disk, this is the one bundle that is sure to survive.
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,154 @@
+"""nn.Module -> one clean float ONNX graph.
+
+`torch.onnx.export(dynamo=True)` folds batch normalization and constants; the passes of `export/passes` then bring the
+graph to the few operators that integer kernels know. Every pass leaves the function as it is, up to float rounding.
+torch is imported here; what comes out is an ONNX protobuf.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+import torch
+from onnx_ir.passes import common as passes
+from onnxscript import rewriter
+from onnxscript.rewriter.rules import common as rules
+from torch import nn
+
+from ..runtime.errors import ModelError
+from .passes.affine_to_conv import AffineToConv
+from .passes.fold_clip import FoldClip
+from .passes.linear import MatMulToGemm, ReshapeToFlatten
+from .passes.merge_convs import MergeConvs
+from .passes.pixel_input import PixelInput
+from .passes.pools import AveragePoolToConv, CanonicalPools
+from .passes.standalone_relu import StandaloneRelu
+
+__all__ = ["INPUT_SCALE", "OPSET", "FloatGraph", "lower", "lower_onnx", "pixel_graph"]
+
+OPSET = 18
+"""ONNX Runtime fuses to its integer kernels from opset 10 on; 18 is what the exporter writes natively."""
+
+INPUT_SCALE = 2.0**-8
+"""What one step of a pixel stands for in the integer graph: a power of two, so that nothing behind it rounds."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FloatGraph:
+    """A classifier as a clean float ONNX graph.
+
+    Attributes:
+        model: input `image` float32 [N, C, H, W] in [0, 1] (N dynamic), output `logits` float32 [N, K].
+        input_shape: (C, H, W).
+    """
+
+    model: onnx.ModelProto
+    input_shape: tuple[int, int, int]
+
+
+def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph:
+    """Export `module` (evaluation mode, batch norm folded) and clean the graph.
+
+    Args:
+        module: float32 [N, C, H, W] in [0, 1] -> logits [N, K]; it is left as it was.
+        input_shape: (C, H, W).
+
+    Raises:
+        ModelError: the module cannot be traced by `torch.export`.
+    """
+    training = {name: m.training for name, m in module.named_modules()}
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    module.eval()
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
+            # the exporter warns about its own internals; what fails in it comes as an exception
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                module.cpu(),
+                (torch.zeros(2, *input_shape),),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                opset_version=OPSET,
+                input_names=["image"],
+                output_names=["logits"],
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises many types, none of them public
+        cause = str(error.__cause__ or error).strip().splitlines()
+        raise ModelError(
+            f"{type(module).__name__} cannot be exported",
+            expected="a module that torch.export traces with a dynamic batch axis",
+            got=cause[0] if cause else type(error).__name__,
+            fix="remove data-dependent control flow; run with --debug for the whole trace",
+        ) from error
+    finally:
+        module.to(device)
+        for name, m in module.named_modules():
+            m.training = training[name]
+    assert program is not None
+    return FloatGraph(model=_clean(program.model), input_shape=input_shape)
+
+
+def lower_onnx(model: onnx.ModelProto) -> FloatGraph:
+    """Clean a float ONNX classifier that something else exported (input float32 [N, C, H, W] in [0, 1])."""
+    inputs = [i for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer}]
+    dims = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
+    if len(dims) != 4 or not all(dims[1:]):
+        raise ModelError(
+            "the ONNX graph's input", expected="one float input [N, C, H, W]", got=f"{len(inputs)} inputs, shape {dims}"
+        )
+    return FloatGraph(model=_clean(ir.from_proto(model)), input_shape=(dims[1], dims[2], dims[3]))
+
+
+def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool) -> ir.Model:
+    """The same function of uint8 pixels, in the form that the quantizer reads.
+
+    Args:
+        graph: a clean float graph.
+        scale: what one step of a pixel stands for (1/255 or 2^-8).
+        exact: rewrite what would need a multiplier that is no power of two (average pools, ReLU6).
+    """
+    model = ir.from_proto(graph.model)
+    steps: list[ir.passes.PassBase] = [PixelInput(scale), MergeConvs(), StandaloneRelu()]
+    if exact:
+        steps += [AveragePoolToConv(), FoldClip()]
+    _run(model, steps)
+    return model
+
+
+def _run(model: ir.Model, steps: list[ir.passes.PassBase]) -> None:
+    for step in steps:
+        step(model)
+    passes.RemoveUnusedNodesPass()(model)
+    passes.TopologicalSortPass()(model)
+
+
+def _clean(model: ir.Model) -> onnx.ModelProto:
+    model.graph.name = "classifier"
+    passes.InlinePass()(model)
+    passes.LiftConstantsToInitializersPass(lift_all_constants=True)(model)
+    passes.RemoveInitializersFromInputsPass()(model)
+    passes.IdentityEliminationPass()(model)
+    rewriter.rewrite(
+        model,
+        [
+            rules.dropout_inference_rule,
+            rules.dropout_zero_rule,
+            rules.fuse_pad_into_conv_rule,
+            rules.no_op_cast_rule,
+            rules.no_op_transpose_rule,
+        ],
+    )
+    passes.ShapeInferencePass()(model)
+    _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), AffineToConv(), MergeConvs()])
+    passes.ShapeInferencePass()(model)
+    passes.ClearMetadataAndDocStringPass()(model)
+    model.metadata_props.clear()
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto)
+    return proto

@@ -1,0 +1,95 @@
+"""A per-channel affine map becomes a depthwise 1x1 convolution, which integer kernels know.
+
+    y[n, c, h, w] = a[c] * x[n, c, h, w] + b[c]      (Mul, Div, Add, Sub with constants; BatchNormalization)
+
+is Conv(x, W, b) with W of shape [C, 1, 1, 1], W[c] = a[c] and group = C. Where x is already the output of a convolution,
+`MergeConvs` then makes one of the two.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from .values import add_initializer, attribute, channels, constant, replace_by_chain
+
+__all__ = ["AffineToConv"]
+
+Affine = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+
+
+class AffineToConv(ir.passes.InPlacePass):
+    """Mul, Div, Add, Sub (with a per-channel constant) and BatchNormalization on [N, C, H, W] become Conv."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in list(model.graph):
+            found = _affine(node)
+            if found is None:
+                continue
+            x, (a, b) = found
+            graph, name = model.graph, node.outputs[0].name or "affine"
+            weight = add_initializer(graph, f"{name}.weight", a.astype(np.float32).reshape(-1, 1, 1, 1))
+            bias = add_initializer(graph, f"{name}.bias", b.astype(np.float32))
+            replace_by_chain(node, [depthwise(x, weight, bias)])
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+def depthwise(x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Node:
+    """A depthwise Conv node whose kernel is all of `weight`'s spatial extent, stride 1, no padding."""
+    assert weight.shape is not None
+    size = [int(s) for s in weight.shape]
+    inputs = [x, weight] if bias is None else [x, weight, bias]
+    attributes: dict[str, int | list[int]] = {
+        "group": size[0],
+        "kernel_shape": size[2:],
+        "pads": [0, 0, 0, 0],
+        "strides": [1, 1],
+        "dilations": [1, 1],
+    }
+    return ir.node("Conv", inputs, attributes)
+
+
+def _affine(node: ir.Node) -> tuple[ir.Value, Affine] | None:
+    if node.op_type == "BatchNormalization":
+        return _batch_norm(node)
+    if node.op_type not in ("Mul", "Div", "Add", "Sub") or len(node.inputs) != 2:
+        return None
+    left, right = node.inputs
+    constants = constant(left), constant(right)
+    if (constants[0] is None) == (constants[1] is None):
+        return None
+    x, number = (right, constants[0]) if constants[1] is None else (left, constants[1])
+    width = channels(x)
+    if x is None or width is None or number is None or (node.op_type == "Div" and constants[0] is not None):
+        return None
+    c = _per_channel(number, width)
+    if c is None:
+        return None
+    one, zero = np.ones(width), np.zeros(width)
+    if node.op_type == "Mul":
+        return x, (c, zero)
+    if node.op_type == "Div":
+        return x, (1 / c, zero)
+    if node.op_type == "Add":
+        return x, (one, c)
+    return (x, (one, -c)) if constants[1] is not None else (x, (-one, c))
+
+
+def _per_channel(number: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float64] | None:
+    shape = (1,) * (4 - number.ndim) + number.shape
+    if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, width) or shape[2:] != (1, 1):
+        return None
+    return np.broadcast_to(number.astype(np.float64).reshape(shape[1]), (width,)).copy()
+
+
+def _batch_norm(node: ir.Node) -> tuple[ir.Value, Affine] | None:
+    x = node.inputs[0]
+    parts = [constant(value) for value in node.inputs[1:5]]
+    if x is None or channels(x) is None or any(part is None for part in parts) or attribute(node, "training_mode", 0):
+        return None
+    gamma, beta, mean, var = (np.asarray(part, np.float64) for part in parts)
+    a = gamma / np.sqrt(var + float(attribute(node, "epsilon", 1e-5)))
+    return x, (a, beta - mean * a)

@@ -1,0 +1,83 @@
+"""Average pools in the forms that integer kernels compute exactly.
+
+`CanonicalPools`: ReduceMean over H and W -> GlobalAveragePool (and a Reshape behind it where keepdims = 0).
+
+`AveragePoolToConv`: mean = (1 / n) * sum, a depthwise convolution with constant weights 1/n. A quantized average pool
+multiplies an integer sum by s_x / (s_y * n), which is a power of two only if n is; as a convolution the weight 1/n is
+itself quantized, round(2^k / n) * 2^-k with an error of at most 1/128, and the arithmetic is exact.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from .affine_to_conv import depthwise
+from .values import add_initializer, attribute, channels, constant, replace_by_chain
+
+__all__ = ["AveragePoolToConv", "CanonicalPools"]
+
+
+class CanonicalPools(ir.passes.InPlacePass):
+    """ReduceMean over the two spatial axes of [N, C, H, W] becomes GlobalAveragePool."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in list(model.graph):
+            if node.op_type != "ReduceMean" or channels(node.inputs[0]) is None:
+                continue
+            axes = constant(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "axes", None)
+            if axes is None or sorted(int(a) % 4 for a in axes) != [2, 3]:
+                continue
+            x = node.inputs[0]
+            assert x is not None and x.shape is not None
+            pool = ir.node("GlobalAveragePool", [x])
+            pool.outputs[0].shape = ir.Shape([x.shape[0], x.shape[1], 1, 1])
+            pool.outputs[0].type = x.type
+            chain = [pool]
+            if not attribute(node, "keepdims", 1):
+                chain.append(ir.node("Flatten", [pool.outputs[0]], {"axis": 1}))
+            replace_by_chain(node, chain)
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+class AveragePoolToConv(ir.passes.InPlacePass):
+    """Average pools over a number of pixels that is not a power of two become depthwise convolutions."""
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        modified = False
+        for node in list(model.graph):
+            kernel = _kernel(node)
+            if kernel is None or kernel[0] * kernel[1] & (kernel[0] * kernel[1] - 1) == 0:
+                continue
+            x = node.inputs[0]
+            width = channels(x)
+            assert x is not None and width is not None
+            mean = np.full((width, 1, *kernel), 1 / (kernel[0] * kernel[1]), np.float32)
+            conv = depthwise(x, add_initializer(model.graph, f"{node.outputs[0].name}.weight", mean), None)
+            if node.op_type == "AveragePool":
+                for key in ("pads", "strides"):
+                    if key in node.attributes:
+                        conv.attributes[key] = node.attributes[key]
+            replace_by_chain(node, [conv])
+            modified = True
+        return ir.passes.PassResult(model, modified)
+
+
+def _kernel(node: ir.Node) -> tuple[int, int] | None:
+    """The window of a pool that is a constant-weight convolution; None for anything else."""
+    x = node.inputs[0] if node.inputs else None
+    if channels(x) is None or x is None or x.shape is None:
+        return None
+    if node.op_type == "GlobalAveragePool":
+        h, w = x.shape[2], x.shape[3]
+        return (h, w) if isinstance(h, int) and isinstance(w, int) else None
+    if node.op_type != "AveragePool" or attribute(node, "ceil_mode", 0):
+        return None
+    if attribute(node, "auto_pad", "NOTSET") != "NOTSET":
+        return None
+    if any(attribute(node, "pads", [0])) and not attribute(node, "count_include_pad", 0):
+        return None
+    h, w = attribute(node, "kernel_shape", [])
+    return int(h), int(w)
