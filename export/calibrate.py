@@ -79,9 +79,7 @@ def _activations(
             exposed.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        exposed.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
     for start in range(0, len(images), _BATCH):
         outputs = session.run(list(values), {session.get_inputs()[0].name: images[start : start + _BATCH]})
         yield dict(zip(values, outputs, strict=True))

@@ -216,11 +216,17 @@ class _Placer:
         if node.op_type == "Gemm":
             weight = weight * np.float32(attribute(node, "alpha", 1.0))
             if bias is not None:
-                bias = np.broadcast_to(bias * attribute(node, "beta", 1.0), (weight.shape[0],)) if bias.ndim < 2 else bias[0]
+                bias = (
+                    np.broadcast_to(bias * attribute(node, "beta", 1.0), (weight.shape[0],))
+                    if bias.ndim < 2
+                    else bias[0]
+                )
             if not attribute(node, "transB", 0):
                 weight = weight.T
             for key, setting in (("alpha", 1.0), ("beta", 1.0), ("transB", 1)):
-                node.attributes[key] = ir.Attr(key, ir.AttributeType.INT if key == "transB" else ir.AttributeType.FLOAT, setting)
+                node.attributes[key] = ir.Attr(
+                    key, ir.AttributeType.INT if key == "transB" else ir.AttributeType.FLOAT, setting
+                )
         bias = None if bias is None else np.asarray(bias, np.float32)
         scales = weight_scales(weight, bias, input_scale=grid.scale, scheme=self._scheme)
         limit = self._scheme.weight_limit

@@ -14,7 +14,7 @@ Any classifier graph of the operators in `twin_ops` works, float or Q/DQ, whoeve
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,11 @@ class Twin(nn.Module):
         model: one image input, [N, C, H, W] uint8 (pixels) or float in [0, 1]; first output: logits [N, K].
         shadow: float values to train instead of the stored integers, by initializer name (`IntegerGraph.shadow`).
 
+    Attributes:
+        takes_pixels: whether the graph's input is uint8.
+        input_shape: (C, H, W).
+        output: name of the logits in the graph.
+
     Raises:
         UnsupportedOperatorError: operators that the twin does not know, all of them listed.
         ModelError: a graph that is not an image classifier.
@@ -52,13 +57,16 @@ class Twin(nn.Module):
         inputs = [i for i in graph.input if i.name not in known]
         if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
             raise ModelError(
-                "the ONNX graph", expected="one input [N, C, H, W]", got=f"{len(inputs)} inputs", fix="export a classifier"
+                "the ONNX graph",
+                expected="one input [N, C, H, W]",
+                got=f"{len(inputs)} inputs",
+                fix="export a classifier",
             )
         self._input = inputs[0].name
         self.takes_pixels = inputs[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
         dims = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim]
         self.input_shape: tuple[int, int, int] = (dims[1], dims[2], dims[3])
-        self._output = graph.output[0].name
+        self.output = graph.output[0].name
         self._nodes = [_Node(node) for node in graph.node]
         _refuse_unknown(self._nodes)
         self._constants: dict[str, str] = {}
@@ -108,25 +116,26 @@ class Twin(nn.Module):
 
         Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient.
         """
-        return dense(self._run(images, ())[self._output])
+        return dense(self._run(images, ())[self.output])
 
     def activations(self, images: Tensor) -> dict[str, Tensor]:
         """Every QuantizeLinear's output as integer-valued tensors, and the logits, by ONNX value name."""
-        names = [node.outputs[0] for node in self._nodes if node.op_type == "QuantizeLinear"]
-        names = [name for name in names if name not in self._constant_quantizers()]
-        found = self._run(images, names)
-        return {name: dense(found[name]) for name in [*names, self._output]}
+        found = self._run(images, self.quantizers)
+        return {name: dense(found[name]) for name in [*self.quantizers, self.output]}
 
-    def _constant_quantizers(self) -> set[str]:
-        return {n.outputs[0] for n in self._nodes if n.op_type == "QuantizeLinear" and n.inputs[0] in self._constants}
+    @property
+    def quantizers(self) -> tuple[str, ...]:
+        """The results of the QuantizeLinear nodes on activations, in graph order."""
+        nodes = [node for node in self._nodes if node.op_type == "QuantizeLinear"]
+        return tuple(node.outputs[0] for node in nodes if node.inputs[0] not in self._constants)
 
-    def _run(self, images: Tensor, keep: Any) -> dict[str, Value]:
+    def _run(self, images: Tensor, keep: Iterable[str]) -> dict[str, Value]:
         x = images
         if self.takes_pixels:
             x = round_ste(images * 255).clamp(0, 255)
         values: dict[str, Value] = {self._input: x}
         kept: dict[str, Value] = {}
-        wanted = {*keep, self._output}
+        wanted = {*keep, self.output}
         left = self._readers()
         for node in self._nodes:
             arguments = [
@@ -235,4 +244,3 @@ def _along(step: Tensor, rank: int, axis: int) -> Tensor:
     shape = [1] * rank
     shape[axis % rank] = -1
     return step.reshape(shape)
-

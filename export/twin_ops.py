@@ -207,9 +207,7 @@ def _batch_norm(attributes: Attributes, x: Value, *parameters: Value) -> Value:
 def _layer_norm(attributes: Attributes, x: Value, gamma: Value, beta: Value | None = None) -> Value:
     a = dense(x)
     shape = a.shape[attributes.get("axis", -1) % a.dim() :]
-    return F.layer_norm(
-        a, shape, dense(gamma), None if beta is None else dense(beta), attributes.get("epsilon", 1e-5)
-    )
+    return F.layer_norm(a, shape, dense(gamma), None if beta is None else dense(beta), attributes.get("epsilon", 1e-5))
 
 
 def _hard_sigmoid(attributes: Attributes, x: Value) -> Value:
