@@ -1,0 +1,77 @@
+"""What an attack raises, one value an image: high where the model errs.
+
+    ce             -log softmax(z)_y
+    margin         max_{k != y} z_k - z_y                                             (> 0: misclassified)
+    dlr            -(z_y - max_{k != y} z_k) / (z_(1) - z_(3))                        (Croce & Hein 2020, eq. 6)
+    dlr_targeted   -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)                       (eq. 7)
+
+z_(i) is the i-th largest logit. The difference of logits ratio ignores shift and scale of the logits, so a large logit
+scale cannot starve its gradient as it does that of the cross-entropy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ...runtime.errors import ModelError
+
+__all__ = ["Loss", "ce", "dlr", "dlr_targeted", "margin", "rivals"]
+
+Loss = Callable[..., Tensor]
+"""loss(logits float [N, K], labels int64 [N], *more labels) -> float [N]."""
+
+_NO_ZERO = 1e-12  # as published: keeps the ratio finite where the leading logits are equal
+
+
+def ce(logits: Tensor, y: Tensor) -> Tensor:
+    """Cross-entropy, float [N]."""
+    return F.cross_entropy(logits, y, reduction="none")
+
+
+def margin(logits: Tensor, y: Tensor) -> Tensor:
+    """The best wrong logit less the right one, float [N]."""
+    return rivals(logits, y).max(1).values - _at(logits, y)
+
+
+def dlr(logits: Tensor, y: Tensor) -> Tensor:
+    """Difference of logits ratio, float [N].
+
+    Raises:
+        ModelError: fewer than 3 classes.
+    """
+    top = _top(logits, 3, "dlr")
+    return margin(logits, y) / (top[:, 0] - top[:, 2] + _NO_ZERO)
+
+
+def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """Difference of logits ratio towards the class `target` int64 [N], float [N].
+
+    Raises:
+        ModelError: fewer than 4 classes.
+    """
+    top = _top(logits, 4, "dlr-targeted")
+    return (_at(logits, target) - _at(logits, y)) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _NO_ZERO)
+
+
+def rivals(logits: Tensor, y: Tensor) -> Tensor:
+    """The logits [N, K] with the right class's at minus infinity."""
+    return logits.scatter(1, y.unsqueeze(1), -torch.inf)
+
+
+def _at(logits: Tensor, classes: Tensor) -> Tensor:
+    return logits.gather(1, classes.unsqueeze(1)).squeeze(1)
+
+
+def _top(logits: Tensor, count: int, name: str) -> Tensor:
+    if logits.shape[1] < count:
+        raise ModelError(
+            f"the loss {name} compares the {count} largest logits",
+            expected=f"at least {count} classes",
+            got=str(logits.shape[1]),
+            fix="attack with the loss ce or margin",
+        )
+    return logits.topk(count, dim=1).values

@@ -1,0 +1,94 @@
+"""What an attack hands back: 8-bit images inside the ball, and what they cost.
+
+Candidates are real 8-bit images because those are what an engine can be given; whether they break the engine is for the
+engine to say, so a result carries no verdict.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .gradient import Model, frozen
+from .threat import ThreatModel
+
+__all__ = ["AttackResult", "attack_pixels"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttackResult:
+    """One attack on one set of images.
+
+    Attributes:
+        name: what the attack is called in a report, such as "apgd-ce".
+        settings: everything needed to run it again, threat model and seed included; strings and numbers.
+        adversarial: uint8 [N, C, H, W], one candidate for each image, inside the ball.
+        seconds: wall-clock time of the search.
+        evaluations: images passed through the model in all: forward (and backward) passes, or queries.
+    """
+
+    name: str
+    settings: Mapping[str, str | int | float | bool]
+    adversarial: NDArray[np.uint8]
+    seconds: float
+    evaluations: int
+
+
+def attack_pixels(
+    name: str,
+    attack: Callable[..., Tensor],
+    model: Model,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    threat: ThreatModel,
+    seed: int,
+    **settings: Any,
+) -> AttackResult:
+    """Run a white-box attack on 8-bit images and round what it finds to 8-bit images inside the ball.
+
+    Args:
+        name: for the report.
+        attack: `pgd`, `fgsm` or `apgd`, called as attack(model, x, y, threat=, generator=, **settings).
+        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; a module is attacked on the device of its parameters.
+        images: uint8 [N, C, H, W].
+        labels: int64 [N], the right classes.
+        threat: the ball; searched is the smaller one that holds the same 8-bit images, `threat.on_pixels()`.
+        seed: of the random starts.
+        settings: the attack's own.
+    """
+    seen = 0
+
+    def counted(x: Tensor) -> Tensor:
+        nonlocal seen
+        seen += len(x)
+        return model(x)
+
+    device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
+    pixels = torch.from_numpy(images).to(device)
+    y = torch.from_numpy(labels).to(device)
+    start = time.perf_counter()
+    with frozen(model):
+        x_adv = attack(
+            counted,
+            pixels.float() / 255,
+            y,
+            threat=threat.on_pixels(),
+            generator=torch.Generator().manual_seed(seed),
+            **settings,
+        )
+    adversarial: NDArray[np.uint8] = threat.to_pixels(x_adv, pixels).cpu().numpy()
+    return AttackResult(
+        name=name,
+        settings={"threat": str(threat), "seed": seed, **settings},
+        adversarial=adversarial,
+        seconds=time.perf_counter() - start,
+        evaluations=seen,
+    )

@@ -1,0 +1,154 @@
+"""Reads a bundle: a folder that holds a manifest and exactly the files that the manifest lists.
+
+Rule: a bundle is whole if every listed file is a regular file inside the folder with the recorded size and SHA-256, and
+nothing else lies in it. One flipped bit, one file too many or a link that leads out is an error that names the file.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import BundleError, BundleFormatError, IntegrityError
+from .fields import under
+from .manifest import MANIFEST_NAME, FileEntry, Manifest
+
+__all__ = ["Bundle", "hash_file", "read_bundle"]
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """A bundle that was read: its folder and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    def file(self, relative: str) -> Path:
+        """Where a listed file lies.
+
+        Raises:
+            BundleError: the manifest does not list `relative`.
+        """
+        listed = [entry.path for entry in self.manifest.files]
+        if relative not in listed:
+            raise BundleError(f"{self.path}: no file {relative!r}", expected=f"one of {', '.join(listed)}")
+        return self.path / relative
+
+
+def read_bundle(path: str | Path, *, check: bool = True) -> Bundle:
+    """Read a bundle's manifest and check its files.
+
+    Args:
+        path: the bundle's folder.
+        check: hash every file and look for files that do not belong. Without it only the presence of the listed files
+            is checked, which is enough where the folder was checked before and cannot have changed since.
+
+    Raises:
+        BundleError: no folder, or no manifest in it.
+        BundleFormatError: the manifest cannot be used.
+        IntegrityError: a file is missing, differs from its record, leads out of the folder, or is not listed.
+    """
+    folder = Path(path)
+    if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path.is_dir it says no to a name that no system can hold
+        raise _no_folder(folder)
+    with under(f"{folder}{os.sep}"):
+        manifest = Manifest.from_json(_read_manifest(folder))
+    for entry in manifest.files:
+        _check_file(folder, entry, check=check)
+    if check:
+        _refuse_strangers(folder, manifest)
+    return Bundle(path=folder, manifest=manifest)
+
+
+def hash_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 lower-case hex digits.
+
+    Raises:
+        BundleError: the file cannot be read.
+    """
+    digest = hashlib.sha256()
+    try:
+        with Path(path).open("rb") as source:
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read", got=error.strerror or str(error)) from None
+    return digest.hexdigest()
+
+
+def _no_folder(folder: Path) -> BundleError:
+    if os.path.exists(folder):  # noqa: PTH110 - as above
+        fix = "open a bare ONNX file with open_onnx" if folder.suffix == ".onnx" else ""
+        return BundleError(f"{folder}: not a bundle", expected="a folder", got="a file", fix=fix)
+    # A build that was killed between its two renames has moved the old bundle aside (see export/bundle.py).
+    aside = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
+    fix = f"an interrupted build left the former bundle at {aside[-1]}: rename it back" if aside else ""
+    return BundleError(f"{folder}: no such bundle", expected="a folder", got="nothing", fix=fix)
+
+
+def _read_manifest(folder: Path) -> str:
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise BundleError(
+            f"{folder}: not a bundle", expected=f"a file {MANIFEST_NAME} in the folder", got="no such file"
+        )
+    _refuse_escape(folder, MANIFEST_NAME)
+    try:
+        return path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleFormatError(f"{MANIFEST_NAME}: invalid JSON", expected="UTF-8 text", got=str(error)) from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read", got=error.strerror or str(error)) from None
+
+
+def _check_file(folder: Path, entry: FileEntry, *, check: bool) -> None:
+    path = folder / entry.path
+    try:
+        _refuse_escape(folder, entry.path)
+        # A pipe or a device would block or never end: only regular files are opened.
+        if not path.is_file():
+            got = "something that is no regular file" if path.exists() else "nothing"
+            raise IntegrityError(f"{path}: a file of the bundle is missing", expected="a file", got=got)
+        size = path.stat().st_size
+    except OSError as error:
+        raise IntegrityError(f"{path}: cannot be read", got=error.strerror or str(error)) from None
+    if not check:
+        return
+    fix = "fetch or build the bundle again"
+    if size != entry.bytes:
+        raise IntegrityError(f"{path}: size differs", expected=f"{entry.bytes} bytes", got=f"{size} bytes", fix=fix)
+    if (digest := hash_file(path)) != entry.sha256:
+        raise IntegrityError(f"{path}: SHA-256 differs", expected=entry.sha256, got=digest, fix=fix)
+
+
+def _refuse_escape(folder: Path, relative: str) -> None:
+    path = folder / relative
+    real = os.path.realpath(path)
+    if not Path(real).is_relative_to(os.path.realpath(folder)):
+        raise IntegrityError(
+            f"{path}: leads out of the bundle", expected=f"a file in {folder}", got=f"a link to {real}"
+        )
+
+
+def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
+    listed = {entry.path for entry in manifest.files} | {MANIFEST_NAME}
+    for parent, folders, files in os.walk(folder, onerror=_unreadable):
+        # os.walk lists a link to a folder among the folders and does not follow it: it is a stranger like any file.
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        for name in sorted(files + links):
+            relative = (Path(parent) / name).relative_to(folder).as_posix()
+            if relative not in listed:
+                raise IntegrityError(
+                    f"{folder / relative}: not listed in {MANIFEST_NAME}",
+                    expected="only listed files",
+                    fix="move it out of the bundle",
+                )
+
+
+def _unreadable(error: OSError) -> None:
+    raise IntegrityError(f"{error.filename}: cannot be read", got=error.strerror or str(error))

@@ -1,0 +1,194 @@
+"""Runs a bundle: images in, logits out, whatever backend computes them.
+
+Rule: an engine is a function of 8-bit pixels. Float images in [0, 1] are rounded to pixels first (`pixels.py`), images
+are run in pieces so that memory stays bounded, and a graph with a fixed batch is padded with black images that are cut
+off again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bundle import Bundle, read_bundle
+from .cpu import instruction_set, sums_can_saturate
+from .errors import BundleFormatError, InputError, ModelError
+from .manifest import MANIFEST_NAME, Manifest
+from .onnxruntime_backend import OnnxRuntimeBackend
+from .pixels import check_images, to_pixels
+
+__all__ = ["Backend", "Engine", "InstructionSetWarning", "load", "open_onnx"]
+
+
+class InstructionSetWarning(UserWarning):
+    """This processor may compute other logits than the one that the bundle was proved on."""
+
+
+class Backend(Protocol):
+    """One compiled classifier. `run` must be thread-safe."""
+
+    @property
+    def name(self) -> str:
+        """Who computes: "onnxruntime", "openvino", "tensorrt"."""
+
+    @property
+    def input_dtype(self) -> str:
+        """What `run` takes: "uint8" for pixels, or "float32" for pixels / 255."""
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+
+    @property
+    def batch(self) -> int | None:
+        """The one batch size that `run` takes, or None where it takes any from 1."""
+
+    @property
+    def classes(self) -> int:
+        """K."""
+
+    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits [N, K] of contiguous images [N, C, H, W] of type `input_dtype`."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Engine:
+    """A classifier that takes 8-bit images. Calls from several threads at once are safe.
+
+    Attributes:
+        backend: what computes.
+        labels: the K class names, in the order of the logits.
+        bundle: where it comes from; None for a bare ONNX file.
+        max_batch: most images that are run at once, 1 or more; it bounds memory, not N.
+
+    Raises:
+        ModelError: the backend does not have one logit for each label.
+        InputError: `max_batch` below 1.
+    """
+
+    backend: Backend
+    labels: tuple[str, ...]
+    bundle: Bundle | None = None
+    max_batch: int = 256
+
+    def __post_init__(self) -> None:
+        if self.backend.classes != len(self.labels):
+            raise ModelError(
+                "labels", expected=f"{self.backend.classes}, as the graph's logits", got=str(len(self.labels))
+            )
+        if self.max_batch < 1:
+            raise InputError("max_batch", expected="1 or more", got=str(self.max_batch))
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the images."""
+        return self.backend.input_shape
+
+    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        """Logits of images.
+
+        Args:
+            images: [N, C, H, W], N >= 0, of any memory layout: uint8 pixels, or floats in [0, 1] that are rounded to
+                pixels (round(255 x), half to even).
+
+        Returns:
+            float32 [N, K].
+
+        Raises:
+            ImageError: wrong type or shape, or floats that are not finite or outside [0, 1].
+            ModelError: the backend failed.
+        """
+        images = check_images(images, shape=self.input_shape)
+        logits = np.empty((len(images), len(self.labels)), np.float32)
+        step = self.backend.batch or self.max_batch
+        for start in range(0, len(images), step):
+            pixels = to_pixels(images[start : start + step], first=start)
+            logits[start : start + step] = self._run(pixels)
+        return logits
+
+    def predict(self, images: NDArray[Any]) -> NDArray[np.int64]:
+        """The class of each image, int64 [N]: where the largest logit is (the first one of equals)."""
+        return np.asarray(self(images).argmax(axis=1), np.int64)
+
+    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        n = len(pixels)
+        if self.backend.batch is not None and n < self.backend.batch:
+            pixels = np.concatenate([pixels, np.zeros((self.backend.batch - n, *self.input_shape), np.uint8)])
+        if self.backend.input_dtype == "float32":
+            return self.backend.run(np.ascontiguousarray(pixels, np.float32) / np.float32(255))[:n]
+        return self.backend.run(np.ascontiguousarray(pixels))[:n]
+
+
+def load(path: str | Path, *, threads: int | None = None, check: bool = True) -> Engine:
+    """Open a bundle on ONNX Runtime.
+
+    Args:
+        path: the bundle's folder.
+        threads: threads within an operator, 1 or more; None for every core.
+        check: hash every file first (see `read_bundle`).
+
+    Raises:
+        BundleError: the folder, its manifest or one of its files cannot be used.
+        ModelError: the graph cannot be used.
+        InputError: `threads` below 1.
+
+    Warns:
+        InstructionSetWarning: this processor's uint8 x int8 kernels can saturate, and the bundle was proved on another.
+    """
+    bundle = read_bundle(path, check=check)
+    manifest = bundle.manifest
+    backend = OnnxRuntimeBackend(bundle.file(manifest.graph), threads=threads)
+    for field, said, found in (
+        ("input.shape", list(manifest.input.shape), list(backend.input_shape)),
+        ("input.dtype", manifest.input.dtype, backend.input_dtype),
+        ("input.name", manifest.input.name, backend.input_name),
+        ("output.classes", f"{len(manifest.output.classes)} labels", f"{backend.classes} labels"),
+        ("output.name", manifest.output.name, backend.output_name),
+    ):
+        if said != found:
+            what = f"{bundle.path}: {MANIFEST_NAME}: {field}"
+            raise BundleFormatError(what, expected=f"{found}, as in {manifest.graph}", got=str(said))
+    _warn_of_other_kernels(manifest)
+    return Engine(backend=backend, labels=manifest.output.classes, bundle=bundle)
+
+
+def open_onnx(path: str | Path, *, threads: int | None = None) -> Engine:
+    """Open a bare ONNX classifier on ONNX Runtime; its labels are "0", "1", ...
+
+    Args:
+        path: an ONNX file with one input [N, C, H, W], uint8 pixels or float32 in [0, 1], and one output [N, K].
+        threads: threads within an operator, 1 or more; None for every core.
+
+    Raises:
+        ModelError: the file cannot be used.
+        InputError: `threads` below 1.
+    """
+    backend = OnnxRuntimeBackend(path, threads=threads)
+    return Engine(backend=backend, labels=tuple(str(index) for index in range(backend.classes)))
+
+
+def _warn_of_other_kernels(manifest: Manifest) -> None:
+    proved, here = manifest.provenance.instruction_set, instruction_set()
+    scheme = manifest.quantization
+    if proved == here or not scheme or scheme.get("activation_type", "uint8") != "uint8":
+        return
+    if sums_can_saturate(
+        here, activation_bits=_bits(scheme, "activation_bits"), weight_bits=_bits(scheme, "weight_bits")
+    ):
+        message = (
+            f"this processor is {here}, the bundle was proved on {proved}: without VNNI, sums of uint8 x int8 products "
+            "can saturate and change logits; run `toolchain verify` on this machine"
+        )
+        warnings.warn(message, InstructionSetWarning, stacklevel=3)
+
+
+def _bits(scheme: Mapping[str, Any], key: str) -> int:
+    # A scheme that does not say is taken for the one that saturates first.
+    bits = scheme.get(key)
+    return bits if isinstance(bits, int) and 1 <= bits <= 8 else 8

@@ -1,0 +1,95 @@
+"""What the attacks are tried on: models whose best attack is known in closed form, and a small CNN."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hardtemper.bench.attacks.pgd import fgsm
+from hardtemper.bench.attacks.threat import ThreatModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A trained classifier and 8-bit images that it gets right, as a model and as an engine."""
+
+    model: nn.Module
+    pixels: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    @property
+    def x(self) -> Tensor:
+        return torch.from_numpy(self.pixels).float() / 255
+
+    @property
+    def y(self) -> Tensor:
+        return torch.from_numpy(self.labels)
+
+    def scores(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert pixels.dtype == np.uint8
+        with torch.no_grad():
+            return self.model(torch.from_numpy(pixels).float() / 255).numpy()
+
+    def robust(self, x_adv: Tensor, threat: ThreatModel) -> float:
+        """Share of images that are still right once the candidates are 8-bit images inside the ball."""
+        adversarial = threat.to_pixels(x_adv, torch.from_numpy(self.pixels))
+        assert threat.contains(adversarial, torch.from_numpy(self.pixels)).all()
+        return float((self.scores(adversarial.numpy()).argmax(1) == self.labels).mean())
+
+
+def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Six classes of 12 x 12 grey images: a coarse pattern for each, shifted, dimmed and noisy."""
+    patterns = np.random.default_rng(7).normal(size=(6, 1, 4, 4)).repeat(3, 2).repeat(3, 3)
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 6, count)
+    images = patterns[labels] * rng.uniform(0.5, 1.0, (count, 1, 1, 1))
+    images = np.stack([np.roll(image, tuple(rng.integers(-1, 2, 2)), (1, 2)) for image in images])
+    images = 127 + 42 * images + rng.normal(scale=25, size=images.shape)
+    return images.round().clip(0, 255).astype(np.uint8), labels
+
+
+@pytest.fixture(scope="session")
+def task() -> Task:
+    """A CNN with batch norm and dropout, adversarially trained with FGSM-RS for a few seconds."""
+    torch.manual_seed(0)
+    pixels, labels = draw(4096, seed=0)
+    x, y = torch.from_numpy(pixels).float() / 255, torch.from_numpy(labels)
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1, stride=2),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, padding=1, stride=2),
+        nn.BatchNorm2d(32),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.1),
+        nn.Linear(32 * 9, 6),
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    threat = ThreatModel("linf", 0.1)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(3):
+        for batch in torch.randperm(len(x)).split(128):
+            x_adv = fgsm(model, x[batch], y[batch], threat=threat, random_start=True, generator=generator)
+            optimizer.zero_grad()
+            F.cross_entropy(model(x_adv), y[batch]).backward()
+            optimizer.step()
+    model.eval()
+    pixels, labels = draw(256, seed=1)
+    with torch.no_grad():
+        right = (model(torch.from_numpy(pixels).float() / 255).argmax(1).numpy() == labels).nonzero()[0][:128]
+    assert len(right) == 128
+    return Task(model=model, pixels=pixels[right], labels=labels[right])
+
+
+@pytest.fixture
+def linear() -> nn.Module:
+    """Logits W x + b for 3 x 4 x 4 images and five classes."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Flatten(), nn.Linear(48, 5))

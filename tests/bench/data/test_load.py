@@ -1,0 +1,90 @@
+"""The dispatcher: which reader a word reaches, and what it says to a wrong word."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hardtemper.bench.data import load
+from hardtemper.bench.data.load import load_dataset
+from hardtemper.runtime.errors import DataError
+
+
+class Reached(Exception):  # noqa: N818
+    """Which reader was called, with what."""
+
+
+@pytest.fixture
+def readers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    for name in ("load_named", "load_folder", "load_npz", "load_factory"):
+
+        def reached(*args: object, _name: str = name, **options: object) -> None:
+            raise Reached(_name, *args, options)
+
+        monkeypatch.setattr(load, name, reached)
+    for name in ("mnist", "pets", "cifar-10"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("word", "reader"),
+    [
+        ("fashion-mnist", "load_named"),
+        ("mnist", "load_named"),  # although a folder of that name is there
+        ("cifar10", "load_named"),
+        ("./mnist", "load_folder"),
+        ("pets", "load_folder"),
+        ("cifar-10", "load_folder"),
+        ("pets.npz", "load_npz"),
+        ("deep/pets.npz", "load_npz"),
+        ("package.module:factory", "load_factory"),
+    ],
+)
+def test_words_reach_their_reader(readers: Path, word: str, reader: str) -> None:
+    with pytest.raises(Reached) as caught:
+        load_dataset(word)
+    assert caught.value.args[0] == reader
+
+
+def test_options_reach_their_reader(readers: Path) -> None:
+    with pytest.raises(Reached) as caught:
+        load_dataset("svhn", root=readers, download=True)
+    assert caught.value.args == ("load_named", "svhn", {"root": readers, "download": True})
+    with pytest.raises(Reached) as caught:
+        load_dataset("pets", image_size=24)
+    assert caught.value.args == ("load_folder", Path("pets"), {"image_size": 24})
+
+
+@pytest.mark.parametrize(
+    ("word", "near"),
+    [
+        ("fashion_mnist", "fashion-mnist"),
+        ("FashionMNIST", "fashion-mnist"),
+        ("MNIST", "mnist"),
+        ("cifar-10", "cifar10"),
+        ("CIFAR100", "cifar100"),
+        ("svnh", "svhn"),
+    ],
+)
+def test_unknown_names_get_the_nearest(word: str, near: str) -> None:
+    with pytest.raises(DataError, match=f"unknown data set {word!r}") as caught:
+        load_dataset(word)
+    assert caught.value.fix == f"did you mean {near!r}?"
+    assert "fashion-mnist, mnist, cifar10, cifar100, svhn, a folder" in caught.value.expected
+
+
+def test_names_near_to_nothing() -> None:
+    with pytest.raises(DataError) as caught:
+        load_dataset("xyzzy")
+    assert caught.value.fix == ""
+
+
+def test_paths_that_are_no_data_set(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="got: no such file or folder"):
+        load_dataset(str(tmp_path / "absent"))
+    file = tmp_path / "data.csv"
+    file.write_text("1,2")
+    with pytest.raises(DataError, match="got: a file of another kind"):
+        load_dataset(str(file))

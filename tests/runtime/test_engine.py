@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import hardtemper
+import numpy as np
+import pytest
+from hardtemper.runtime import engine as engine_module
+from hardtemper.runtime.engine import Engine, InstructionSetWarning, load, open_onnx
+from hardtemper.runtime.errors import BundleFormatError, ImageError, InputError, IntegrityError, ModelError
+from numpy.typing import NDArray
+
+SHAPE = (1, 8, 8)
+MakeBundle = Callable[..., Path]
+
+
+def pixels(n: int, seed: int = 1) -> NDArray[np.uint8]:
+    return np.random.default_rng(seed).integers(0, 256, (n, *SHAPE), np.uint8)
+
+
+def test_load_runs_a_bundle(make_bundle: MakeBundle, classifier: Any) -> None:
+    engine = load(make_bundle(), threads=1)
+    assert engine.labels == tuple(f"class {index}" for index in range(10))
+    assert engine.input_shape == SHAPE
+    assert engine.bundle is not None
+    assert engine.bundle.manifest.name == "linear"
+    images = pixels(5)
+    logits = engine(images)
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits, classifier.logits(images))
+    classes = engine.predict(images)
+    assert classes.dtype == np.int64
+    np.testing.assert_array_equal(classes, classifier.logits(images).argmax(1))
+
+
+def test_the_public_face_is_the_same(make_bundle: MakeBundle) -> None:
+    assert hardtemper.load is load
+    assert hardtemper.Engine is Engine
+    assert isinstance(hardtemper.load(str(make_bundle())), hardtemper.Engine)
+
+
+@pytest.mark.parametrize("batch", ["N", 1, 3])
+@pytest.mark.parametrize("max_batch", [1, 4, 256])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 7, 300])
+def test_any_number_of_images(tmp_path: Path, classifier: Any, batch: int | str, max_batch: int, n: int) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(classifier.onnx(batch=batch))
+    engine = replace(open_onnx(path, threads=1), max_batch=max_batch)
+    images = pixels(n)
+    logits = engine(images)
+    assert logits.shape == (n, 10)
+    assert logits.dtype == np.float32
+    np.testing.assert_array_equal(logits, classifier.logits(images))
+    assert engine.predict(images).shape == (n,)
+
+
+class Recorder:
+    """A backend that keeps what it is given; its logit is the sum of the image."""
+
+    name, classes = "recorder", 1
+
+    def __init__(self, *, batch: int | None = None, input_dtype: str = "uint8", input_shape: Any = SHAPE) -> None:
+        self.batch, self.input_dtype, self.input_shape = batch, input_dtype, input_shape
+        self.seen: list[NDArray[Any]] = []
+
+    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        self.seen.append(images)
+        return images.sum((1, 2, 3), dtype=np.float32)[:, None]
+
+
+@pytest.mark.parametrize(
+    ("batch", "n", "sizes"),
+    [(None, 0, []), (None, 9, [4, 4, 1]), (None, 4, [4]), (3, 7, [3, 3, 3]), (6, 1, [6])],
+)
+def test_memory_is_bounded_and_fixed_batches_are_filled(batch: int | None, n: int, sizes: list[int]) -> None:
+    backend = Recorder(batch=batch)
+    images = pixels(n)
+    logits = Engine(backend=backend, labels=("sum",), max_batch=4)(images)
+    assert [len(seen) for seen in backend.seen] == sizes
+    np.testing.assert_array_equal(logits[:, 0], images.sum((1, 2, 3)))
+
+
+@pytest.mark.parametrize("input_dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("batch", [None, 4])
+def test_any_memory_layout(input_dtype: str, batch: int | None) -> None:
+    shape = (3, 4, 5)
+    plain = np.random.default_rng(2).integers(0, 256, (6, *shape), np.uint8)
+    backend = Recorder(batch=batch, input_dtype=input_dtype, input_shape=shape)
+    engine = Engine(backend=backend, labels=("sum",))
+    expected = engine(plain)
+    for images in (
+        np.asfortranarray(plain),
+        np.ascontiguousarray(plain.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2),
+        np.repeat(plain, 2, axis=0)[::2],
+        plain[::-1, :, ::-1][::-1, :, ::-1],
+        np.broadcast_to(plain, plain.shape),
+        (plain / 255).astype(np.float32)[::-1][::-1],
+        (plain / 255).astype(">f8"),
+    ):
+        np.testing.assert_array_equal(engine(images), expected)
+    assert all(seen.flags.c_contiguous and seen.dtype == input_dtype for seen in backend.seen)
+
+
+def test_floats_are_rounded_to_pixels(make_bundle: MakeBundle) -> None:
+    engine = load(make_bundle(), threads=1)
+    images = pixels(3)
+    nudge = np.random.default_rng(3).uniform(-0.49, 0.49, images.shape)
+    floats = np.clip((images + nudge) / 255, 0, 1).astype(np.float32)
+    np.testing.assert_array_equal(engine(floats), engine(images))
+
+
+def test_a_float_model_gets_pixels_divided_by_255(tmp_path: Path, classifier: Any) -> None:
+    (tmp_path / "model.onnx").write_bytes(classifier.onnx(dtype="float32"))
+    engine = open_onnx(tmp_path / "model.onnx", threads=1)
+    assert engine.bundle is None
+    assert engine.labels == tuple("0123456789")
+    images = pixels(4)
+    np.testing.assert_allclose(engine(images), classifier.logits(images) * (256 / 255), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(engine((images / 255).astype(np.float32)), engine(images))
+    backend = Recorder(input_dtype="float32")
+    Engine(backend=backend, labels=("sum",))(images)
+    np.testing.assert_array_equal(backend.seen[0], images.astype(np.float32) / np.float32(255))
+
+
+def test_images_that_are_refused(make_bundle: MakeBundle) -> None:
+    engine = replace(load(make_bundle()), max_batch=2)
+    with pytest.raises(ImageError, match="add the batch axis"):
+        engine(pixels(1)[0])
+    with pytest.raises(ImageError, match="expected: "):
+        engine(np.zeros((1, 3, 8, 8), np.uint8))
+    with pytest.raises(ImageError, match="int64"):
+        engine.predict(np.zeros((0, *SHAPE), np.int64))
+    images = np.zeros((5, *SHAPE), np.float32)
+    images[4, 0, 7, 7] = np.nan
+    with pytest.raises(ImageError, match=r"images\[4, 0, 7, 7\]"):
+        engine(images)
+
+
+def test_threads_share_one_engine(make_bundle: MakeBundle, classifier: Any) -> None:
+    engine = replace(load(make_bundle(), threads=1), max_batch=16)
+    batches = [pixels(50, seed) for seed in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(engine, batches))
+    for images, logits in zip(batches, results, strict=True):
+        np.testing.assert_array_equal(logits, classifier.logits(images))
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input", {"shape": [1, 8, 9], "dtype": "uint8", "name": "image"}),
+        ("input", {"shape": [1, 8, 8], "dtype": "float32", "name": "image"}),
+        ("input", {"shape": [1, 8, 8], "dtype": "uint8", "name": "picture"}),
+        ("output", {"classes": ["a", "b"], "name": "logits"}),
+        ("output", {"classes": list("abcdefghij"), "name": "scores"}),
+    ],
+)
+def test_a_manifest_that_contradicts_its_graph(make_bundle: MakeBundle, field: str, value: dict[str, Any]) -> None:
+    with pytest.raises(BundleFormatError, match=rf"manifest\.json: {field}\.\w+; expected: .*as in graph\.onnx"):
+        load(make_bundle(**{field: value}))
+
+
+def test_load_checks_hashes_unless_told_not_to(make_bundle: MakeBundle) -> None:
+    folder = make_bundle()
+    dense = folder / "dense/model.onnx"
+    dense.write_bytes(bytes(len(dense.read_bytes())))
+    with pytest.raises(IntegrityError):
+        load(folder)
+    assert load(folder, check=False).labels
+
+
+def test_load_of_a_graph_that_is_no_onnx(make_bundle: MakeBundle) -> None:
+    with pytest.raises(ModelError, match=r"graph\.onnx"):
+        load(make_bundle(graph=b"not ONNX"))
+
+
+def test_bad_settings(make_bundle: MakeBundle) -> None:
+    with pytest.raises(InputError, match="threads"):
+        load(make_bundle(), threads=0)
+    with pytest.raises(ModelError, match="labels"):
+        Engine(backend=Recorder(), labels=("a", "b"))
+    with pytest.raises(InputError, match="max_batch"):
+        Engine(backend=Recorder(), labels=("a",), max_batch=0)
+
+
+U8S8 = {"activation_type": "uint8", "activation_bits": 8, "weight_type": "int8", "weight_bits": 8}
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        # proved on, loaded on, scheme, warns
+        ("x86-64-vnni", "x86-64-avx2", U8S8, True),
+        ("x86-64-vnni", "x86-64-avx512", U8S8, True),
+        ("x86-64-vnni", "x86-64", U8S8, True),
+        ("x86-64-vnni", "x86-64-avx2", {"target": "cpu"}, True),
+        ("aarch64", "x86-64-avx2", U8S8, True),
+        ("x86-64-avx2", "x86-64-avx2", U8S8, False),
+        ("x86-64-avx2", "x86-64-vnni", U8S8, False),
+        ("x86-64-vnni", "aarch64-dotprod", U8S8, False),
+        ("x86-64-vnni", "x86-64-avx2", {}, False),
+        ("x86-64-vnni", "x86-64-avx2", U8S8 | {"weight_bits": 7}, False),
+        ("x86-64-vnni", "x86-64-avx2", U8S8 | {"activation_bits": 7}, False),
+        ("x86-64-vnni", "x86-64-avx2", U8S8 | {"activation_type": "int8"}, False),
+    ],
+)
+def test_another_processor(
+    make_bundle: MakeBundle, manifest_value: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: Any
+) -> None:
+    proved, here, quantization, warns = case
+    monkeypatch.setattr(engine_module, "instruction_set", lambda: here)
+    provenance = manifest_value["provenance"] | {"instruction_set": proved}
+    folder = make_bundle(provenance=provenance, quantization=quantization)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        load(folder)
+    assert [item.category for item in caught] == [InstructionSetWarning] * warns
+    for item in caught:
+        assert "toolchain verify" in str(item.message)
+        assert proved in str(item.message)
+        assert item.filename == __file__
+
+
+CHILD = """
+import sys
+import hardtemper.runtime
+import hardtemper.runtime.engine
+import numpy as np
+
+engine = hardtemper.runtime.engine.load(sys.argv[1])
+assert engine(np.zeros((2, 1, 8, 8), np.uint8)).shape == (2, 10)
+heavy = {"torch", "onnx", "pydantic", "click", "rich", "PIL", "scipy", "torchvision"} & sys.modules.keys()
+assert not heavy, heavy
+"""
+
+
+def test_a_child_process_imports_nothing_heavy(make_bundle: MakeBundle, tmp_path: Path) -> None:
+    child = [sys.executable, "-W", "error", "-c", CHILD, str(make_bundle())]
+    done = subprocess.run(child, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hardtemper.runtime.engine import Backend, open_onnx
+from hardtemper.runtime.errors import ModelError
+from hardtemper.runtime.onnxruntime_backend import OnnxRuntimeBackend
+from onnx import TensorProto, helper
+
+
+def write(path: Path, nodes: list[Any], inputs: list[tuple[str, int, list[Any]]], outputs: list[Any]) -> Path:
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [helper.make_tensor_value_info(*item) for item in inputs],
+        [helper.make_tensor_value_info(*item) for item in outputs],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    return path
+
+
+FLATTEN = helper.make_node("Flatten", ["x"], ["y"])
+IMAGE = ("x", TensorProto.FLOAT, ["N", 1, 2, 2])
+LOGITS = ("y", TensorProto.FLOAT, ["N", 4])
+
+
+def test_what_it_says_of_a_model(tmp_path: Path, classifier: Any) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(classifier.onnx(batch=2))
+    backend: Backend = OnnxRuntimeBackend(path)
+    assert (backend.name, backend.input_dtype, backend.input_shape) == ("onnxruntime", "uint8", (1, 8, 8))
+    assert (backend.batch, backend.classes) == (2, 10)
+
+
+def test_optimization_does_not_change_the_logits(tmp_path: Path, classifier: Any) -> None:
+    # With the defaults of ONNX Runtime 1.31 it does: MatMulNBits quantizes the float activations of the Gemm.
+    path = tmp_path / "model.onnx"
+    path.write_bytes(classifier.onnx())
+    images = np.random.default_rng(4).integers(0, 256, (5, 1, 8, 8), np.uint8)
+    for optimize in (True, False):
+        logits = OnnxRuntimeBackend(path, threads=2, optimize=optimize).run(images)
+        np.testing.assert_array_equal(logits, classifier.logits(images))
+
+
+@pytest.mark.parametrize("batch", ["N", 3])
+@pytest.mark.parametrize("logits", [None, ("N", "K"), (None, None)])
+def test_classes_are_counted_where_the_file_does_not_say(
+    tmp_path: Path, classifier: Any, batch: int | str, logits: Any
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(classifier.onnx(batch=batch, logits=logits))
+    assert len(open_onnx(path).labels) == 10
+
+
+@pytest.mark.parametrize("kind", [TensorProto.DOUBLE, TensorProto.FLOAT16])
+def test_other_float_outputs_become_float32(tmp_path: Path, kind: int) -> None:
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("Cast", ["flat"], ["y"], to=kind)]
+    engine = open_onnx(write(tmp_path / "model.onnx", nodes, [IMAGE], [("y", kind, ["N", 4])]))
+    assert engine(np.full((1, 1, 2, 2), 255, np.uint8)).dtype == np.float32
+
+
+REFUSED = [
+    # nodes, inputs, outputs, what the message holds
+    ([FLATTEN], [("x", TensorProto.FLOAT, ["N", 1, "H", "W"])], [("y", TensorProto.FLOAT, ["N", "K"])], "fixed C, H"),
+    ([FLATTEN], [("x", TensorProto.FLOAT, ["N", 4])], [LOGITS], r"\[N, C, H, W\]"),
+    ([FLATTEN], [("x", TensorProto.INT64, ["N", 1, 2, 2])], [("y", TensorProto.INT64, ["N", 4])], "uint8"),
+    (
+        [helper.make_node("Cast", ["x"], ["z"], to=TensorProto.INT64), helper.make_node("Flatten", ["z"], ["y"])],
+        [IMAGE],
+        [("y", TensorProto.INT64, ["N", 4])],
+        "float logits",
+    ),
+    (
+        [helper.make_node("Add", ["x", "x2"], ["z"]), helper.make_node("Flatten", ["z"], ["y"])],
+        [IMAGE, ("x2", TensorProto.FLOAT, ["N", 1, 2, 2])],
+        [LOGITS],
+        "one input; got: x, x2",
+    ),
+    (
+        [FLATTEN, helper.make_node("Relu", ["y"], ["z"])],
+        [IMAGE],
+        [LOGITS, ("z", TensorProto.FLOAT, ["N", 4])],
+        "one output; got: y, z",
+    ),
+    ([helper.make_node("Relu", ["x"], ["y"])], [IMAGE], [("y", TensorProto.FLOAT, ["N", 1, 2, 2])], "K. logits"),
+    ([helper.make_node("Flatten", ["nowhere"], ["y"])], [IMAGE], [LOGITS], "cannot load"),
+    ([helper.make_node("NoSuchOperator", ["x"], ["y"])], [IMAGE], [LOGITS], "cannot load"),
+]
+
+
+@pytest.mark.parametrize(("nodes", "inputs", "outputs", "message"), REFUSED)
+def test_what_is_no_image_classifier(
+    tmp_path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], message: str
+) -> None:
+    path = write(tmp_path / "model.onnx", nodes, inputs, outputs)
+    with pytest.raises(ModelError, match=message) as caught:
+        open_onnx(path)
+    assert str(path) in str(caught.value)
+
+
+def test_damaged_files(tmp_path: Path, classifier: Any) -> None:
+    whole = classifier.onnx()
+    path = tmp_path / "model.onnx"
+    for damaged in (b"", b"\0", b"not ONNX", whole[: len(whole) // 2], whole[:-1], whole[1:], whole[::-1]):
+        path.write_bytes(damaged)
+        with pytest.raises(ModelError) as caught:
+            open_onnx(path)
+        assert caught.value.__suppress_context__
+        assert caught.value.__cause__ is None
+        assert str(path) in caught.value.what
+
+
+@pytest.mark.parametrize(("make", "got"), [(lambda path: None, "nothing"), (Path.mkdir, "a folder")])
+def test_no_file(tmp_path: Path, make: Any, got: str) -> None:
+    make(tmp_path / "model.onnx")
+    with pytest.raises(ModelError) as caught:
+        open_onnx(tmp_path / "model.onnx")
+    assert caught.value.got == got
+
+
+def test_a_graph_that_fails_while_it_runs(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Constant", [], ["shape"], value_ints=[-1, 3]),
+        helper.make_node("Reshape", ["x", "shape"], ["y"]),
+    ]
+    path = write(tmp_path / "model.onnx", nodes, [IMAGE], [("y", TensorProto.FLOAT, ["M", 3])])
+    engine = open_onnx(path)
+    with pytest.raises(ModelError, match="cannot run the graph"):
+        engine(np.zeros((1, 1, 2, 2), np.uint8))
+    with pytest.raises(ModelError, match=r"expected: \[3, K\] logits; got: \[4, 3\]"):
+        engine(np.zeros((3, 1, 2, 2), np.uint8))

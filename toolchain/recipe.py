@@ -1,0 +1,249 @@
+"""Recipe: everything a build does, seeds included. TOML on disk, flags override, unknown keys refused by name.
+
+Defaults of the training settings are those of "Adversarial Fine-tuning of Compressed Neural Networks", section 4 and
+appendix A.1: SGD without momentum, learning rate 0.1 and 0.01 from the fifth epoch on, three epochs of fine-tuning,
+PGD with 20 steps of 0.01 in an l-inf ball of 0.1.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from ..bench.attacks.threat import ThreatModel
+from ..runtime.errors import RecipeError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = [
+    "Adversary",
+    "Compression",
+    "DataSource",
+    "Model",
+    "Quantization",
+    "Recipe",
+    "Training",
+    "TwinTraining",
+    "load_recipe",
+    "recipe_names",
+    "with_overrides",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSource(_Section):
+    """Where the images come from and how the training split is divided."""
+
+    name: str = Field("fashion-mnist", description="data set name, image folder, .npz file or package.module:factory")
+    root: Path | None = Field(None, description="folder to look in first for a data set given by name")
+    image_size: Annotated[int, Field(ge=8)] | None = Field(None, description="side in pixels to resize every image to")
+    heldout: Annotated[int, Field(ge=0)] = Field(2000, description="training images held out for early stopping")
+    calibration: Annotated[int, Field(ge=1)] = Field(512, description="training images that calibrate quantizers")
+    download: bool = Field(False, description="download a named data set where no folder holds it")
+
+
+class Model(_Section):
+    """Which network."""
+
+    name: str = Field("cnn8", description="cnn8, a torchvision classifier, a .pt2 file or package.module:factory")
+    width: Annotated[int, Field(ge=1)] | None = Field(None, description="channels of cnn8's first block")
+    hidden: Annotated[int, Field(ge=1)] | None = Field(None, description="units of cnn8's hidden linear layer")
+    stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")
+    pretrained: str | None = Field(None, description="weights to start from, by torchvision's name or file")
+    checkpoint: Path | None = Field(None, description="trained weights; standard training is then skipped")
+    normalize: Literal["none", "imagenet"] | tuple[tuple[float, ...], tuple[float, ...]] = Field(
+        "none", description="none, imagenet or [means, deviations] of pixels / 255"
+    )
+
+
+class Adversary(_Section):
+    """The attack that training runs against."""
+
+    threat: str = Field("linf:0.1", description="norm:epsilon, epsilon in units of pixel / 255, such as linf:8/255")
+    attack: Literal["fgsm", "pgd"] = Field("pgd", description="fgsm: one step from a random start; pgd: `steps` steps")
+    steps: Annotated[int, Field(ge=1)] = Field(20, description="gradient steps of pgd")
+    step_size: Annotated[float, Field(gt=0)] | None = Field(
+        0.01, description="alpha in units of epsilon's; fgsm without it takes 1.25 epsilon"
+    )
+    random_start: bool = Field(True, description="start at a random point of the ball instead of the image")
+
+    @field_validator("threat")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        return str(ThreatModel.parse(text))
+
+
+class Training(_Section):
+    """Stochastic gradient descent on the network as a float module, batch norm live."""
+
+    epochs: Annotated[int, Field(ge=0)] = Field(20, description="passes over the training images")
+    batch_size: Annotated[int, Field(ge=1)] = Field(128, description="images a step")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(0.1, description="largest learning rate")
+    schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field(
+        "paper", description="paper: a tenth from the fifth epoch on; one-cycle: linear up to the peak and down to zero"
+    )
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before one-cycle's peak")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="momentum; Nesterov's where not 0")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="l2 penalty's factor")
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of a label spread over all")
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(None, description="largest l2 norm of the gradient")
+    flip: bool = Field(False, description="mirror each image left to right with probability 1/2")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="auto: bfloat16 products where the processor has them"
+    )
+    patience: Annotated[int, Field(ge=0)] = Field(
+        0, description="stop after so many epochs without a better held-out accuracy; 0: train to the end"
+    )
+    keep_best: bool = Field(True, description="give back the epoch of best held-out accuracy (robust where robust)")
+
+
+class TwinTraining(_Section):
+    """Fine-tuning on the integer twin: appendix A.1's settings for quantized networks."""
+
+    epochs: Annotated[int, Field(ge=0)] = Field(0, description="passes over `images` training images; 0: leave out")
+    images: Annotated[int, Field(ge=1)] | None = Field(None, description="training images an epoch; all by default")
+    batch_size: Annotated[int, Field(ge=1)] = Field(128, description="images a step")
+    learning_rate: Annotated[float, Field(gt=0)] = Field(0.01, description="largest learning rate")
+    schedule: Literal["constant", "cosine", "one-cycle"] = Field("cosine", description="see training.schedule")
+    warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the steps before one-cycle's peak")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum; Nesterov's where not 0")
+    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest l2 norm of the gradient")
+
+
+class Compression(_Section):
+    """l1-norm filter pruning; section 3.1 of the paper."""
+
+    sparsity: Annotated[float, Field(ge=0, lt=1)] = Field(0.8, description="share of filters removed from each layer")
+    per_layer: dict[str, float] = Field(default_factory=dict, description="other sparsities by layer name or pattern")
+    scope: Literal["layer", "global"] = Field("layer", description="rank filters within a layer or over all layers")
+    round_to: Annotated[int, Field(ge=1)] = Field(1, description="round kept channels up to a multiple")
+    linear: bool = Field(False, description="prune neurons of hidden linear layers too")
+    keep: tuple[str, ...] = Field((), description="names or patterns of layers to leave alone")
+
+
+class Quantization(_Section):
+    """See export/scheme.py."""
+
+    scales: Literal["power-of-two", "free"] = Field("power-of-two", description="power-of-two is exact everywhere")
+    observer: Literal["minmax", "histogram", "percentile", "mse"] = Field("mse", description="how ranges are chosen")
+    percentile: Annotated[float, Field(gt=50, le=100)] = Field(99.99, description="values kept, in percent")
+    weight_bits: Literal[7, 8] = Field(8, description="7 for processors without VNNI")
+    integer_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        1.0, description="gate: least share of MACs that must run in integer kernels"
+    )
+
+
+class Recipe(_Section):
+    """A build.
+
+    Raises:
+        pydantic.ValidationError: an unknown key or a value out of range; `load_recipe` turns it into a RecipeError.
+    """
+
+    name: str = Field("classifier", description="the bundle's name")
+    seed: Annotated[int, Field(ge=0)] = Field(0, description="every random number of the build comes from it")
+    robust: bool = Field(False, description="fine-tune against the adversary")
+    data: DataSource = DataSource()
+    model: Model = Model()
+    train: Training = Training()
+    compress: Compression = Compression()
+    adversary: Adversary = Adversary()
+    finetune: Training = Training(epochs=3, schedule="constant")
+    quantize: Quantization = Quantization()
+    finetune_twin: TwinTraining = TwinTraining()
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    folder = resources.files(__package__).joinpath("recipes")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """The settings of a shipped recipe or of a TOML file, not validated yet.
+
+    Raises:
+        RecipeError: no such recipe, or no TOML.
+    """
+    path = Path(name)
+    if path.suffix == ".toml" or path.is_file():
+        if not path.is_file():
+            raise RecipeError(f"the recipe {name} does not exist", expected="a TOML file", fix=_shipped())
+        text = path.read_text(encoding="utf-8", errors="replace")
+    elif name in recipe_names():
+        text = resources.files(__package__).joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(name, recipe_names(), n=1, cutoff=0.4)
+        raise RecipeError(
+            f"unknown recipe {name!r}",
+            expected=_shipped(),
+            fix=f"did you mean {near[0]!r}?" if near else "give a recipe's name or a .toml file",
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"the recipe {name} is no TOML", got=str(error)) from error
+
+
+def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe of `settings` with single values replaced.
+
+    Args:
+        settings: as in a TOML file.
+        overrides: by dotted key, "finetune.epochs": 5.
+
+    Raises:
+        RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
+    """
+    merged: dict[str, Any] = {key: dict(v) if isinstance(v, Mapping) else v for key, v in settings.items()}
+    for dotted, value in overrides.items():
+        *sections, key = dotted.split(".")
+        place = merged
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise _unknown(dotted)
+        place[key] = value
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+        if first["type"] == "extra_forbidden":
+            raise _unknown(where) from error
+        raise RecipeError(f"recipe key {where!r}", expected=first["msg"], got=repr(first["input"])) from error
+
+
+def _unknown(key: str) -> RecipeError:
+    known = list(_keys(Recipe))
+    section = key.rpartition(".")[0]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    siblings = [k for k in known if k.rpartition(".")[0] == section] or known
+    return RecipeError(
+        f"unknown recipe key {key!r}",
+        expected=", ".join(siblings),
+        fix=f"did you mean {near[0]!r}?" if near else "",
+    )
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+
+
+def _shipped() -> str:
+    return f"one of {', '.join(recipe_names())}, or a .toml file"
