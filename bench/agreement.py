@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from .attacks.gradient import Model, frozen
 from .measurement import Measurement, Setting
@@ -36,7 +37,7 @@ class Agreement:
     largest: float
 
     def measurement(self, on: str, **settings: Setting) -> Measurement:
-        """"twin-mismatch": the images with a logit that differs; `on` says which images were compared."""
+        """The images with a logit that differs, as "twin-mismatch"; `on` says which images were compared."""
         largest = self.largest if np.isfinite(self.largest) else None
         return Measurement(
             name="twin-mismatch",
@@ -62,7 +63,7 @@ def compare(one: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:
     """Compare logits [N, K] with logits [N, K]; a NaN agrees with a NaN."""
     with np.errstate(invalid="ignore"):
         gap = np.where((one == other) | (np.isnan(one) & np.isnan(other)), 0, np.abs(one - other))
-    gap = np.nan_to_num(gap, nan=np.inf)
+    gap = np.where(np.isnan(gap), np.inf, gap)
     return Agreement(
         n=len(one),
         logits=int((gap > 0).any(1).sum()),
@@ -72,7 +73,11 @@ def compare(one: NDArray[np.float32], other: NDArray[np.float32]) -> Agreement:
 
 
 def twin_logits(twin: Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """What a differentiable model says to 8-bit images: uint8 [N, C, H, W] -> float32 [N, K]."""
+    """What a differentiable model says to 8-bit images: uint8 [N, C, H, W] -> float32 [N, K].
+
+    A module runs on the device of its parameters.
+    """
+    device = next((p.device for p in twin.parameters()), None) if isinstance(twin, nn.Module) else None
     with torch.no_grad(), frozen(twin):
-        logits: NDArray[np.float32] = twin(torch.from_numpy(images).float() / 255).float().cpu().numpy()
+        logits: NDArray[np.float32] = twin(torch.from_numpy(images).to(device).float() / 255).float().cpu().numpy()
     return logits

@@ -57,7 +57,7 @@ class Latency:
     paired_speedup: float
 
     def measurements(self, **settings: Setting) -> tuple[Measurement, ...]:
-        """"latency" (median), "throughput" and "speedup", the other statistics among the settings of the first."""
+        """The median with the other statistics among its settings, the throughput, and the speedup."""
         shared = {**settings, "batch": self.batch}
         statistics = {key: value for key, value in asdict(self).items() if key.endswith("_ms") and key != "median_ms"}
         return (

@@ -40,8 +40,8 @@ class Measurement:
         value: finite.
         unit: "ms", "MiB", "%", "images/s", "images", "bytes", "x".
         n: how many runs, images or files the number was taken from.
-        spread: (low, high) around the value: the 95 % Wilson interval of a share, the 10th and 90th percentile of times;
-            None where the number has none, such as a file's size.
+        spread: (low, high) around the value: the 95 % Wilson interval of a share, the 10th and 90th percentile of
+            times; None where the number has none, such as a file's size.
         settings: what the number depends on: batch, threads, attack, seed and so on.
 
     Raises:
@@ -59,8 +59,8 @@ class Measurement:
         if not math.isfinite(self.value):
             raise InputError(f"measurement {self.name!r}", expected="a finite number", got=str(self.value))
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values; `from_json` gives it back."""
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON values; `from_dict` gives it back. A bundle's manifest takes it as it is."""
         return {
             "name": self.name,
             "value": self.value,
@@ -71,8 +71,8 @@ class Measurement:
         }
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Measurement:
-        """Read what `to_json` wrote."""
+    def from_dict(cls, value: Mapping[str, Any]) -> Measurement:
+        """Read what `to_dict` wrote."""
         spread = value["spread"]
         return cls(**{**value, "spread": None if spread is None else (spread[0], spread[1])})
 
@@ -117,7 +117,7 @@ class Environment:
             versions=versions | loaded,
         )
 
-    def to_json(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """As JSON values; `Environment(**value)` gives it back."""
         return asdict(self)
 

@@ -38,7 +38,7 @@ class Memory:
     peak_mib: float | None
 
     def measurement(self) -> Measurement | None:
-        """"peak-memory", the other figures among its settings; None where there is no peak."""
+        """The peak, with the other figures among its settings; None where there is no peak."""
         if self.peak_mib is None:
             return None
         return Measurement(

@@ -11,23 +11,23 @@ left after it. Logits with a NaN are no answer, hence wrong.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
-from ..runtime.errors import DataError, RecipeError
+from ..runtime.errors import DataError, GateError, RecipeError
 from ..runtime.progress import ProgressCallback, silent
 from .agreement import Agreement, compare, twin_logits
 from .attacks.gradient import Model
+from .attacks.square import Scores
 from .attacks.threat import ThreatModel
 from .measurement import Measurement, Setting, share
 from .presets import AttackPlan
 
-__all__ = ["AttackOutcome", "RobustnessResult", "evaluate_robustness"]
-
-Scores = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+__all__ = ["AttackOutcome", "RobustnessResult", "evaluate_robustness", "right_answers"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ class RobustnessResult:
         return len(self.robust)
 
     def measurements(self) -> tuple[Measurement, ...]:
-        """"robust-accuracy" of each attack, then of the union; "twin-mismatch" on candidates; "broken-by-queries-only"."""
+        """The figure of each attack, then of the union; `queries_only`; twin against engine on the candidates."""
         shared: dict[str, Setting] = {"threat": str(self.threat), "seed": self.seed, "batch_size": self.batch_size}
         found = []
         for outcome in self.attacks:
@@ -110,12 +110,20 @@ class RobustnessResult:
         seconds = sum(outcome.seconds for outcome in self.attacks)
         union: dict[str, Setting] = {**shared, "attack": "union", "of": names, "clean": self.clean, "seconds": seconds}
         found.append(share("robust-accuracy", int(self.robust.sum()), self.n, **union))
-        for outcome in self.attacks:
-            if outcome.agreement is not None:
-                found.append(outcome.agreement.measurement(outcome.plan.name, threat=str(self.threat)))
         if self.queries_only is not None:
             found.append(share("broken-by-queries-only", self.queries_only, self.n, **shared))
+        found += [
+            outcome.agreement.measurement(outcome.plan.name, threat=str(self.threat))
+            for outcome in self.attacks
+            if outcome.agreement is not None
+        ]
         return tuple(found)
+
+
+def right_answers(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows of logits [N, K] are largest at the label [N] and hold no NaN: bool [N]."""
+    right: NDArray[np.bool_] = (logits.argmax(1) == labels) & ~np.isnan(logits).any(1)
+    return right
 
 
 def evaluate_robustness(
@@ -149,9 +157,10 @@ def evaluate_robustness(
     Raises:
         RecipeError: settings that contradict each other or are out of range.
         DataError: no images, or labels that do not match them.
+        GateError: an attack handed back images outside the ball.
     """
     _check(twin, images, labels, attacks, seed=seed, batch_size=batch_size)
-    clean = _right(_in_pieces(engine, images, batch_size), labels)
+    clean = right_answers(_in_pieces(engine, images, batch_size), labels)
     robust = clean.copy()
     adversarial = images.copy()
     outcomes = []
@@ -171,8 +180,9 @@ def evaluate_robustness(
                 seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
                 **plan.settings,
             )
+            _refuse_outside(plan, threat, found.adversarial, images[piece])
             logits = engine(found.adversarial)
-            broken[piece] = ~_right(logits, labels[piece])
+            broken[piece] = ~right_answers(logits, labels[piece])
             if twin is not None:
                 agreements.append(compare(logits, twin_logits(twin, found.adversarial)))
             seconds, evaluations = seconds + found.seconds, evaluations + found.evaluations
@@ -208,9 +218,16 @@ def evaluate_robustness(
     )
 
 
-def _right(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    right: NDArray[np.bool_] = (logits.argmax(1) == labels) & ~np.isnan(logits).any(1)
-    return right
+def _refuse_outside(
+    plan: AttackPlan, threat: ThreatModel, adversarial: NDArray[np.uint8], images: NDArray[np.uint8]
+) -> None:
+    inside = threat.contains(torch.from_numpy(adversarial), torch.from_numpy(images))
+    if not inside.all():
+        raise GateError(
+            f"{plan.name} left the threat model {threat}",
+            expected="every candidate inside the ball",
+            got=f"{int((~inside).sum())} of {len(images)} outside",
+        )
 
 
 def _in_pieces(engine: Scores, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:

@@ -18,6 +18,7 @@ import onnx
 import onnxruntime
 
 from ..runtime.errors import ModelError
+from ..runtime.onnxruntime_backend import session_options
 
 __all__ = ["Kernel", "KernelReport", "inspect_kernels"]
 
@@ -112,8 +113,7 @@ def inspect_kernels(model: onnx.ModelProto) -> KernelReport:
 
 
 def _profile(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
+    options = session_options()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "profile")
@@ -144,12 +144,11 @@ def _kernel(
         shape = weights.get(node.input[index], ())
         macs = _product(produced[0][1][1:]) * _product(shape) // max(_out_channels(node, shape), 1)
     types = tuple(kind for kind, _ in produced)
-    # the logits may be float; so may what feeds the first quantizer
     floats = [kind for kind in types if "float" in kind or "double" in kind]
-    is_output = all(name in outputs for name in node.output if name)
     reads = [kind for entry in arguments.get("input_type_shape", []) for kind in entry]
-    constant = node.op_type != "DequantizeLinear" and reads and all("float" in kind for kind in reads)
-    integer = not floats or (is_output and not constant)
+    # the kernel that turns integers into the logits gives floats; one that reads floats alone computes on them
+    last = all(name in outputs for name in node.output if name) and not all("float" in kind for kind in reads)
+    integer = not floats or last
     return Kernel(
         name=node.name,
         operator=f"{node.domain}.{node.op_type}" if node.domain else node.op_type,

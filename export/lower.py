@@ -13,6 +13,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 
 import onnx
+import onnx.version_converter
 import onnx_ir as ir
 import torch
 from onnx_ir.passes import common as passes
@@ -98,10 +99,15 @@ def lower_onnx(model: onnx.ModelProto) -> FloatGraph:
     """Clean a float ONNX classifier that something else exported (input float32 [N, C, H, W] in [0, 1])."""
     inputs = [i for i in model.graph.input if i.name not in {t.name for t in model.graph.initializer}]
     dims = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim] if len(inputs) == 1 else []
-    if len(dims) != 4 or not all(dims[1:]):
+    if len(dims) != 4 or not all(dims[1:]) or inputs[0].type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
         raise ModelError(
-            "the ONNX graph's input", expected="one float input [N, C, H, W]", got=f"{len(inputs)} inputs, shape {dims}"
+            "the ONNX graph's input",
+            expected="one float32 input [N, C, H, W] with fixed C, H and W",
+            got=f"{len(inputs)} inputs, shape {dims}",
         )
+    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    if opset < OPSET:  # quantizers per channel came with 13
+        model = onnx.version_converter.convert_version(model, OPSET)
     return FloatGraph(model=_clean(ir.from_proto(model)), input_shape=(dims[1], dims[2], dims[3]))
 
 

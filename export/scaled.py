@@ -1,44 +1,165 @@
-"""Values of the twin: a float tensor, or integers with the scale that they stand for.
+"""Values of the twin: a float tensor, integers with the scale that they stand for, or an operation on such integers
+that QuantizeLinear will carry out the way an integer kernel does.
 
     Scaled(n, s) is the real tensor s * n, n integer-valued in float32.
 
 float32 holds every integer below 2^24, so sums of n are exact as long as they stay below: `bound` is the largest
 magnitude that n can have, from which each operator proves that they do or computes in float64.
+
+Where ONNX Runtime fuses DequantizeLinear -> operator -> QuantizeLinear to one kernel, the kernel's formula differs from
+the three operators in the last float32 bit, and near a tie in the integer. `Sum`, `Product` and `Mean` wait for their
+reader: `requantized` is the kernel's formula on x86 with AVX2 (onnxruntime/core/mlas/lib, files in the docstrings),
+`real` the float operator's. With power-of-two scales the two are equal.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import math
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["EXACT", "Scaled", "Value", "dense", "requantize", "round_ste"]
+__all__ = [
+    "EXACT",
+    "Mean",
+    "Product",
+    "Scaled",
+    "Sum",
+    "Target",
+    "Value",
+    "along",
+    "clamp_round",
+    "dense",
+    "round_ste",
+]
 
 EXACT = 2.0**24
 """Integers up to here are exact in float32."""
 
 
-class Scaled(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a per-tensor QuantizeLinear rounds to: float32 scale of no dimension, zero point, smallest and largest q."""
+
+    scale: Tensor
+    zero: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
     """s * n.
 
     Attributes:
-        n: integer-valued float32 tensor.
+        n: integer-valued float tensor.
         s: float32 scale, of one element or shaped so that it broadcasts with n.
         bound: no element of n is larger in magnitude.
+        zero: the zero point that was taken off, where n comes straight from a per-tensor DequantizeLinear.
     """
 
     n: Tensor
     s: Tensor
     bound: float
+    zero: float | None = None
+
+    def real(self) -> Tensor:
+        """The real numbers, float32."""
+        return (self.n * self.s).to(self.s.dtype)
+
+    def requantized(self, target: Target) -> Tensor:
+        """round(n * fl(s / s_y)) + z, as the int32 accumulator of QLinearConv (quantize.cpp, MlasRequantizeOutput)."""
+        return clamp_round((self.n * (self.s / target.scale)).to(self.s.dtype), target)
 
 
-Value = Tensor | Scaled
+@dataclass(frozen=True, slots=True)
+class Sum:
+    """a + b, or its positive part, where both come straight from a per-tensor DequantizeLinear."""
+
+    a: Scaled
+    b: Scaled
+    rectified: bool = False
+
+    def real(self) -> Tensor:
+        total = self.a.real() + self.b.real()
+        return total.clamp(min=0) if self.rectified else total
+
+    def requantized(self, target: Target) -> Tensor:
+        """QLinearAdd (intrinsics/avx2/qladd_avx2.cpp), r = s / s_y:
+
+        round(fma(q_a, r_a, fma(q_b, r_b, c))),  c = z - fma(r_a, z_a, fl(r_b * z_b))
+        """
+        if self.rectified and target.zero != target.low:  # a ReLU that the grid does not make keeps the kernels apart
+            return clamp_round(self.real() / target.scale, target)
+        first, second = self.a.s / target.scale, self.b.s / target.scale
+        if _power_of_two(first) and _power_of_two(second):  # nothing rounds: float32 will do, in any order
+            return clamp_round(self.a.n * first + self.b.n * second, target)
+        assert self.a.zero is not None
+        assert self.b.zero is not None
+        constant = target.zero - _fma(first, self.a.zero, (second * self.b.zero).double())
+        y = _fma(self.b.n + self.b.zero, second, constant.double())
+        y = _fma(self.a.n + self.a.zero, first, y.double())
+        return clamp_round(y, replace(target, zero=0.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """a * b, where both come straight from a per-tensor DequantizeLinear."""
+
+    a: Scaled
+    b: Scaled
+
+    def real(self) -> Tensor:
+        return self.a.real() * self.b.real()
+
+    def requantized(self, target: Target) -> Tensor:
+        """round(n_a n_b fl(s_a s_b / s_y) + z), QLinearMul (qlmul.cpp): the zero point goes in before the rounding."""
+        y = self.a.n * self.b.n * (self.a.s * self.b.s / target.scale)
+        return clamp_round(y, target, zero_first=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """The mean of `count` integers of scale s, n being their sum."""
+
+    n: Tensor
+    s: Tensor
+    count: int
+
+    def real(self) -> Tensor:
+        return self.n * (self.s / self.count)
+
+    def requantized(self, target: Target) -> Tensor:
+        """round(n * fl(s / fl(s_y * count))) + z, QLinearGlobalAveragePool (qlgavgpool.cpp)."""
+        return clamp_round(self.n * (self.s / (target.scale * self.count)), target)
+
+
+Value = Tensor | Scaled | Sum | Product | Mean
 
 
 def dense(value: Value) -> Tensor:
-    """The real numbers, as a float32 tensor."""
-    return value.n * value.s if isinstance(value, Scaled) else value
+    """The real numbers, as a tensor."""
+    return value if isinstance(value, Tensor) else value.real()
+
+
+def along(vector: Tensor, rank: int, axis: int) -> Tensor:
+    """A per-channel vector shaped so that it broadcasts along `axis` of a tensor of `rank`."""
+    if vector.numel() == 1:
+        return vector.reshape(())
+    shape = [1] * rank
+    shape[axis % rank] = -1
+    return vector.reshape(shape)
+
+
+def _fma(x: Tensor, factor: Tensor | float, term: Tensor) -> Tensor:
+    """fl(x * factor + term) with one rounding: 8-bit times 24-bit products are exact in float64."""
+    return (x.double() * factor + term).float()
+
+
+def _power_of_two(scale: Tensor) -> bool:
+    return math.frexp(float(scale))[0] == 0.5
 
 
 class _Round(torch.autograd.Function):
@@ -57,22 +178,23 @@ def round_ste(x: Tensor) -> Tensor:
     return rounded
 
 
-class _Requantize(torch.autograd.Function):
-    """q = clamp(round(x) + z, low, high); derivative one inside the range, zero outside."""
+class _ClampRound(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, target: Target, zero_first: bool) -> Tensor:
+        q = x.add(target.zero).round_() if zero_first else x.round().add_(target.zero)
+        ctx.save_for_backward((q >= target.low) & (q <= target.high))
+        return q.clamp_(target.low, target.high)
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, z: float, low: float, high: float) -> Tensor:
-        q = x.round() if z == 0 else x.round().add_(z)
-        ctx.save_for_backward((q >= low) & (q <= high))
-        return q.clamp_(low, high)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None, None, None
+        return gradients[0] * inside, None, None
 
 
-def requantize(x: Tensor, z: float, low: float, high: float) -> Tensor:
-    """clamp(round_half_even(x) + z, low, high) with the straight-through gradient of a clamp."""
-    q: Tensor = _Requantize.apply(x, z, low, high)  # type: ignore[no-untyped-call]
+def clamp_round(x: Tensor, target: Target, *, zero_first: bool = False) -> Tensor:
+    """clamp(round_half_even(x) + z, low, high), with z added before the rounding if `zero_first`.
+
+    The gradient is a clamp's, straight-through: one where the rounded value lies in [low, high], zero outside.
+    """
+    q: Tensor = _ClampRound.apply(x, target, zero_first)  # type: ignore[no-untyped-call]
     return q

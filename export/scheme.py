@@ -4,9 +4,10 @@
 
 Activations are uint8, weights int8 and symmetric per output channel, biases int32 with scale s_x * s_w.
 
-`power-of-two` (default): every s is 2^e, so that multiplying an int32 accumulator by s_x * s_w / s_y is exact in float32,
-and z is 0 for tensors without values below zero, 128 otherwise. Float simulation, integer shift and int8 kernel are then
-one function. `free`: the plain asymmetric scheme, s = (max - min) / 255 and z = round(-min / s) (Jacob et al. 2018, eq. 12).
+`power-of-two` (default): every s is 2^e, so that multiplying an int32 accumulator by s_x * s_w / s_y is exact in
+float32, and z is 0 for tensors without values below zero, 128 otherwise. Float simulation, integer shift and int8
+kernel are then one function. `free`: the plain asymmetric scheme, s = (max - min) / 255 and z = round(-min / s)
+(Jacob et al. 2018, eq. 12).
 """
 
 from __future__ import annotations
@@ -18,13 +19,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Grid", "Scheme", "weight_scales"]
+__all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "weight_scales"]
 
 Scales = Literal["power-of-two", "free"]
 Observer = Literal["minmax", "histogram", "percentile", "mse"]
 
 BIAS_LIMIT = 2**22
 """Largest integer a bias may take: below 2^24, beyond which float32 cannot hold every integer."""
+
+_NARROWEST = 255 * 2.0**-64
+"""A range below this is as good as none; its scale would leave the normal float32 numbers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,12 +54,13 @@ class Scheme:
 
     @property
     def weight_limit(self) -> int:
-        """Largest magnitude of an integer weight."""
-        return 2 ** (self.weight_bits - 1) - 1
+        """Largest magnitude of an integer weight: 127 or 63."""
+        return (1 << (self.weight_bits - 1)) - 1
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for a manifest."""
-        return asdict(self)
+        """Plain values for a manifest: what `quantization` holds there."""
+        types = {"target": "cpu", "activation_type": "uint8", "activation_bits": 8, "weight_type": "int8"}
+        return asdict(self) | types
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +82,18 @@ class Grid:
 
     @staticmethod
     def covering(low: float, high: float, *, scheme: Scheme) -> Grid:
-        """The finest grid that holds [low, high] (0 is always inside)."""
+        """The finest grid that holds [low, high], and zero exactly.
+
+        Free scales round the zero point, so that either end may lie up to half a step outside.
+        """
         low, high = min(low, 0.0), max(high, 0.0)
-        if high - low == 0:
-            high = 255 * 2.0**-8
+        if high - low < _NARROWEST:
+            low, high = 0.0, 255 * 2.0**-8
         if not scheme.exact:
             scale = float(np.float32((high - low) / 255))
             return Grid(scale, int(np.clip(round(-low / scale), 0, 255)))
         step = high / 255 if low == 0 else max(-low / 128, high / 127)
-        return Grid(2.0 ** math.ceil(math.log2(step) - 1e-9), 0 if low == 0 else 128)
+        return Grid(_power_of_two(step), 0 if low == 0 else 128)
 
 
 def weight_scales(
@@ -103,21 +111,24 @@ def weight_scales(
     rows = weight.reshape(len(weight), -1).astype(np.float64)
     limit = scheme.weight_limit
     largest = np.abs(rows).max(axis=1)
-    largest[largest == 0] = 2.0**-24
+    largest[largest < 2.0**-64] = 2.0**-24  # a dead channel: any scale does
     if bias is not None:
-        largest = np.maximum(largest, limit * np.abs(bias) / (input_scale * BIAS_LIMIT))
-    scales = largest / limit
+        largest = np.maximum(largest, limit * np.abs(bias.astype(np.float64)) / (input_scale * BIAS_LIMIT))
     if not scheme.exact:
-        return scales.astype(np.float32)
-    cover = 2.0 ** np.ceil(np.log2(scales) - 1e-9)
-    errors = [_squared_error(rows, s, limit) for s in (cover, cover / 2)]
+        return np.asarray(largest / limit, np.float32)
+    cover = np.array([_power_of_two(scale) for scale in largest / limit])
+    errors = [_squared_error(rows, scale, limit) for scale in (cover, cover / 2)]
     fits = np.ones(len(rows), bool) if bias is None else np.abs(bias) <= input_scale * cover / 2 * BIAS_LIMIT
     return np.where((errors[1] < errors[0]) & fits, cover / 2, cover).astype(np.float32)
+
+
+def _power_of_two(scale: float) -> float:
+    """The smallest 2^e that is not below `scale`, but for its rounding."""
+    return float(2.0 ** math.ceil(math.log2(scale) - 1e-9))
 
 
 def _squared_error(
     rows: npt.NDArray[np.float64], scales: npt.NDArray[np.float64], limit: int
 ) -> npt.NDArray[np.float64]:
     s = scales[:, None]
-    error: npt.NDArray[np.float64] = ((np.clip(np.rint(rows / s), -limit, limit) * s - rows) ** 2).sum(axis=1)
-    return error
+    return np.asarray(((np.clip(np.rint(rows / s), -limit, limit) * s - rows) ** 2).sum(axis=1))

@@ -15,7 +15,6 @@ Any classifier graph of the operators in `twin_ops` works, float or Q/DQ, whoeve
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +23,8 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from ..runtime.errors import ModelError, UnsupportedOperatorError
-from .scaled import Value, dense, round_ste
+from .scaled import Value, along, dense, round_ste
+from .twin_graph import Node, Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
 from .twin_ops import OPERATORS
 
 __all__ = ["Twin"]
@@ -52,64 +51,57 @@ class Twin(nn.Module):
         super().__init__()
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
-        graph = self._model.graph
-        known = {t.name for t in graph.initializer}
-        inputs = [i for i in graph.input if i.name not in known]
-        if len(inputs) != 1 or len(inputs[0].type.tensor_type.shape.dim) != 4:
-            raise ModelError(
-                "the ONNX graph",
-                expected="one input [N, C, H, W]",
-                got=f"{len(inputs)} inputs",
-                fix="export a classifier",
-            )
-        self._input = inputs[0].name
-        self.takes_pixels = inputs[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
-        dims = [d.dim_value for d in inputs[0].type.tensor_type.shape.dim]
-        self.input_shape: tuple[int, int, int] = (dims[1], dims[2], dims[3])
-        self.output = graph.output[0].name
-        self._nodes = [_Node(node) for node in graph.node]
-        _refuse_unknown(self._nodes)
-        self._constants: dict[str, str] = {}
-        self._integers: dict[str, str] = {}
+        self._input, self.takes_pixels, self.input_shape, batch = image_input(model.graph)
+        self.output = model.graph.output[0].name
+        self._nodes = read_nodes(model)
+        constants = read_constants(model.graph)
+        if batch:
+            free_batch(self._nodes, constants, batch)
+        self._keys = {name: f"c{index}" for index, name in enumerate(constants)}
         self._limits: dict[str, tuple[float, float]] = {}
-        self._load_constants(shadow or {})
+        weights, stored = trained(self._nodes), stored_integers(self._nodes)
+        for name, array in constants.items():
+            self._load(name, array, name in weights)
+        for name in stored.keys() & weights & constants.keys():
+            if constants[name].dtype.kind in "iu":
+                self._train_integers(name, stored[name], (shadow or {}).get(name))
 
-    def _load_constants(self, shadow: Mapping[str, npt.NDArray[np.float32]]) -> None:
-        """Weights become parameters, everything else buffers; an integer weight is trained through its shadow."""
-        graph = self._model.graph
-        weights = _trained(self._nodes)
-        scales = {node.inputs[0]: node.inputs[1] for node in self._nodes if node.op_type == "DequantizeLinear"}
-        axes = {node.inputs[0]: node.attributes.get("axis", 1) for node in self._nodes}
-        arrays = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
-        for node in list(self._nodes):
-            if node.op_type == "Constant":
-                arrays[node.outputs[0]] = _constant_of(node)
-                self._nodes.remove(node)
-        for index, (name, array) in enumerate(arrays.items()):
-            key = f"c{index}"
-            self._constants[name] = key
-            tensor = torch.from_numpy(np.array(array, order="C"))
-            if name in weights and array.dtype.kind == "i" and name in scales:
-                self._integers[name] = key
-                step = _along(torch.from_numpy(np.array(arrays[scales[name]])), tensor.dim(), axes[name])
-                values = torch.from_numpy(np.array(shadow[name])) if name in shadow else tensor * step
-                self.register_buffer(f"{key}_step", step)
-                # a shadow starts at the integer it was rounded to, so that the first forward is the graph as it stands
-                exact = torch.where((values / step).round() == tensor, values, tensor * step)
-                self.register_parameter(key, nn.Parameter(exact))
-                self._limits[key] = _limits(array)
-            elif name in weights and array.dtype.kind == "f":
-                self.register_parameter(key, nn.Parameter(tensor))
-            else:
-                self.register_buffer(key, tensor)
+    def _load(self, name: str, array: npt.NDArray[np.generic], is_weight: bool) -> None:
+        tensor = torch.from_numpy(np.array(array, order="C"))
+        if is_weight and array.dtype == np.float32:
+            self.register_parameter(self._keys[name], nn.Parameter(tensor))
+        else:
+            self.register_buffer(self._keys[name], tensor)
 
-    def _constant(self, name: str) -> Value:
-        key = self._constants[name]
-        stored: Tensor = getattr(self, key)
-        if name not in self._integers:
-            return stored
-        step: Tensor = getattr(self, f"{key}_step")
-        return round_ste(stored / step).clamp(*self._limits[key])
+    def _train_integers(self, name: str, stored: Stored, shadow: npt.NDArray[np.float32] | None) -> None:
+        """Integers become float parameters, their shadow, that `_constant` rounds; what float32 cannot hold stays."""
+        key = self._keys[name]
+        integers = self.get_buffer(key)
+        if stored.scale not in self._keys or (stored.zero and stored.zero not in self._keys):
+            return
+        step = along(self.get_buffer(self._keys[stored.scale]), integers.dim(), stored.axis)
+        zero = torch.zeros(())
+        if stored.zero:
+            zero = along(self.get_buffer(self._keys[stored.zero]), integers.dim(), stored.axis).float()
+        exact = (integers - zero) * step
+        # a shadow starts at the integer it was rounded to, so that the first forward is the graph as it stands
+        values = exact if shadow is None else torch.from_numpy(np.array(shadow, np.float32))
+        values = torch.where((values / step).round() + zero == integers, values, exact)
+        if not torch.equal(((values / step).round() + zero).double(), integers.double()):
+            return  # a bias beyond 2^22 or so
+        delattr(self, key)
+        self.register_parameter(key, nn.Parameter(values))
+        self.register_buffer(f"{key}_step", step)
+        self.register_buffer(f"{key}_zero", zero)
+        self._limits[name] = _limits(integers, zero)
+
+    def _constant(self, name: str) -> Tensor:
+        key = self._keys[name]
+        values: Tensor = getattr(self, key)
+        if name not in self._limits:
+            return values
+        low, high = self._limits[name]
+        return (round_ste(values / self.get_buffer(f"{key}_step")) + self.get_buffer(f"{key}_zero")).clamp(low, high)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits float32 [N, K] of float images [N, C, H, W] in [0, 1].
@@ -127,120 +119,67 @@ class Twin(nn.Module):
     def quantizers(self) -> tuple[str, ...]:
         """The results of the QuantizeLinear nodes on activations, in graph order."""
         nodes = [node for node in self._nodes if node.op_type == "QuantizeLinear"]
-        return tuple(node.outputs[0] for node in nodes if node.inputs[0] not in self._constants)
+        return tuple(node.outputs[0] for node in nodes if node.inputs[0] not in self._keys)
 
     def _run(self, images: Tensor, keep: Iterable[str]) -> dict[str, Value]:
-        x = images
-        if self.takes_pixels:
-            x = round_ste(images * 255).clamp(0, 255)
+        x = round_ste(images * 255).clamp(0, 255) if self.takes_pixels else images
         values: dict[str, Value] = {self._input: x}
-        kept: dict[str, Value] = {}
         wanted = {*keep, self.output}
-        left = self._readers()
+        kept: dict[str, Value] = {}
+        left = _readers(self._nodes)
         for node in self._nodes:
             arguments = [
                 None if not name else values[name] if name in values else self._constant(name) for name in node.inputs
             ]
-            values[node.outputs[0]] = result = OPERATORS[node.op_type](node.attributes, *arguments)
-            if node.outputs[0] in wanted:
-                kept[node.outputs[0]] = result
+            result = OPERATORS[node.op_type](node.attributes, *arguments)
+            results = result if isinstance(result, tuple) else (result,)
+            values.update(zip(node.outputs, results, strict=False))  # what nobody reads has no name
+            kept.update({name: values[name] for name in node.outputs if name in wanted})
             for name in node.inputs:
-                left[name] = left.get(name, 0) - 1
+                left[name] -= 1
                 if left[name] == 0:
                     values.pop(name, None)
         return kept
-
-    def _readers(self) -> dict[str, int]:
-        count: dict[str, int] = {}
-        for node in self._nodes:
-            for name in node.inputs:
-                count[name] = count.get(name, 0) + 1
-        return count
 
     def to_onnx(self) -> onnx.ModelProto:
         """The ONNX graph with the trained weights written back: integers where it held integers."""
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
-        parameters = dict(self.named_parameters())
         for tensor in model.graph.initializer:
-            key = self._constants[tensor.name]
-            if key not in parameters:
-                continue
-            with torch.no_grad():
-                value = dense(self._constant(tensor.name)).cpu().numpy()
-            stored = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(numpy_helper.from_array(value.astype(stored.dtype), tensor.name))
+            self._write(tensor, tensor.name)
+        for node in model.graph.node:
+            for attribute in node.attribute if node.op_type == "Constant" else ():
+                if attribute.type == onnx.AttributeProto.TENSOR:
+                    self._write(attribute.t, node.output[0])
         return model
+
+    def _write(self, tensor: onnx.TensorProto, name: str) -> None:
+        """Untouched bytes where nothing was trained."""
+        if self._keys[name] not in self._parameters:
+            return
+        with torch.no_grad():
+            values = self._constant(name).cpu().numpy()
+        stored = numpy_helper.to_array(tensor)
+        if not np.array_equal(values, stored):
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(stored.dtype), tensor.name))
 
     def shadow(self) -> dict[str, npt.NDArray[np.float32]]:
         """The float values behind the integers, as trained, by initializer name."""
-        parameters = dict(self.named_parameters())
-        return {name: parameters[key].detach().cpu().numpy() for name, key in self._integers.items()}
+        return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}
 
 
-class _Node:
-    """A node with its attributes as plain Python values."""
-
-    __slots__ = ("attributes", "domain", "inputs", "name", "op_type", "outputs")
-
-    def __init__(self, node: onnx.NodeProto) -> None:
-        self.op_type = node.op_type
-        self.domain = node.domain
-        self.name = node.name
-        self.inputs = list(node.input)
-        self.outputs = list(node.output)
-        self.attributes: dict[str, Any] = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
-
-
-def _refuse_unknown(nodes: list[_Node]) -> None:
-    unknown: dict[str, list[str]] = {}
+def _readers(nodes: Iterable[Node]) -> dict[str, int]:
+    count: dict[str, int] = {}
     for node in nodes:
-        if node.op_type not in OPERATORS and node.op_type != "Constant":
-            label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-            unknown.setdefault(label, []).append(node.name or node.outputs[0])
-    if unknown:
-        raise UnsupportedOperatorError(
-            "the twin does not know all operators of this graph",
-            expected=", ".join(sorted(OPERATORS)),
-            got=", ".join(f"{op} ({', '.join(names[:3])})" for op, names in sorted(unknown.items())),
-            fix="attack this graph with black-box attacks only",
-        )
+        for name in node.inputs:
+            count[name] = count.get(name, 0) + 1
+    return count
 
 
-def _trained(nodes: list[_Node]) -> set[str]:
-    """Names of the tensors that Conv, Gemm and MatMul take as weights and biases, through Q/DQ where there is one."""
-    source = {
-        node.outputs[0]: node.inputs[0] for node in nodes if node.op_type in ("DequantizeLinear", "QuantizeLinear")
-    }
-    found: set[str] = set()
-    for node in nodes:
-        if node.op_type not in ("Conv", "Gemm", "MatMul", "Add"):
-            continue
-        for name in node.inputs[0 if node.op_type in ("Add", "MatMul") else 1 :]:
-            while name in source:
-                name = source[name]
-            found.add(name)
-    return found
-
-
-def _constant_of(node: _Node) -> npt.NDArray[Any]:
-    (value,) = node.attributes.values()
-    return numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else np.array(value)
-
-
-def _limits(array: npt.NDArray[Any]) -> tuple[float, float]:
-    """The integers that a stored tensor may take: its type's, symmetric, or 7 bits where it holds no more."""
-    kind = np.iinfo(array.dtype)
-    if array.dtype == np.int8:
-        largest = 63 if np.abs(array.astype(np.int16)).max(initial=0) <= 63 else 127
-        return min(-largest, float(array.min(initial=0))), largest
+def _limits(integers: Tensor, zero: Tensor) -> tuple[float, float]:
+    """The integers that a stored tensor may take: its type's; symmetric ones, and 7 bits, where it holds no more."""
+    kind = torch.iinfo(integers.dtype)
+    if integers.dtype == torch.int8 and not zero.any():
+        largest = 63 if integers.abs().max() <= 63 else 127
+        return min(-largest, float(integers.min())), largest
     return float(kind.min), float(kind.max)
-
-
-def _along(step: Tensor, rank: int, axis: int) -> Tensor:
-    """A per-channel vector shaped so that it broadcasts along `axis` of a tensor of `rank`."""
-    if step.numel() == 1:
-        return step.reshape(())
-    shape = [1] * rank
-    shape[axis % rank] = -1
-    return step.reshape(shape)

@@ -5,50 +5,72 @@
 The sum in brackets is the int32 accumulator of an integer kernel. Where it might pass 2^24 it is summed over blocks of
 input channels whose partial sums cannot, the blocks are added in float64 and rounded to float32 once, as a kernel does
 when it converts the accumulator.
+
+A float bias between a DequantizeLinear and a QuantizeLinear is rounded to n_b as ONNX Runtime does it when it loads the
+graph (onnxruntime/core/optimizer/qdq_transformer/weight_bias_quantization.cc).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .scaled import EXACT, Scaled, Value, dense, requantize
+from .scaled import EXACT, Mean, Product, Scaled, Sum, Target, Value, along, clamp_round, dense, round_ste
 from .windows import Attributes, pad_window, window
 
-__all__ = ["conv", "dequantize", "gemm", "matmul", "quantize"]
+__all__ = [
+    "REQUANTIZED",
+    "add",
+    "conv",
+    "dequantize",
+    "gemm",
+    "global_average_pool",
+    "matmul",
+    "multiply",
+    "quantize",
+    "spatial",
+]
+
+REQUANTIZED = "requantized"
+"""Attribute that the twin gives a node whose result a QuantizeLinear reads, through a clamp at most."""
 
 
 def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None = None) -> Tensor:
     """QuantizeLinear: round_half_even(x / s) + z, clamped to the zero point's integer type."""
     s = dense(scale)
-    z = torch.zeros((), dtype=torch.uint8) if zero is None else dense(zero)
+    z = torch.zeros((), dtype=_OUTPUT_TYPES[attributes.get("output_dtype", 0)]) if zero is None else dense(zero)
     limits = torch.iinfo(z.dtype)
-    if z.numel() == 1:
-        y = x.n * (x.s / s.reshape(())) if isinstance(x, Scaled) else x / s.reshape(())
-        return requantize(y, float(z), limits.min, limits.max)
-    real = dense(x)
-    offset = _along(z, real.dim(), attributes.get("axis", 1)).to(real.dtype)
-    y = real / _along(s, real.dim(), attributes.get("axis", 1)) + offset
-    return requantize(y, 0.0, limits.min, limits.max)
+    if z.numel() == 1 and s.numel() == 1:
+        target = Target(s.reshape(()), float(z), limits.min, limits.max)
+        if not isinstance(x, Tensor):
+            return x.requantized(target)
+        return clamp_round(x / target.scale, target)
+    real, axis = dense(x), attributes.get("axis", 1)
+    offset = along(z, real.dim(), axis).to(real.dtype)
+    rounded = round_ste(real / along(s, real.dim(), axis)) + offset
+    return clamp_round(rounded, Target(s, 0.0, limits.min, limits.max))
+
+
+_OUTPUT_TYPES = {0: torch.uint8, 2: torch.uint8, 3: torch.int8, 4: torch.uint16, 5: torch.int16}
 
 
 def dequantize(attributes: Attributes, q: Value, scale: Value, zero: Value | None = None) -> Scaled:
     """DequantizeLinear: s * (q - z), kept as integers and scale."""
     n, s = dense(q), dense(scale)
     if not n.is_floating_point():
-        n = n.float()
+        n = n.double() if n.dtype == torch.int32 else n.float()  # an int32 bias may pass 2^24
     axis = attributes.get("axis", 1)
-    if zero is None:
-        return Scaled(n, _along(s, n.dim(), axis), 255.0)
-    z = dense(zero)
+    z = torch.zeros((), dtype=torch.uint8) if zero is None else dense(zero)
     limits = torch.iinfo(z.dtype)
     low, high = float(z.min()), float(z.max())
     if high or low:
-        n = n - _along(z, n.dim(), axis).to(n.dtype)
-    return Scaled(n, _along(s, n.dim(), axis), max(limits.max - low, high - limits.min))
+        n = n - along(z, n.dim(), axis).to(n.dtype)
+    bound = max(limits.max - low, high - limits.min)
+    return Scaled(n, along(s, n.dim(), axis), bound, low if s.numel() == z.numel() == 1 else None)
 
 
 def conv(attributes: Attributes, x: Value, weight: Value, bias: Value | None = None) -> Value:
@@ -60,18 +82,11 @@ def conv(attributes: Attributes, x: Value, weight: Value, bias: Value | None = N
         a, pads = pad_window(a, settings, 0.0)
         return F.conv2d(a, w, b, settings.strides, pads, settings.dilations, groups)
 
-    if not (isinstance(x, Scaled) and isinstance(weight, Scaled)) or isinstance(bias, Tensor):
-        return convolve(dense(x), dense(weight), None if bias is None else dense(bias))
-    scale = x.s * (weight.s.reshape(1, -1, 1, 1) if weight.s.numel() > 1 else weight.s)
-    n_bias, tallest = _bias(bias, scale.reshape(-1))
-    blocks = _blocks(x.bound, weight, tallest)
-    if blocks == 1:
-        return Scaled(convolve(x.n, weight.n, n_bias), scale, EXACT)
-    if groups > 1:
-        n = convolve(x.n.double(), weight.n.double(), None if n_bias is None else n_bias.double())
-        return Scaled(n.float(), scale, EXACT)
-    parts = zip(x.n.chunk(blocks, 1), weight.n.chunk(blocks, 1), strict=True)
-    return Scaled(_add(n_bias, [convolve(a, w) for a, w in parts], (1, -1, 1, 1)), scale, EXACT)
+    rows = isinstance(weight, Scaled) and (weight.s.numel() == 1 or weight.s.shape[0] == weight.s.numel())
+    if isinstance(x, Scaled) and isinstance(weight, Scaled) and rows and _integer_bias(attributes, bias):
+        scale = x.s * (weight.s.reshape(1, -1, 1, 1) if weight.s.numel() > 1 else weight.s)
+        return _accumulate(convolve, x, weight, bias, scale, divisible=groups == 1)
+    return convolve(dense(x), dense(weight), None if bias is None else dense(bias))
 
 
 def gemm(attributes: Attributes, a: Value, b: Value, c: Value | None = None) -> Value:
@@ -80,76 +95,104 @@ def gemm(attributes: Attributes, a: Value, b: Value, c: Value | None = None) -> 
     if attributes.get("transA", 0):
         a = _transpose(a)
     w = b if attributes.get("transB", 0) else _transpose(b)
-    plain = alpha == 1 and beta == 1 and not isinstance(c, Tensor)
-    if isinstance(a, Scaled) and isinstance(w, Scaled) and plain and w.s.numel() in (1, len(w.n)):
+    rows = isinstance(w, Scaled) and (w.s.numel() == 1 or w.s.shape == (len(w.n), 1))
+    plain = alpha == beta == 1 and _integer_bias(attributes, c)
+    if isinstance(a, Scaled) and isinstance(w, Scaled) and rows and plain:
         scale = a.s * (w.s.reshape(1, -1) if w.s.numel() > 1 else w.s)
-        n_bias, tallest = _bias(c, scale.reshape(-1))
-        blocks = _blocks(a.bound, w, tallest)
-        if blocks == 1:
-            return Scaled(F.linear(a.n, w.n, n_bias), scale, EXACT)
-        parts = zip(a.n.chunk(blocks, 1), w.n.chunk(blocks, 1), strict=True)
-        return Scaled(_add(n_bias, [F.linear(x, y) for x, y in parts], (1, -1)), scale, EXACT)
-    y = alpha * (dense(a) @ dense(w).T)
+        return _accumulate(F.linear, a, w, c, scale, divisible=True)
+    y: Tensor = alpha * (dense(a) @ dense(w).T)
     return y if c is None else y + beta * dense(c)
 
 
 def matmul(attributes: Attributes, a: Value, b: Value) -> Value:
     """MatMul; on integers where b is a quantized [K, M] matrix."""
-    if isinstance(a, Scaled) and isinstance(b, Scaled) and a.n.dim() == 2 and b.n.dim() == 2:
+    if isinstance(a, Scaled) and isinstance(b, Scaled) and a.n.dim() == b.n.dim() == 2:
         return gemm({}, a, b)
     return dense(a) @ dense(b)
 
 
+def add(attributes: Attributes, a: Value, b: Value) -> Value:
+    """Add: two dequantized tensors wait for who reads their sum."""
+    return Sum(a, b) if _dequantized(a) and _dequantized(b) else dense(a) + dense(b)
+
+
+def multiply(attributes: Attributes, a: Value, b: Value) -> Value:
+    """Mul, likewise."""
+    return Product(a, b) if _dequantized(a) and _dequantized(b) else dense(a) * dense(b)
+
+
+def global_average_pool(attributes: Attributes, x: Value) -> Value:
+    """GlobalAveragePool, likewise."""
+    if _dequantized(x) and x.n[0, 0].numel() * x.bound < EXACT:
+        return Mean(x.n.sum((2, 3), keepdim=True), x.s, x.n[0, 0].numel())
+    return dense(x).mean((2, 3), keepdim=True)
+
+
 def spatial(value: Value) -> tuple[int, int]:
     """(H, W) of [N, C, H, W], or of a kernel [O, I, H, W]."""
-    shape = value.n.shape if isinstance(value, Scaled) else value.shape
+    shape = value.n.shape if isinstance(value, Scaled) else dense(value).shape
     return int(shape[-2]), int(shape[-1])
 
 
-def _along(vector: Tensor, rank: int, axis: int) -> Tensor:
-    """A per-channel vector shaped so that it broadcasts along `axis` of a tensor of `rank`."""
-    if vector.numel() == 1:
-        return vector.reshape(())
-    shape = [1] * rank
-    shape[axis % rank] = -1
-    return vector.reshape(shape)
+def _dequantized(value: Value) -> TypeGuard[Scaled]:
+    return isinstance(value, Scaled) and value.zero is not None
+
+
+def _integer_bias(attributes: Attributes, bias: Value | None) -> bool:
+    """Whether the bias is integers, or a float one that ONNX Runtime rounds to integers."""
+    return bias is None or isinstance(bias, Scaled) or bool(attributes.get(REQUANTIZED))
 
 
 def _transpose(value: Value) -> Value:
     if isinstance(value, Scaled):
         return Scaled(value.n.T, value.s.T if value.s.dim() == 2 else value.s, value.bound)
-    return value.T
+    return dense(value).T
+
+
+def _accumulate(
+    operation: Callable[..., Tensor], x: Scaled, weight: Scaled, bias: Value | None, scale: Tensor, *, divisible: bool
+) -> Scaled:
+    """The accumulator of `operation`; `divisible` where the sum runs over axis 1 of both x and weight."""
+    n_bias, tallest = _bias(bias, scale.reshape(-1))
+    blocks = _blocks(x.bound, weight, tallest)
+    if blocks == 1:
+        n = operation(x.n, weight.n, None if n_bias is None else n_bias.to(x.n.dtype))
+    elif divisible and blocks <= weight.n.shape[1]:
+        n = torch.zeros((), dtype=torch.float64, device=x.n.device)
+        if n_bias is not None:
+            n = n_bias.double().reshape(1, -1, *[1] * (x.n.dim() - 2))
+        for part, w in zip(x.n.chunk(blocks, 1), weight.n.chunk(blocks, 1), strict=True):
+            n = n + operation(part, w).double()
+    else:
+        n = operation(x.n.double(), weight.n.double(), None if n_bias is None else n_bias.double())
+    return Scaled(n.float(), scale, EXACT)
 
 
 def _bias(bias: Value | None, scale: Tensor) -> tuple[Tensor | None, float]:
     """The bias in units of the accumulator, and its largest magnitude."""
-    if not isinstance(bias, Scaled):
+    if bias is None:
         return None, 0.0
-    n = bias.n
-    own = bias.s.reshape(-1)
-    if not torch.equal(own.expand_as(scale) if own.numel() == 1 else own, scale.expand_as(own)):
-        n = n * (own / scale)
+    if isinstance(bias, Scaled):
+        # kernels take the integers as they are; a scale other than s_x * s_w is a graph that they do not compute
+        own = bias.s.reshape(-1)
+        n = bias.n if torch.allclose(own, scale, rtol=1e-4, atol=0) else bias.n * (own / scale)
+    else:
+        n = round_ste(dense(bias).reshape(-1) / scale)
     n = n.reshape(-1)
     return n, float(n.detach().abs().max()) if n.numel() else 0.0
 
 
 def _blocks(bound: float, weight: Scaled, tallest: float) -> int:
-    """Into how many blocks of input channels the sum is split so that each stays below 2^24."""
-    inputs = weight.n[0].numel()
-    if bound * min(weight.bound, 128.0) * inputs + tallest < EXACT:
-        return 1
-    rows = weight.n.detach().abs().flatten(1).sum(1).max()
-    if bound * float(rows) + tallest < EXACT:
+    """Into how many blocks of input channels the sum is split so that each stays below 2^24.
+
+    More than there are channels where one channel's sum might pass it.
+    """
+    magnitude = weight.n.detach().abs()
+    if bound * float(magnitude.flatten(1).sum(1).max()) + tallest < EXACT:
         return 1
     blocks = 2
-    while blocks < weight.n.shape[1]:
-        parts = weight.n.detach().abs().chunk(blocks, 1)
-        if all(bound * float(part.flatten(1).sum(1).max()) < EXACT for part in parts):
-            break
+    while blocks <= weight.n.shape[1]:
+        if all(bound * float(part.flatten(1).sum(1).max()) < EXACT for part in magnitude.chunk(blocks, 1)):
+            return blocks
         blocks *= 2
-    return min(blocks, weight.n.shape[1])
-
-
-def _add(bias: Tensor | None, parts: list[Tensor], shape: tuple[int, ...]) -> Tensor:
-    total: Any = sum(part.double() for part in parts)
-    return (total if bias is None else total + bias.double().reshape(shape)).float()
+    return blocks

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["Attributes", "Window", "pad_window", "window"]
+__all__ = ["Attributes", "Window", "pad_window", "text", "window"]
 
 Attributes = Mapping[str, Any]
 
@@ -26,8 +26,7 @@ def window(attributes: Attributes, size: tuple[int, int], kernel: tuple[int, int
     """The window that a node's attributes describe on an input of `size` (H, W)."""
     k = kernel or _pair(attributes["kernel_shape"])
     strides, dilations = _pair(attributes.get("strides", (1, 1))), _pair(attributes.get("dilations", (1, 1)))
-    mode = attributes.get("auto_pad", b"NOTSET")
-    mode = mode.decode() if isinstance(mode, bytes) else mode
+    mode = text(attributes, "auto_pad", "NOTSET")
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         total = [
             max((-(-size[i] // strides[i]) - 1) * strides[i] + (k[i] - 1) * dilations[i] + 1 - size[i], 0)
@@ -39,6 +38,12 @@ def window(attributes: Attributes, size: tuple[int, int], kernel: tuple[int, int
         return Window(k, strides, dilations, (first[0], first[1], last[0], last[1]))
     pads = tuple(int(p) for p in attributes.get("pads", (0, 0, 0, 0))) if mode == "NOTSET" else (0, 0, 0, 0)
     return Window(k, strides, dilations, (pads[0], pads[1], pads[2], pads[3]))
+
+
+def text(attributes: Attributes, name: str, default: str) -> str:
+    """A string attribute; ONNX keeps strings as bytes."""
+    value = attributes.get(name, default)
+    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def pad_window(x: Tensor, settings: Window, value: float) -> tuple[Tensor, tuple[int, int]]:

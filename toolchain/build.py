@@ -7,10 +7,7 @@ Every stage is a function from one frozen object to the next. What an interrupti
 
 from __future__ import annotations
 
-import io
-import platform
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,32 +15,26 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnx_ir as ir
-import onnxruntime
 import torch
 from torch import nn
 
-from .. import __version__
 from ..bench.attacks.pgd import pgd
 from ..bench.attacks.threat import ThreatModel
 from ..bench.data.dataset import Dataset
 from ..bench.data.load import load_dataset
-from ..export.bundle import write_bundle
 from ..export.kernels import KernelReport, inspect_kernels
 from ..export.lower import lower, pixel_graph
 from ..export.parity import ParityReport, check_parity
 from ..export.quantize import IntegerGraph, quantize
-from ..export.scheme import Scheme
 from ..export.twin import Twin
 from ..runtime.bundle import Bundle
-from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.errors import GateError
-from ..runtime.manifest import Input, Output, Provenance
 from ..runtime.progress import ProgressCallback, silent
 from .compress.prune import prune_filters
 from .compress.result import Compressed
-from .finetune import Trained, finetune, held_out_accuracy
-from .precision import resolve
+from .finetune import Trained, finetune
 from .recipe import Recipe
+from .ship import Made, scheme_of, ship
 from .sources import Source, load_source
 from .workspace import Workspace, fingerprint
 
@@ -58,12 +49,7 @@ class Build:
     """What a build made, and what it measured on the way (shares in [0, 1], on held-out training images)."""
 
     bundle: Bundle
-    dense: Trained
-    compressed: Compressed
-    tuned: Trained
-    twin: Trained
-    kernels: KernelReport
-    parity: ParityReport
+    made: Made
 
 
 def build(
@@ -79,7 +65,7 @@ def build(
 
     Raises:
         InputError: bad recipe, data or model.
-        GateError: too few MACs in integer kernels, or twin and engine differ where the scheme promises that they cannot.
+        GateError: too few MACs in integer kernels, or twin and engine differ although the scheme is exact.
     """
     work = Workspace(out.with_name(out.name + ".work"))
     data = load_dataset(
@@ -94,7 +80,8 @@ def build(
     sections = recipe.model_dump(mode="json")
     marks = _fingerprints(sections, data)
     source, dense = _dense(recipe, data, work, marks["dense"], progress)
-    dense_onnx = ir.to_proto(pixel_graph(lower(source.module, input_shape=source.input_shape), scale=1 / 255, exact=False))
+    dense_graph = lower(source.module, input_shape=source.input_shape)
+    dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
     compressed = _compress(recipe, source, data)
     adversary = recipe.adversary if recipe.robust else None
     tuned = finetune(
@@ -110,23 +97,33 @@ def build(
         progress=progress,
     )
     integer = _quantize(recipe, tuned.module, source, data, progress)
-    model, twin = _tune_twin(recipe, integer, data, work, marks["twin"], progress)
+    model, twin = _tune_twin(recipe, integer, data, work=work, mark=marks["twin"], progress=progress)
     kernels = inspect_kernels(model)
     images = _proof_images(recipe, twin.module, data)
     parity = check_parity(model, images, twin=_as_twin(twin.module), progress=progress)
     _gates(recipe, kernels, parity)
-    bundle = _ship(recipe, out, overwrite, sections, source, dense_onnx, model, images, compressed, twin, kernels, parity, data, (dense, tuned))
+    made = Made(
+        source=source,
+        dense=dense,
+        dense_onnx=dense_onnx,
+        compressed=compressed,
+        tuned=tuned,
+        twin=twin,
+        model=model,
+        kernels=kernels,
+        parity=parity,
+        proof_images=images[: 2 * _STORED_IMAGES],
+    )
+    bundle = ship(recipe, data, made, out=out, overwrite=overwrite)
     if not keep_work:
         work.remove()
-    return Build(
-        bundle=bundle, dense=dense, compressed=compressed, tuned=tuned, twin=twin, kernels=kernels, parity=parity
-    )
+    return Build(bundle=bundle, made=made)
 
 
 def _fingerprints(sections: dict[str, Any], data: Dataset) -> dict[str, str]:
     """What each stage depends on."""
-    pixels = [part.indices[:16].tolist() + [int(part.images.sum(dtype=np.int64)), len(part)] for part in (data.train, data.heldout)]
-    base = [sections[key] for key in ("seed", "data", "model", "train")] + pixels + [torch.__version__]
+    pixels = [[len(part), int(part.images.sum(dtype=np.int64))] for part in (data.train, data.heldout)]
+    base = [*(sections[key] for key in ("seed", "data", "model", "train")), *pixels, str(torch.__version__)]
     tuned = [*base, *(sections[key] for key in ("robust", "compress", "adversary", "finetune"))]
     return {
         "dense": fingerprint(base),
@@ -186,18 +183,12 @@ def _compress(recipe: Recipe, source: Source, data: Dataset) -> Compressed:
 def _quantize(
     recipe: Recipe, module: nn.Module, source: Source, data: Dataset, progress: ProgressCallback
 ) -> IntegerGraph:
-    scheme = Scheme(
-        scales=recipe.quantize.scales,
-        observer=recipe.quantize.observer,
-        percentile=recipe.quantize.percentile,
-        weight_bits=recipe.quantize.weight_bits,
-    )
     graph = lower(module, input_shape=source.input_shape)
-    return quantize(graph, data.calibration.images, scheme=scheme, progress=progress)
+    return quantize(graph, data.calibration.images, scheme=scheme_of(recipe), progress=progress)
 
 
 def _tune_twin(
-    recipe: Recipe, integer: IntegerGraph, data: Dataset, work: Workspace, mark: str, progress: ProgressCallback
+    recipe: Recipe, integer: IntegerGraph, data: Dataset, *, work: Workspace, mark: str, progress: ProgressCallback
 ) -> tuple[onnx.ModelProto, Trained]:
     """Fine-tune on the integers, and write them back into the graph."""
     twin = Twin(integer.model, shadow=integer.shadow)
@@ -227,7 +218,10 @@ def _as_twin(module: nn.Module) -> Twin:
 
 
 def _proof_images(recipe: Recipe, twin: nn.Module, data: Dataset) -> npt.NDArray[np.uint8]:
-    """Held-out images and (with an adversary) their adversarial versions, as pixels; calibration images if none are held out."""
+    """Held-out images and (with an adversary) their adversarial versions, in pairs; uint8 pixels.
+
+    Calibration images stand in where none are held out.
+    """
     part = data.heldout if len(data.heldout) else data.calibration
     part = part.head(min(_PROOF_IMAGES, len(part)))
     if not recipe.robust:
@@ -263,84 +257,3 @@ def _gates(recipe: Recipe, kernels: KernelReport, parity: ParityReport) -> None:
             got=f"{parity.engine_logits} logits and {sum(a.mismatches for a in parity.activations)} activations differ",
             fix="set quantize.weight_bits = 7 where the processor has no VNNI",
         )
-
-
-def _ship(
-    recipe: Recipe,
-    out: Path,
-    overwrite: bool,
-    sections: dict[str, Any],
-    source: Source,
-    dense: onnx.ModelProto,
-    model: onnx.ModelProto,
-    images: npt.NDArray[np.uint8],
-    compressed: Compressed,
-    twin: Trained,
-    kernels: KernelReport,
-    parity: ParityReport,
-    data: Dataset,
-    earlier: tuple[Trained, Trained],
-) -> Bundle:
-    adversary = recipe.adversary if recipe.robust else None
-    measurements: list[dict[str, Any]] = []
-    if len(data.heldout):
-        clean, robust = held_out_accuracy(twin.module, data.heldout, adversary, seed=recipe.seed)
-        rows = [("held-out accuracy", clean)] + ([] if robust is None else [("held-out accuracy under PGD-10", robust)])
-        measurements = [{"name": name, "value": value, "unit": "share", "n": len(data.heldout)} for name, value in rows]
-    stored = images[: 2 * _STORED_IMAGES]
-    with torch.no_grad():
-        logits = twin.module(torch.from_numpy(stored).float() / 255).numpy()
-    proof = io.BytesIO()
-    np.savez_compressed(proof, images=stored, logits=logits)
-    return write_bundle(
-        out,
-        name=recipe.name,
-        input=Input(shape=source.input_shape, name=model.graph.input[0].name),
-        output=Output(classes=source.classes, name=model.graph.output[0].name),
-        graph="model.onnx",
-        dense="dense.onnx",
-        provenance=Provenance(
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
-            recipe=sections,
-            seed=recipe.seed,
-            versions=_versions(),
-            instruction_set=instruction_set(),
-            cpu=cpu_name(),
-        ),
-        quantization=Scheme(
-            scales=recipe.quantize.scales,
-            observer=recipe.quantize.observer,
-            percentile=recipe.quantize.percentile,
-            weight_bits=recipe.quantize.weight_bits,
-        ).to_json(),
-        layers=tuple(compressed.layers_json()),
-        measurements=tuple(measurements),
-        proofs={
-            "kernels": kernels.to_json(),
-            "parity": parity.to_json(),
-            "training": {
-                "precision": resolve(recipe.finetune.precision),
-                "data": data.source,
-                "dense": earlier[0].to_json(),
-                "fine-tuned": earlier[1].to_json(),
-                "twin": twin.to_json(),
-            },
-        },
-        files={
-            "model.onnx": model.SerializeToString(deterministic=True),
-            "dense.onnx": dense.SerializeToString(deterministic=True),
-            "proof.npz": proof.getvalue(),
-        },
-        overwrite=overwrite,
-    )
-
-
-def _versions() -> dict[str, str]:
-    return {
-        "hardtemper": __version__,
-        "numpy": np.__version__,
-        "onnx": onnx.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
-    }

@@ -22,6 +22,7 @@ class Exported(nn.Module):
 
     def __init__(self, program: torch.export.ExportedProgram) -> None:
         super().__init__()
+        # not `graph`: exporting again makes a GraphModule, whose own attribute of that name would hide the weights
         self.network = program.module()
         self.training = False
 

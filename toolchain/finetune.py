@@ -121,7 +121,16 @@ def finetune(
         nesterov=settings.momentum > 0,
         weight_decay=getattr(settings, "weight_decay", 0.0),
     )
-    run = _Run(module, optimizer, settings, adversary, seed, stage, steps_per_epoch, progress)
+    run = _Run(
+        module,
+        optimizer,
+        settings=settings,
+        adversary=adversary,
+        seed=seed,
+        stage=stage,
+        steps_per_epoch=steps_per_epoch,
+        progress=progress,
+    )
     history: list[Epoch] = []
     best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": None}
     keep_best = getattr(settings, "keep_best", True) and heldout is not None and len(heldout) > 0
@@ -211,6 +220,7 @@ class _Run:
         self,
         module: nn.Module,
         optimizer: torch.optim.Optimizer,
+        *,
         settings: Training | TwinTraining,
         adversary: Adversary | None,
         seed: int,

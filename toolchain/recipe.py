@@ -183,7 +183,7 @@ def load_recipe(name: str) -> dict[str, Any]:
             raise RecipeError(f"the recipe {name} does not exist", expected="a TOML file", fix=_shipped())
         text = path.read_text(encoding="utf-8", errors="replace")
     elif name in recipe_names():
-        text = resources.files(__package__).joinpath("recipes", f"{name}.toml").read_text(encoding="utf-8")
+        text = resources.files(__package__).joinpath("recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     else:
         near = difflib.get_close_matches(name, recipe_names(), n=1, cutoff=0.4)
         raise RecipeError(

@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,7 +54,7 @@ def build_torchvision(
     """
     models = torchvision().models
     options: dict[str, Any] = {}
-    if "aux_logits" in inspect.signature(models.get_model_builder(name)).parameters:
+    if name in ("googlenet", "inception_v3"):
         options = {"aux_logits": False, "init_weights": True}
     module = models.get_model(name, weights=None, num_classes=classes, **options)
     first = _first_convolution(module)

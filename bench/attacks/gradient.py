@@ -63,8 +63,9 @@ def logits_and_gradient(
     for start in range(0, len(x), batch_size):
         image = x[start : start + batch_size].detach().requires_grad_()
         with torch.enable_grad():
-            logits = model(image).float()
+            logits = _at_least_float32(model(image))
             losses = loss(logits, *(label[start : start + batch_size] for label in labels))
+            total = losses.sum()
         if not losses.requires_grad:
             raise ModelError(
                 "the model has no gradient with respect to its images",
@@ -72,7 +73,7 @@ def logits_and_gradient(
                 got="logits that are cut off from the input",
                 fix="attack the twin, or use square, which needs scores only",
             )
-        (grad,) = torch.autograd.grad(losses.sum(), image)
+        (grad,) = torch.autograd.grad(total, image)
         parts.append((logits.detach(), losses.detach(), grad))
     if len(parts) == 1:
         return parts[0]
@@ -83,4 +84,9 @@ def logits_and_gradient(
 def logits_of(model: Model, x: Tensor, batch_size: int) -> Tensor:
     """Logits [N, K] without a gradient, `batch_size` images a pass."""
     with torch.no_grad():
-        return torch.cat([model(part).float() for part in torch.split(x, batch_size)])
+        return torch.cat([_at_least_float32(model(part)) for part in torch.split(x, batch_size)])
+
+
+def _at_least_float32(logits: Tensor) -> Tensor:
+    """Under autocast a model answers in half precision, in which losses and their differences vanish."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -2,8 +2,8 @@
 
     y[n, c, h, w] = a[c] * x[n, c, h, w] + b[c]      (Mul, Div, Add, Sub with constants; BatchNormalization)
 
-is Conv(x, W, b) with W of shape [C, 1, 1, 1], W[c] = a[c] and group = C. Where x is already the output of a convolution,
-`MergeConvs` then makes one of the two.
+is Conv(x, W, b) with W of shape [C, 1, 1, 1], W[c] = a[c] and group = C. Where x is already the output of a
+convolution, `MergeConvs` then makes one of the two.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class AffineToConv(ir.passes.InPlacePass):
 
 def depthwise(x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Node:
     """A depthwise Conv node whose kernel is all of `weight`'s spatial extent, stride 1, no padding."""
-    assert weight.shape is not None
-    size = [int(s) for s in weight.shape]
+    assert weight.const_value is not None
+    size = list(weight.const_value.shape.numpy())
     inputs = [x, weight] if bias is None else [x, weight, bias]
     attributes: dict[str, int | list[int]] = {
         "group": size[0],
@@ -53,36 +53,40 @@ def depthwise(x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Node:
 
 
 def _affine(node: ir.Node) -> tuple[ir.Value, Affine] | None:
+    """(x, (a, b)) where the node is an affine map of [N, C, H, W], None where it is anything else."""
     if node.op_type == "BatchNormalization":
         return _batch_norm(node)
-    if node.op_type not in ("Mul", "Div", "Add", "Sub") or len(node.inputs) != 2:
+    split = _variable_and_constant(node) if node.op_type in ("Mul", "Div", "Add", "Sub") else None
+    if split is None:
         return None
+    x, c, reversed_ = split
+    one, zero = np.ones(len(c)), np.zeros(len(c))
+    if node.op_type in ("Mul", "Div"):
+        return None if reversed_ and node.op_type == "Div" else (x, (c if node.op_type == "Mul" else 1 / c, zero))
+    if node.op_type == "Add":
+        return x, (one, c)
+    return x, ((-one, c) if reversed_ else (one, -c))
+
+
+def _variable_and_constant(node: ir.Node) -> tuple[ir.Value, npt.NDArray[np.float64], bool] | None:
+    """x, the constant per channel, and whether the constant comes first; None where it is not one of each."""
     left, right = node.inputs
     constants = constant(left), constant(right)
     if (constants[0] is None) == (constants[1] is None):
         return None
     x, number = (right, constants[0]) if constants[1] is None else (left, constants[1])
     width = channels(x)
-    if x is None or width is None or number is None or (node.op_type == "Div" and constants[0] is not None):
+    if x is None or width is None or number is None:
         return None
     c = _per_channel(number, width)
-    if c is None:
-        return None
-    one, zero = np.ones(width), np.zeros(width)
-    if node.op_type == "Mul":
-        return x, (c, zero)
-    if node.op_type == "Div":
-        return x, (1 / c, zero)
-    if node.op_type == "Add":
-        return x, (one, c)
-    return (x, (one, -c)) if constants[1] is not None else (x, (-one, c))
+    return None if c is None else (x, c, constants[1] is None)
 
 
 def _per_channel(number: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float64] | None:
     shape = (1,) * (4 - number.ndim) + number.shape
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, width) or shape[2:] != (1, 1):
         return None
-    return np.broadcast_to(number.astype(np.float64).reshape(shape[1]), (width,)).copy()
+    return np.array(np.broadcast_to(number.reshape(shape[1]), (width,)), np.float64)
 
 
 def _batch_norm(node: ir.Node) -> tuple[ir.Value, Affine] | None:

@@ -20,6 +20,7 @@ from .values import add_initializer, constant, only_consumer
 __all__ = ["FoldClip"]
 
 _HOMOGENEOUS = ("MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Reshape", "Transpose")
+"""Operators with f(c x) = c f(x) for c > 0 that have no weights."""
 
 
 class FoldClip(ir.passes.InPlacePass):
@@ -28,25 +29,43 @@ class FoldClip(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
         for node in list(model.graph):
-            if node.op_type != "Clip" or len(node.inputs) != 3:
-                continue
-            x, low, high = node.inputs[0], constant(node.inputs[1]), constant(node.inputs[2])
-            if x is None or low is None or high is None or float(low) != 0 or float(high) <= 0:
-                continue
-            bound = 255 * 2.0 ** round(math.log2(float(high) / 255))
-            c = bound / float(high)
-            before, behind = x.producer(), _readers(node.outputs[0])
-            if before is None or before.op_type not in ("Conv", "Gemm") or only_consumer(x) is not node or not behind:
-                continue
-            if c == 1 or any(constant(value) is None for value in before.inputs[1:] if value is not None):
-                continue
-            for index in range(1, len(before.inputs)):
-                _scale(model.graph, before, index, c)
-            for reader in behind:
-                _scale(model.graph, reader, 1, 1 / c)
-            node.replace_input_with(2, add_initializer(model.graph, "clip_bound", np.array(bound, np.float32)))
-            modified = True
+            modified |= _fold(model.graph, node)
         return ir.passes.PassResult(model, modified)
+
+
+def _fold(graph: ir.Graph, node: ir.Node) -> bool:
+    """True where `node` was a Clip(0, M) between weights, and now is one at a better bound."""
+    high = _bound(node)
+    before, behind = _producer(node), _readers(node.outputs[0])
+    if high is None or before is None or not behind:
+        return False
+    bound = 255 * 2.0 ** round(math.log2(high / 255))
+    c = bound / high
+    if c == 1:
+        return False
+    for index in range(1, len(before.inputs)):
+        _scale(graph, before, index, c)
+    for reader in behind:
+        _scale(graph, reader, 1, 1 / c)
+    node.replace_input_with(2, add_initializer(graph, "clip_bound", np.array(bound, np.float32)))
+    return True
+
+
+def _bound(node: ir.Node) -> float | None:
+    """M of a Clip(0, M)."""
+    if node.op_type != "Clip" or len(node.inputs) != 3:
+        return None
+    low, high = constant(node.inputs[1]), constant(node.inputs[2])
+    return None if low is None or high is None or float(low) != 0 or float(high) <= 0 else float(high)
+
+
+def _producer(node: ir.Node) -> ir.Node | None:
+    """The Conv or Gemm with constant weights that alone makes what `node` alone reads."""
+    x = node.inputs[0] if node.inputs else None
+    before = x.producer() if x is not None else None
+    if x is None or before is None or before.op_type not in ("Conv", "Gemm") or only_consumer(x) is not node:
+        return None
+    return None if any(v is not None and constant(v) is None for v in before.inputs[1:]) else before
 
 
 def _readers(value: ir.Value) -> list[ir.Node] | None:

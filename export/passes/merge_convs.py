@@ -12,9 +12,11 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from .values import add_initializer, attribute, constant, only_consumer
+from .values import add_initializer, attribute, constant, only_consumer, replace_by_chain
 
 __all__ = ["MergeConvs"]
+
+_Array = npt.NDArray[np.float64]
 
 
 class MergeConvs(ir.passes.InPlacePass):
@@ -29,21 +31,6 @@ class MergeConvs(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, modified)
 
 
-def _weights(node: ir.Node) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None:
-    weight = constant(node.inputs[1])
-    if weight is None or weight.ndim != 4:
-        return None
-    bias = constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else None
-    if bias is None and len(node.inputs) > 2 and node.inputs[2] is not None:
-        return None
-    return weight.astype(np.float64), np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
-
-
-def _is_affine(node: ir.Node, weight: npt.NDArray[np.float64]) -> bool:
-    plain = all(not p for p in attribute(node, "pads", [0])) and all(s == 1 for s in attribute(node, "strides", [1]))
-    return weight.shape[1:] == (1, 1, 1) and attribute(node, "group", 1) == len(weight) and plain
-
-
 def _merge(graph: ir.Graph, second: ir.Node) -> bool:
     """Merge `second` with the convolution before it; True where it was done."""
     x = second.inputs[0]
@@ -53,39 +40,61 @@ def _merge(graph: ir.Graph, second: ir.Node) -> bool:
     one, two = _weights(first), _weights(second)
     if one is None or two is None:
         return False
-    (w1, b1), (w2, b2) = one, two
-    if _is_affine(second, w2):
-        a = w2.reshape(-1)
-        return _replace(graph, first, second, keep=first, weight=w1 * a[:, None, None, None], bias=a * b1 + b2)
-    padded = any(attribute(second, "pads", [0])) or attribute(second, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    if _is_affine(first, w1) and (not padded or not b1.any()):
-        groups = attribute(second, "group", 1)
-        a, c = (v.reshape(groups, -1) for v in (w1.reshape(-1), b1))
-        blocks = w2.reshape(groups, -1, *w2.shape[1:])
-        weight = (blocks * a[:, None, :, None, None]).reshape(w2.shape)
-        bias = b2 + np.einsum("goihw,gi->go", blocks, c).reshape(-1)
-        return _replace(graph, first, second, keep=second, weight=weight, bias=bias)
-    return False
+    if _is_affine(second, two[0]):
+        _replace(graph, first, second, keep=first, weights=_affine_behind(one, two))
+    elif _is_affine(first, one[0]) and not (_is_padded(second) and one[1].any()):
+        weights = _affine_before(one, two, groups=attribute(second, "group", 1))
+        _replace(graph, first, second, keep=second, weights=weights)
+    else:
+        return False
+    return True
+
+
+def _weights(node: ir.Node) -> tuple[_Array, _Array] | None:
+    """Weight and bias (zeros where there is none); None where either is not constant."""
+    weight = constant(node.inputs[1])
+    has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
+    bias = constant(node.inputs[2]) if has_bias else None
+    if weight is None or weight.ndim != 4 or (has_bias and bias is None):
+        return None
+    return weight.astype(np.float64), np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
+
+
+def _is_affine(node: ir.Node, weight: _Array) -> bool:
+    unmoved = all(step == 1 for step in attribute(node, "strides", [1]))
+    return weight.shape[1:] == (1, 1, 1) and attribute(node, "group", 1) == len(weight) and unmoved and not _pads(node)
+
+
+def _pads(node: ir.Node) -> bool:
+    return any(attribute(node, "pads", [0]))
+
+
+def _is_padded(node: ir.Node) -> bool:
+    return _pads(node) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+
+
+def _affine_behind(one: tuple[_Array, _Array], two: tuple[_Array, _Array]) -> tuple[_Array, _Array]:
+    (weight, bias), (factor, offset) = one, two
+    a = factor.reshape(-1)
+    return weight * a[:, None, None, None], a * bias + offset
+
+
+def _affine_before(one: tuple[_Array, _Array], two: tuple[_Array, _Array], *, groups: int) -> tuple[_Array, _Array]:
+    (factor, offset), (weight, bias) = one, two
+    blocks = weight.reshape(groups, -1, *weight.shape[1:])
+    a, c = factor.reshape(groups, -1), offset.reshape(groups, -1)
+    scaled = (blocks * a[:, None, :, None, None]).reshape(weight.shape)
+    return scaled, bias + np.einsum("goihw,gi->go", blocks, c).reshape(-1)
 
 
 def _replace(
-    graph: ir.Graph,
-    first: ir.Node,
-    second: ir.Node,
-    *,
-    keep: ir.Node,
-    weight: npt.NDArray[np.float64],
-    bias: npt.NDArray[np.float64],
-) -> bool:
+    graph: ir.Graph, first: ir.Node, second: ir.Node, *, keep: ir.Node, weights: tuple[_Array, _Array]
+) -> None:
+    """`first` -> `second` becomes one convolution with the settings of `keep`."""
     assert keep.inputs[1] is not None
     name = keep.inputs[1].name or "weight"
-    w = add_initializer(graph, name, weight.astype(np.float32))
-    b = add_initializer(graph, name.removesuffix("weight") + "bias", bias.astype(np.float32))
+    w = add_initializer(graph, name, weights[0].astype(np.float32))
+    b = add_initializer(graph, name.removesuffix("weight") + "bias", weights[1].astype(np.float32))
     merged = ir.node("Conv", [first.inputs[0], w, b], {key: a.value for key, a in keep.attributes.items()})
-    old, new = second.outputs[0], merged.outputs[0]
-    new.shape, new.type, label = old.shape, old.type, old.name
-    graph.insert_before(second, merged)
-    old.replace_all_uses_with(new, replace_graph_outputs=True)
-    graph.remove([second, first], safe=True)
-    new.name = label
-    return True
+    replace_by_chain(second, [merged])
+    graph.remove(first, safe=True)

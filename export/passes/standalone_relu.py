@@ -1,7 +1,7 @@
 """A ReLU that no convolution, linear layer or sum feeds alone gets an identity convolution of its own.
 
-Integer kernels clamp at zero while they requantize, so relu(x) = clamp(I x) with I the depthwise 1x1 identity. Without it
-a ReLU behind a concatenation, or beside a shortcut that needs the values below zero, would stay a float operator.
+Integer kernels clamp at zero while they requantize, so relu(x) = clamp(I x) with I the depthwise 1x1 identity. Without
+it a ReLU behind a concatenation, or beside a shortcut that needs the values below zero, would stay a float operator.
 """
 
 from __future__ import annotations

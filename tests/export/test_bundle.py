@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from hardtemper.export.bundle import update_measurements, write_bundle
 from hardtemper.runtime.bundle import Bundle, read_bundle
 from hardtemper.runtime.errors import BundleError, BundleFormatError

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from hardtemper.runtime.cpu import instruction_set
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+from hardtemper.runtime.cpu import instruction_set
 
 SHAPE = (1, 8, 8)
 CLASSES = 10

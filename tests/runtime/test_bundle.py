@@ -7,10 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hardtemper.runtime.bundle import hash_file, read_bundle
-from hardtemper.runtime.errors import BundleError, BundleFormatError, IntegrityError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
+from hardtemper.runtime.bundle import hash_file, read_bundle
+from hardtemper.runtime.errors import BundleError, BundleFormatError, IntegrityError
 
 FILES = ["graph.onnx", "dense/model.onnx"]
 MakeBundle = Callable[..., Path]

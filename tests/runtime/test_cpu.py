@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hardtemper.runtime import cpu
 
 AVX512 = "avx2 avx512f avx512bw avx512dq avx512vl"

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import hardtemper
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+
+import hardtemper
 from hardtemper.runtime import engine as engine_module
 from hardtemper.runtime.engine import Engine, InstructionSetWarning, load, open_onnx
 from hardtemper.runtime.errors import BundleFormatError, ImageError, InputError, IntegrityError, ModelError
-from numpy.typing import NDArray
 
 SHAPE = (1, 8, 8)
 MakeBundle = Callable[..., Path]

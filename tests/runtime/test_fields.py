@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hardtemper.runtime.errors import BundleFormatError
 from hardtemper.runtime.fields import integer, items, json_object, parse_object, text, under
 

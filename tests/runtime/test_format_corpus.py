@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hardtemper.runtime.bundle import read_bundle
 from hardtemper.runtime.engine import load
 from hardtemper.runtime.manifest import FORMAT_VERSION

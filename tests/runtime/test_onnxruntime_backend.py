@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from onnx import TensorProto, helper
+
 from hardtemper.runtime.engine import Backend, open_onnx
 from hardtemper.runtime.errors import ModelError
 from hardtemper.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from onnx import TensorProto, helper
 
 
 def write(path: Path, nodes: list[Any], inputs: list[tuple[str, int, list[Any]]], outputs: list[Any]) -> Path:

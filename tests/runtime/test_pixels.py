@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hardtemper.runtime.errors import ImageError
-from hardtemper.runtime.pixels import check_images, to_pixels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from hardtemper.runtime.errors import ImageError
+from hardtemper.runtime.pixels import check_images, to_pixels
 
 ALL_PIXELS = np.arange(256, dtype=np.uint8)
 

@@ -70,7 +70,7 @@ def _compare_networks(
         raise CompressionError(
             "the hardened network does not run: a tensor was missed",
             got=str(error).splitlines()[0],
-            fix="keep the layers before that place, keep=[...]: they are tied to the image or to a constant",
+            fix="keep the layers before it, keep=[...]: they are tied to the image, a constant or one another",
         ) from error
     for name, wanted_calls in expected.items():
         axis, gone = _axis(dense.get_submodule(name)), set(outputs.get(name, ()))

@@ -54,7 +54,8 @@ def prune_filters(
         input_shape: (C, H, W).
         sparsity: fraction of filters to remove, 0 <= sparsity < 1, rounded to whole filters.
         per_layer: other sparsities by name of layer or pattern ("features.*"). A name goes before a pattern, a later
-            pattern before an earlier one. These layers are always ranked by themselves.
+            pattern before an earlier one; tied layers take the one that is given to any of them. These layers are
+            always ranked by themselves.
         round_to: the channels that are left are rounded up to a multiple of this (the width of a SIMD register, say).
         scope: "layer" removes the fraction from every layer; "global" ranks the filters of all layers together, by
             their norm per weight, and may leave as little as one filter of a layer.

@@ -93,7 +93,7 @@ def select(
             reasons.update({name: "kept as asked" for name in group.layers if name in keep})
             continue
         free += 1
-        own = _own_sparsity(group, asked)
+        own = _own_sparsity(group, asked, request.per_layer)
         ranked = rank(group, roots=roots, modules=modules)
         if own is None and request.scope == "global":
             pool += ranked
@@ -108,7 +108,7 @@ def select(
         why = "sparsity 0 asked" if sparsity == 0 else f"sparsity {sparsity:g} of {len(ranked)} filters rounds to none"
         reasons.update(_reasons(group, why, kinds))
     if not free and (request.sparsity > 0 or any(asked.values())):
-        first = "; ".join(f"{name}: {reason}" for name, reason in list(reasons.items())[:3])
+        first = "; ".join(f"{name}: {reasons[name]}" for name in list(filter(reasons.get, kinds))[:3])
         raise CompressionError("nothing in this network can be pruned", got=first, fix="compress it by another method")
     if pool:
         chosen = weakest(pool, budget=round(request.sparsity * sum(r.filters for r in pool)), per_weight=True)
@@ -185,14 +185,15 @@ def _resolve(patterns: Iterable[str], names: Iterable[str], setting: str) -> dic
     return found
 
 
-def _own_sparsity(group: ChannelGroup, asked: Mapping[str, float]) -> float | None:
-    wanted = sorted({asked[name] for name in group.layers if name in asked})
+def _own_sparsity(group: ChannelGroup, asked: Mapping[str, float], named: Mapping[str, float]) -> float | None:
+    speakers = [name for name in group.layers if name in named] or [name for name in group.layers if name in asked]
+    wanted = sorted({asked[name] for name in speakers})
     if len(wanted) > 1:
         raise CompressionError(
             f"tied layers have two sparsities: {', '.join(group.layers)}",
             expected="one for all of them, because they are pruned together",
             got=", ".join(f"{value:g}" for value in wanted),
-            fix="give it to one of them; the others follow",
+            fix="give it to one of them by name; the others follow",
         )
     return wanted[0] if wanted else None
 

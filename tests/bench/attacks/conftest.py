@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +58,7 @@ def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 @pytest.fixture(scope="session")
-def task() -> Task:
+def task(one_thread: None) -> Task:
     """A CNN with batch norm and dropout, adversarially trained with FGSM-RS for a few seconds."""
     torch.manual_seed(0)
     pixels, labels = draw(4096, seed=0)
@@ -80,6 +83,7 @@ def task() -> Task:
             optimizer.zero_grad()
             F.cross_entropy(model(x_adv), y[batch]).backward()
             optimizer.step()
+    optimizer.zero_grad()
     model.eval()
     pixels, labels = draw(256, seed=1)
     with torch.no_grad():
@@ -93,3 +97,33 @@ def linear() -> nn.Module:
     """Logits W x + b for 3 x 4 x 4 images and five classes."""
     torch.manual_seed(1)
     return nn.Sequential(nn.Flatten(), nn.Linear(48, 5))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Batches this small lose more to waiting threads than they gain: 50 times slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def art() -> Callable[[Task], Any]:
+    """The Adversarial Robustness Toolbox's view of a task's model; its imports warn of other packages' futures."""
+
+    def classifier(task: Task) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from art.estimators.classification import PyTorchClassifier
+
+            return PyTorchClassifier(
+                task.model,
+                loss=nn.CrossEntropyLoss(),
+                input_shape=task.pixels.shape[1:],
+                nb_classes=6,
+                clip_values=(0.0, 1.0),
+                device_type="cpu",
+            )
+
+    return classifier

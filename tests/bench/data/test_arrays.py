@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from hardtemper.bench.data.arrays import splits_from_arrays, to_labels, to_nchw
 from hardtemper.runtime.errors import DataError
 

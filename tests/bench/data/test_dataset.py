@@ -6,10 +6,11 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hardtemper.bench.data.dataset import Dataset, Part, Splits, divide, random_order
-from hardtemper.runtime.errors import DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from hardtemper.bench.data.dataset import Dataset, Part, Splits, divide, random_order
+from hardtemper.runtime.errors import DataError
 
 
 def make(n: int, m: int = 3, *, classes: int = 4, channels: int = 1) -> Splits:

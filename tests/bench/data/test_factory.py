@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from hardtemper.bench.data.factory import call_factory, is_reference, load_factory
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.runtime.errors import DataError, ModelError

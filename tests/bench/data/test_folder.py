@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import pytest
+
 from hardtemper.bench.data.folder import load_folder
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.data.vision import torchvision
@@ -143,9 +144,7 @@ def test_corrupt_images_are_named(root: Path, damage: Any) -> None:
 def test_images_of_several_sizes_need_an_image_size(root: Path) -> None:
     path = root / "test" / "dog" / "1.png"
     save(path, size=(20, 11))
-    with pytest.raises(
-        DataError, match=r"differ in size; expected: 9 x 7 .*; got: 20 x 11 .*; fix: give an"
-    ):
+    with pytest.raises(DataError, match=r"differ in size; expected: 9 x 7 .*; got: 20 x 11 .*; fix: give an"):
         load_folder(root)
     assert load_folder(root, image_size=5).test_images.shape == (4, 3, 5, 5)
 

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hardtemper.bench.data.idx import parse_idx, read_idx
-from hardtemper.runtime.errors import DataError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from hardtemper.bench.data.idx import parse_idx, read_idx
+from hardtemper.runtime.errors import DataError
 
 CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
 from hardtemper.bench.data import load
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.runtime.errors import DataError
@@ -88,3 +91,9 @@ def test_paths_that_are_no_data_set(tmp_path: Path) -> None:
     file.write_text("1,2")
     with pytest.raises(DataError, match="got: a file of another kind"):
         load_dataset(str(file))
+
+
+def test_no_framework_is_imported_before_it_is_needed() -> None:
+    child = "import sys, hardtemper.bench.data.load; print({'torch', 'torchvision', 'PIL', 'scipy'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", child], capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.strip() == "set()"

@@ -14,6 +14,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import scipy.io
+
 from hardtemper.bench.data import named
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.data.named import NAMES, load_named

@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.data.npz import load_npz
 from hardtemper.runtime.errors import DataError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 RNG = np.random.default_rng(0)
 ARRAYS: dict[str, Any] = {
@@ -123,3 +124,12 @@ def test_damage_is_an_error_or_harmless(
     except DataError:
         return
     assert splits.train_images.shape == (8, 3, 6, 5)
+
+
+def test_an_encrypted_archive(path: Path) -> None:
+    """zipfile raises a bare RuntimeError for it: found by the test above, kept as a case of its own."""
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match=r"cannot be read; .* got: RuntimeError: .* is encrypted"):
+        load_npz(path)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import PIL.Image
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from hardtemper.bench.data.resize import resize_batch
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import DataError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 @settings(deadline=None)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import InputError
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.coupling import trace
-from torch import Tensor, nn
-from torch.nn.utils import parametrizations
 
 
 class Net(nn.Module):
@@ -156,5 +157,5 @@ def test_remove_slices_weights_and_reads() -> None:
 
 def test_a_network_that_cannot_be_followed_is_refused() -> None:
     net = torchvision().models.shufflenet_v2_x0_5(weights=None, num_classes=2)
-    with pytest.raises(CompressionError, match=r"channels of this network cannot be followed.*ZeroDivisionError"):
+    with pytest.raises(CompressionError, match=r"channels of this network cannot be followed"):
         trace(net, input_shape=(3, 32, 32))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 import torch_pruning
+from torch import Tensor, nn
+
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.macs import costs, evaluating, image_like
-from torch import Tensor, nn
 
 # layer on an image of 8 x 10 x 10, kind, parameters, MACs
 BY_HAND = [

@@ -6,9 +6,10 @@ import copy
 
 import pytest
 import torch
+from torch import Tensor, nn
+
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.masked import assert_equals_masked
-from torch import Tensor, nn
 
 OUTPUTS = {"0": (1, 4), "1": (1, 4)}
 INPUTS = {"3": (1, 4)}

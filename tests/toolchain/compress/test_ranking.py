@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hardtemper.toolchain.compress.ranking import Ranked, filter_norms, rank, restore_multiples, weakest
-from hardtemper.toolchain.compress.units import ChannelGroup, Unit
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+
+from hardtemper.toolchain.compress.ranking import Ranked, filter_norms, rank, restore_multiples, weakest
+from hardtemper.toolchain.compress.units import ChannelGroup, Unit
 
 LAYERS = [
     (nn.Conv2d(3, 5, 3), (1, 2, 3)),

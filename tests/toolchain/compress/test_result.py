@@ -6,8 +6,9 @@ import dataclasses
 import json
 
 import pytest
-from hardtemper.toolchain.compress.result import Compressed, LayerReport
 from torch import nn
+
+from hardtemper.toolchain.compress.result import Compressed, LayerReport
 
 
 def row(name: str, *, parameters: tuple[int, int], macs: tuple[int, int], reason: str = "") -> LayerReport:

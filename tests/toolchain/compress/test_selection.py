@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
+
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.selection import Request, Selection, select
 from hardtemper.toolchain.compress.units import ChannelGroup, Unit
-from torch import nn
 
 KINDS = {"stem": "conv", "a": "conv", "b": "conv", "d": "depthwise conv", "hidden": "linear", "logits": "linear"}
 
@@ -88,10 +89,12 @@ def test_linear_prunes_hidden_neurons_only() -> None:
 
 
 def test_a_name_goes_before_patterns_and_a_later_pattern_before_an_earlier() -> None:
-    selection = chosen(sparsity=0.5, per_layer={"stem": 0.25, "*": 0.7, "[ab]": 0.1})
+    selection = chosen(sparsity=0.5, per_layer={"stem": 0.25, "*": 0.7, "[abd]": 0.1})
     assert len(removed(selection, "stem")) == 2
+    assert len(removed(selection, "a")) == 1
     with pytest.raises(CompressionError, match=r"tied layers have two sparsities: a, b, d.*got: 0.1, 0.7"):
         chosen(per_layer={"*": 0.7, "[ab]": 0.1})
+    assert len(removed(chosen(per_layer={"*": 0.7, "[ab]": 0.1, "d": 0.2}), "a")) == 2
     assert len(removed(chosen(per_layer={"*": 0.7}), "b")) == 7
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import networkx
-from hardtemper.toolchain.compress.units import Slot, Ties, gather
 from hypothesis import given
 from hypothesis import strategies as st
+
+from hardtemper.toolchain.compress.units import Slot, Ties, gather
 
 
 def test_a_residual_add_and_its_readers() -> None:

@@ -1,0 +1,47 @@
+# make demo   install, build with --robust on real Fashion-MNIST, verify and bench
+# make test   install, then all tests, lint, types and import contracts
+# make lint   ruff, mypy, import-linter
+# make bench  the benchmarks of this repository
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+DATA := /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: demo test lint bench clean install
+
+demo: install $(DATA)
+	$(BIN)/toolchain build --recipe demo --robust --out out/demo --overwrite
+	$(BIN)/toolchain verify out/demo
+	$(BIN)/toolchain bench out/demo --images 500
+
+test: install $(DATA) lint
+	$(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	MYPYPATH=$(VENV)/typing $(BIN)/mypy --config-file pyproject.toml -p hardtemper
+	$(BIN)/lint-imports
+
+bench: install $(DATA)
+	$(BIN)/python -m hardtemper.bench.suite
+
+install: $(VENV)/installed
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --constraint constraints.txt torch
+	$(PIP) install --quiet --no-deps --constraint constraints.txt torchvision
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[build,dev]'
+	mkdir -p $(VENV)/typing && ln -sfn $(CURDIR) $(VENV)/typing/hardtemper
+	touch $@
+
+# real images; Debian packages them, elsewhere `--set data.download=true` fetches them
+$(DATA):
+	$(SUDO) apt-get update -qq
+	$(SUDO) apt-get install -y -qq dataset-fashion-mnist
+
+clean:
+	rm -rf $(VENV) out build dist *.egg-info

@@ -1,0 +1,149 @@
+"""A bench report for people: one column an engine, the dense float network beside what ships; and the report's file."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from ..runtime.errors import InputError
+from .measurement import Measurement
+from .outcome import BenchReport, SubjectReport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from rich.table import Table
+
+__all__ = ["report_lines", "report_table", "write_report"]
+
+
+def report_table(report: BenchReport) -> Table:
+    """Every measurement as a row; needs rich."""
+    from rich.table import Table
+    from rich.text import Text
+
+    columns = [dict(_row(measurement) for measurement in subject.measurements) for subject in report.subjects]
+    labels = sorted(dict.fromkeys(label for rows in columns for label in rows), key=_section)
+    table = Table(title=Text(report.target), caption=Text(_caption(report)), caption_justify="left")
+    table.add_column("")
+    for subject in report.subjects:
+        table.add_column(Text(subject.name), justify="right")
+    for _, section in itertools.groupby(labels, key=_section):
+        for label in section:
+            table.add_row(Text(label), *(Text(rows.get(label, "-")) for rows in columns))
+        table.add_section()
+    return table
+
+
+def report_lines(report: BenchReport) -> list[str]:
+    """What was skipped and why, and what a reader of the table must know; one line each."""
+    return [line for subject in report.subjects for line in _remarks(subject)]
+
+
+def write_report(report: BenchReport, path: Path) -> None:
+    """Store the JSON form at `path`; its parents are made too.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(report.to_json(), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"{path}: cannot write the report", got=error.strerror or str(error)) from None
+
+
+def _remarks(subject: SubjectReport) -> list[str]:
+    skipped = [f"{subject.name}: {skip.what} skipped: {skip.reason}" for skip in subject.skipped]
+    return skipped + [f"{subject.name}: {note}" for note in subject.notes]
+
+
+def _caption(report: BenchReport) -> str:
+    settings, machine = report.settings, report.environment
+    threads = "every core" if settings["threads"] is None else f"{settings['threads']}"
+    versions = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
+    memory = "" if machine.memory_mib is None else f", {machine.memory_mib / 1024:.1f} GiB"
+    turns = "; engines took turns in one run" if len(report.subjects) > 1 else ""
+    attack = f"attacks {settings['preset']} in {settings['threat']}, " if settings["robust"] else ""
+    return (
+        f"{report.dataset} test images; {attack}seed {settings['seed']}; [95 % Wilson interval]\n"
+        f"latency and memory with threads: {threads}{turns}\n"
+        f"{machine.cpu} ({machine.instruction_set}), {machine.cores} cores{memory}, {machine.os}\n"
+        f"{versions}; {report.created}, {report.seconds:.0f} s"
+    )
+
+
+def _section(label: str) -> int:
+    """Rows that belong together stand together; the sort is stable."""
+    return next(section for word, section in _SECTIONS.items() if label.startswith(word))
+
+
+def _row(measurement: Measurement) -> tuple[str, str]:
+    """A measurement's label and text."""
+    return _ROWS[measurement.name](measurement)
+
+
+def _size(m: Measurement) -> tuple[str, str]:
+    return m.name.replace("-", ", "), f"{m.value / 1024:,.1f} KiB"
+
+
+def _latency(m: Measurement) -> tuple[str, str]:
+    p90, p99 = m.settings["p90_ms"], m.settings["p99_ms"]
+    return f"latency, batch {m.settings['batch']} (n {m.n})", f"{m.value:.3f} ms (p90 {p90:.3f}, p99 {p99:.3f})"
+
+
+def _speedup(m: Measurement) -> tuple[str, str]:
+    return f"speedup, batch {m.settings['batch']}", f"{m.value:.2f} x (paired {m.settings['paired']:.2f})"
+
+
+def _memory(m: Measurement) -> tuple[str, str]:
+    baseline = m.settings["baseline_mib"]
+    alone = "" if baseline is None else f" (runtime alone {baseline:.1f})"
+    return f"memory, peak, batch {m.settings['batch']}", f"{m.value:.1f} MiB{alone}"
+
+
+def _attack(m: Measurement) -> tuple[str, str]:
+    left = ", remaining only" if m.settings.get("remaining_only") else ""
+    return f"robust, {m.settings['attack']}{left} (n {m.n})", _share(m)
+
+
+def _mismatch(m: Measurement) -> tuple[str, str]:
+    label = f"twin's logits differ, {m.settings['on']}"
+    if not m.value:
+        return label, f"0 of {m.n} images"
+    largest = m.settings["largest_difference"]
+    by = "" if largest is None else f", by {largest:.0e}"
+    return label, f"{m.value:.0f} of {m.n} images (class: {m.settings['classes']}{by})"
+
+
+def _share(m: Measurement) -> str:
+    low, high = m.spread or (m.value, m.value)
+    return f"{m.value:.1f} % [{low:.1f}, {high:.1f}]"
+
+
+_ROWS: Mapping[str, Callable[[Measurement], tuple[str, str]]] = {
+    "size": _size,
+    "size-gzip": _size,
+    "parameters": lambda m: ("parameters", f"{m.value:,.0f}"),
+    "latency": _latency,
+    "throughput": lambda m: (f"throughput, batch {m.settings['batch']}", f"{m.value:,.0f} images/s"),
+    "speedup": _speedup,
+    "peak-memory": _memory,
+    "clean-accuracy": lambda m: (f"accuracy, clean (n {m.n})", _share(m)),
+    "robust-accuracy": _attack,
+    "broken-by-queries-only": lambda m: (f"robust, broken by queries only (n {m.n})", _share(m)),
+    "twin-mismatch": _mismatch,
+}
+
+_SECTIONS: Mapping[str, int] = {
+    "size": 0,
+    "parameters": 0,
+    "latency": 1,
+    "throughput": 1,
+    "speedup": 1,
+    "memory": 2,
+    "accuracy": 3,
+    "robust": 3,
+    "twin": 4,
+}

@@ -1,0 +1,84 @@
+"""What a bench run does: one frozen object, checked before any work.
+
+The paper is "Adversarial Fine-tuning of Compressed Neural Networks for Joint Improvement of Robustness and Efficiency".
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ..runtime.errors import RecipeError
+from .attacks.threat import ThreatModel
+from .presets import attack_plans
+
+__all__ = ["BenchSettings", "default_threat"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BenchSettings:
+    """What a bench run does.
+
+    Attributes:
+        batches: images a call, for latency and memory; each 1 or more.
+        threads: threads within an operator, for latency and memory; None for every core. Accuracies use every core.
+        warmup: calls before the timed ones, 0 or more.
+        repeats: timed calls at least, 1 or more.
+        min_seconds: timed seconds at least, for each batch size and all engines together.
+        clean_images: test images for clean accuracy, at most; None for all of them.
+        robust: whether to attack.
+        images: test images to attack, at most; None for all of them.
+        preset: which attacks (`presets.py`).
+        threat: None for `default_threat`.
+        sequential: attack only what withstood the attacks before (`robust.py`).
+        seed: 0 or more; draws the test images and everything random in the attacks.
+
+    Raises:
+        RecipeError: a setting is out of range.
+    """
+
+    batches: tuple[int, ...] = (1, 64)
+    threads: int | None = 1
+    warmup: int = 10
+    repeats: int = 50
+    min_seconds: float = 1.0
+    clean_images: int | None = None
+    robust: bool = True
+    images: int | None = 500
+    preset: str = "default"
+    threat: ThreatModel | None = None
+    sequential: bool = False
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        counts = {
+            "threads": self.threads,
+            "repeats": self.repeats,
+            "images": self.images,
+            "clean_images": self.clean_images,
+            **{f"batches[{index}]": batch for index, batch in enumerate(self.batches)},
+        }
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise RecipeError(f"bench: {name}", expected="1 or more", got=str(count))
+        for name, least in (("warmup", self.warmup), ("seed", self.seed), ("min_seconds", self.min_seconds)):
+            if least < 0:
+                raise RecipeError(f"bench: {name}", expected="0 or more", got=str(least))
+        if not self.batches or len(set(self.batches)) < len(self.batches):
+            got = ", ".join(str(batch) for batch in self.batches) or "none"
+            raise RecipeError("bench: batches", expected="one or more, all different", got=got)
+        if self.threat is not None and self.threat.pixel_radius < 1:
+            raise RecipeError(
+                f"bench: the threat model {self.threat} holds no other 8-bit image",
+                expected="a radius of 1/255 or more",
+            )
+        attack_plans(self.preset, ThreatModel("linf", 0.1))  # an unknown name is refused before any work
+
+    def to_dict(self, threat: ThreatModel) -> dict[str, Any]:
+        """As JSON values; `threat` is the one that was used."""
+        return asdict(self) | {"batches": list(self.batches), "threat": str(threat)}
+
+
+def default_threat(input_shape: tuple[int, int, int]) -> ThreatModel:
+    """The paper's radius: 0.1 on gray images (its Fashion-MNIST), 8/255 on colour images (its CIFAR-10)."""
+    return ThreatModel("linf", 0.1 if input_shape[0] == 1 else 8 / 255)

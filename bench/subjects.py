@@ -1,0 +1,102 @@
+"""What is measured: a bundle's engine beside the dense network it came from, or one ONNX file alone.
+
+Each comes with its own twin, made from the very graph that the engine runs. Where no twin can be made the reason is
+kept, and only attacks on scores remain.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+import torch
+
+from ..export.twin import Twin
+from ..runtime.bundle import read_bundle
+from ..runtime.engine import Engine, load, open_onnx
+from ..runtime.errors import HardtemperError
+from .attacks.gradient import frozen
+
+__all__ = ["Subject", "open_subjects"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Subject:
+    """One engine.
+
+    Attributes:
+        name: "dense" or "shipped" for a bundle, "model" for an ONNX file.
+        path: what `open` opens: the bundle's folder or the ONNX file.
+        graph: the ONNX file that runs.
+        twin: its differentiable form; None where there is none.
+        no_twin: why not, "" where there is one.
+        notes: what a reader of its numbers must know.
+    """
+
+    name: str
+    path: Path
+    graph: Path
+    twin: Twin | None = field(repr=False)
+    no_twin: str
+    notes: tuple[str, ...]
+
+    def open(self, threads: int | None) -> Engine:
+        """The engine; threads within an operator, None for every core. Its files are not hashed again."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they are in `notes` already
+            return _open(self.path, threads=threads)
+
+
+def open_subjects(target: Path) -> tuple[Subject, ...]:
+    """Open a bundle (its dense network first, where it holds one) or an ONNX file.
+
+    Raises:
+        BundleError, ModelError: it cannot be opened.
+    """
+    if target.suffix == ".onnx" and not target.is_dir():
+        return (_subject("model", target, target),)
+    bundle = read_bundle(target)
+    dense = bundle.manifest.dense
+    shipped = _subject("shipped", target, bundle.file(bundle.manifest.graph))
+    if dense is None:
+        return (shipped,)
+    return (_subject("dense", bundle.file(dense), bundle.file(dense)), shipped)
+
+
+def _subject(name: str, path: Path, graph: Path) -> Subject:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        engine = _open(path, threads=None)
+    model = onnx.load(graph)
+    twin, reason = _twin(model, engine)
+    notes = [str(warning.message) for warning in caught]
+    if engine.backend.batch is not None:
+        notes.append(f"the graph takes batches of {engine.backend.batch} only: calls are cut or padded to that")
+    last = [node.op_type for node in model.graph.node if model.graph.output[0].name in node.output]
+    if last == ["Softmax"]:
+        notes.append("the graph ends in a Softmax: gradients vanish where it is sure, so white-box attacks look weak")
+    return Subject(name=name, path=path, graph=graph, twin=twin, no_twin=reason, notes=tuple(notes))
+
+
+def _open(path: Path, *, threads: int | None) -> Engine:
+    return load(path, threads=threads, check=False) if path.is_dir() else open_onnx(path, threads=threads)
+
+
+def _twin(model: onnx.ModelProto, engine: Engine) -> tuple[Twin | None, str]:
+    """The twin, or None and the reason; tried on one black image, since a graph may fail only when it runs."""
+    try:
+        twin = Twin(model)
+        with frozen(twin):
+            logits = twin(torch.zeros(1, *engine.input_shape, requires_grad=True))
+    except HardtemperError as error:
+        return None, f"no twin: {error}"
+    except Exception as error:  # a graph from anywhere may break an operator's assumptions in any way
+        lines = str(error).strip().splitlines()
+        return None, f"no twin: {type(error).__name__}{': ' + lines[0] if lines else ''}"
+    if not logits.requires_grad:
+        return None, "no twin: its logits are cut off from the image, so there is no gradient to follow"
+    if logits.shape != (1, len(engine.labels)):
+        return None, f"no twin: it gives {list(logits.shape)} where the engine gives [1, {len(engine.labels)}]"
+    return twin, ""

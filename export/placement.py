@@ -1,0 +1,196 @@
+"""Where quantizers stand in the graph, as one pass.
+
+A value gets a quantizer where an integer kernel requantizes: behind each Conv, Gemm, Add, Concat and average pool,
+after the ReLU or ReLU6 that follows it. A clamp that the uint8 range already makes is dropped from the graph. Max pools
+and reshapes move integers, so their result shares their input's grid. The logits are not requantized: the last Gemm
+gives its int32 sums times one scale per class.
+
+    DequantizeLinear -> operator -> QuantizeLinear      is one integer kernel (QLinearConv, QLinearAdd, QGemm, ...)
+
+Requires: every operator has such a kernel. Ensures: no other operator is left; each reads nothing but dequantized
+integers, and but for the logits one QuantizeLinear alone reads its result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from .passes.values import add_initializer, constant, only_consumer
+from .scheme import Grid, Scheme
+from .weights import QuantizedWeights
+
+__all__ = ["KNOWN", "PlaceQuantizers", "quantized_values", "unknown_operators"]
+
+_REQUANTIZED = frozenset({"Conv", "Gemm", "Add", "Concat", "AveragePool", "GlobalAveragePool"})
+_MOVED = frozenset({"MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze"})
+_CLAMPS = frozenset({"Relu", "Clip"})
+KNOWN = _REQUANTIZED | _MOVED | _CLAMPS
+"""Operators that can be quantized."""
+
+
+def unknown_operators(graph: ir.Graph) -> dict[str, list[str]]:
+    """Operators without an integer kernel: type -> names of their results."""
+    unknown: dict[str, list[str]] = {}
+    for node in graph:
+        variable = [v for v in node.inputs if v is not None and constant(v) is None]
+        weights_vary = node.op_type in ("Conv", "Gemm") and len(variable) > 1
+        constant_term = node.op_type in ("Add", "Concat") and len(variable) < len(node.inputs)
+        known = node.op_type in KNOWN or node.op_type == "DequantizeLinear"
+        alone = node.op_type in _CLAMPS and not _follows_requantized(node)
+        if not known or weights_vary or constant_term or alone:
+            unknown.setdefault(node.op_type, []).append(node.outputs[0].name or "?")
+    return unknown
+
+
+def quantized_values(graph: ir.Graph) -> list[ir.Value]:
+    """The values that need a grid of their own."""
+    found = []
+    for node in graph:
+        if node.op_type in _REQUANTIZED:
+            value = (_clamp_behind(node) or node).outputs[0]
+            if not _is_logits(node, value):
+                found.append(value)
+    return found
+
+
+def _clamp_behind(node: ir.Node) -> ir.Node | None:
+    """The Relu or Clip that alone reads `node`'s result."""
+    follower = only_consumer(node.outputs[0])
+    return follower if follower is not None and follower.op_type in _CLAMPS else None
+
+
+def _follows_requantized(clamp: ir.Node) -> bool:
+    x = clamp.inputs[0]
+    producer = None if x is None else x.producer()
+    return producer is not None and producer.op_type in _REQUANTIZED and _clamp_behind(producer) is clamp
+
+
+def _is_logits(node: ir.Node, value: ir.Value) -> bool:
+    return node.op_type == "Gemm" and value.is_graph_output()
+
+
+class PlaceQuantizers(ir.passes.InPlacePass):
+    """Puts QuantizeLinear and DequantizeLinear into a graph of uint8 pixels.
+
+    Args:
+        grids: a grid for each of `quantized_values`, by name.
+        pixels: the grid of the pixels behind the graph's first DequantizeLinear.
+        scheme: how to quantize the weights.
+    """
+
+    def __init__(self, grids: Mapping[str, Grid], *, pixels: Grid, scheme: Scheme) -> None:
+        super().__init__()
+        self._grids = grids
+        self._pixels = pixels
+        self._scheme = scheme
+        self.weights = QuantizedWeights(scheme)
+        self._done: dict[ir.Value, tuple[ir.Value, Grid]] = {}
+        """A float value -> the value that dequantizes it."""
+
+    def requires(self, model: ir.Model) -> None:
+        unknown = unknown_operators(model.graph)
+        if unknown:
+            raise ir.passes.PreconditionError(f"operators without an integer kernel: {unknown}")
+        missing = {value.name for value in quantized_values(model.graph)} - self._grids.keys()
+        if missing:
+            raise ir.passes.PreconditionError(f"values without a grid: {missing}")
+
+    def ensures(self, model: ir.Model) -> None:
+        for node in model.graph:
+            if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+                _ensure_integer_kernel(node)
+
+    def call(self, model: ir.Model) -> ir.passes.PassResult:
+        for node in list(model.graph):
+            if node.op_type == "DequantizeLinear":
+                self._done[node.outputs[0]] = (node.outputs[0], self._pixels)
+            elif node.op_type in _REQUANTIZED:
+                self._requantize(model.graph, node)
+            elif node.op_type in _MOVED:
+                self._insert(model.graph, node.outputs[0], node, self._read(node, 0))
+        return ir.passes.PassResult(model, True)
+
+    def _read(self, node: ir.Node, index: int) -> Grid:
+        """Let input `index` of `node` read the dequantized value; its grid."""
+        value = node.inputs[index]
+        assert value is not None
+        dequantized, grid = self._done[value]
+        node.replace_input_with(index, dequantized)
+        return grid
+
+    def _requantize(self, graph: ir.Graph, node: ir.Node) -> None:
+        if node.op_type in ("Conv", "Gemm"):
+            self.weights.quantize(graph, node, self._read(node, 0))
+        else:
+            for index in range(len(node.inputs)):
+                self._read(node, index)
+        clamp = _clamp_behind(node)
+        result = (clamp or node).outputs[0]
+        if _is_logits(node, result):
+            return
+        grid = self._grids[result.name or ""]
+        if clamp is None:
+            self._insert(graph, result, node, grid)
+        elif (end := self._absorbing(clamp, grid)) is None:
+            self._insert(graph, result, clamp, grid)
+        else:
+            _drop(graph, clamp)
+            self._insert(graph, node.outputs[0], node, end)
+
+    def _absorbing(self, clamp: ir.Node, grid: Grid) -> Grid | None:
+        """The grid that ends where the clamp does, `grid` or a finer one; None where none of the scheme does."""
+        bounds = [constant(value) for value in clamp.inputs[1:]] if clamp.op_type == "Clip" else [np.float32(0)]
+        low, high = (*bounds, None, None)[:2]
+        if low is None or float(low) != 0 or grid.zero_point != 0:
+            return None
+        if high is None or grid.high <= float(high):
+            return grid
+        tight = Grid.covering(0, float(high), scheme=self._scheme)
+        return tight if abs(tight.high - float(high)) <= 1e-6 * float(high) else None
+
+    def _insert(self, graph: ir.Graph, value: ir.Value, after: ir.Node, grid: Grid) -> None:
+        """value -> QuantizeLinear -> DequantizeLinear; later readers of `value` take the latter."""
+        name = value.name or "value"
+        scale = add_initializer(graph, f"{name}_scale", np.array(grid.scale, np.float32))
+        zero = add_initializer(graph, f"{name}_zero_point", np.array(grid.zero_point, np.uint8))
+        q = ir.node("QuantizeLinear", [value, scale, zero])
+        dq = ir.node("DequantizeLinear", [q.outputs[0], scale, zero])
+        q.outputs[0].type, q.outputs[0].shape = ir.TensorType(ir.DataType.UINT8), value.shape
+        dq.outputs[0].type, dq.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), value.shape
+        graph.insert_after(after, [q, dq])
+        q.outputs[0].name = f"{name}_quantized"
+        if value.is_graph_output():
+            index = next(i for i, output in enumerate(graph.outputs) if output is value)
+            graph.outputs[index] = dq.outputs[0]
+            value.name, dq.outputs[0].name = f"{name}_unquantized", name
+        else:
+            dq.outputs[0].name = f"{name}_dequantized"
+        self._done[value] = (dq.outputs[0], grid)
+
+
+def _drop(graph: ir.Graph, clamp: ir.Node) -> None:
+    """Take the clamp out; what it read gets its name."""
+    x, y = clamp.inputs[0], clamp.outputs[0]
+    assert x is not None
+    name = y.name
+    y.replace_all_uses_with(x, replace_graph_outputs=True)
+    graph.remove(clamp, safe=True)
+    x.name = name
+
+
+def _ensure_integer_kernel(node: ir.Node) -> None:
+    label = f"{node.op_type} {node.outputs[0].name!r}"
+    producers = [value.producer() for value in node.inputs if value is not None and constant(value) is None]
+    sources = {producer.op_type for producer in producers if producer is not None}
+    allowed = _REQUANTIZED if node.op_type in _CLAMPS else {"DequantizeLinear"}
+    if node.op_type not in KNOWN or not sources <= allowed or len(producers) == 0:
+        raise ir.passes.PostconditionError(f"{label} reads {sorted(sources)}, not {sorted(allowed)}")
+    result = node.outputs[0]
+    readers = [reader.op_type for reader, _ in result.uses()]
+    if _is_logits(node, result) and not readers:
+        return
+    if result.is_graph_output() or len(readers) != 1 or readers[0] not in {"QuantizeLinear", *_CLAMPS}:
+        raise ir.passes.PostconditionError(f"{label} is read as floats by {readers or 'the caller'}")

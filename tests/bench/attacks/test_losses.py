@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from hardtemper.bench.attacks.losses import ce, dlr, dlr_targeted, margin, rivals
+from hardtemper.runtime.errors import ModelError
+
+LOGITS = torch.tensor([[3.0, 1.0, -2.0, 0.5], [0.0, 4.0, 1.0, 2.0], [1.0, 1.0, 0.0, -1.0]])
+Y = torch.tensor([0, 3, 1])
+T = torch.tensor([2, 1, 0])
+
+
+def test_ce() -> None:
+    z = LOGITS.double().numpy()
+    expected = [float(np.log(np.exp(row).sum()) - row[label]) for row, label in zip(z, Y.tolist(), strict=True)]
+    torch.testing.assert_close(ce(LOGITS, Y), torch.tensor(expected))
+
+
+def test_margin() -> None:
+    assert margin(LOGITS, Y).tolist() == [-2.0, 2.0, 0.0]
+
+
+def test_dlr_is_equation_6() -> None:
+    # -(z_y - max_{k != y} z_k) / (z_(1) - z_(3))
+    torch.testing.assert_close(dlr(LOGITS, Y), torch.tensor([-2 / (3 - 0.5), 2 / (4 - 1), 0.0]))
+
+
+def test_dlr_targeted_is_equation_7() -> None:
+    # -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)
+    expected = torch.tensor([-5 / (3 + 0.75), 2 / (4 - 0.5), 0.0])
+    torch.testing.assert_close(dlr_targeted(LOGITS, Y, T), expected)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_dlr_ignores_scale_and_shift(scale: float) -> None:
+    torch.testing.assert_close(dlr(LOGITS * scale + 5, Y), dlr(LOGITS, Y), rtol=1e-2, atol=1e-3)
+    torch.testing.assert_close(dlr_targeted(LOGITS * scale + 5, Y, T), dlr_targeted(LOGITS, Y, T), rtol=1e-2, atol=1e-3)
+
+
+def test_equal_logits_give_finite_losses() -> None:
+    flat = torch.zeros(1, 4, requires_grad=True)
+    for value in (dlr(flat, Y[:1]), dlr_targeted(flat, Y[:1], T[:1])):
+        (grad,) = torch.autograd.grad(value.sum(), flat)
+        assert value.isfinite().all()
+        assert grad.isfinite().all()
+
+
+def test_rivals_leave_the_right_class_out() -> None:
+    assert rivals(LOGITS, Y).argmax(1).tolist() == [1, 1, 0]
+
+
+def test_too_few_classes() -> None:
+    with pytest.raises(ModelError, match="at least 3 classes; got: 2"):
+        dlr(LOGITS[:, :2], Y.clamp(max=1))
+    with pytest.raises(ModelError, match="at least 4 classes; got: 3"):
+        dlr_targeted(LOGITS[:, :3], Y.clamp(max=2), T)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hardtemper.bench.attacks.apgd import apgd
+from hardtemper.bench.attacks.pgd import fgsm, pgd
+from hardtemper.bench.attacks.result import attack_pixels
+from hardtemper.bench.attacks.threat import ThreatModel
+
+Task = Any  # the fixture's class, in conftest.py
+PGD = {"steps": 5, "step_size": 0.02, "random_start": True}
+
+
+@pytest.mark.parametrize("text", ["linf:0.1", "l2:0.75"])
+@pytest.mark.parametrize(("attack", "settings"), [(fgsm, {}), (pgd, PGD), (apgd, {"loss": "dlr", "steps": 5})])
+def test_result(task: Task, text: str, attack: Any, settings: dict[str, Any]) -> None:
+    threat = ThreatModel.parse(text)
+    before = task.pixels.copy()
+    result, again = (
+        attack_pixels("name", attack, task.model, task.pixels, task.labels, threat=threat, seed=3, **settings)
+        for _ in range(2)
+    )
+    assert result.name == "name"
+    assert result.settings == {"threat": text, "seed": 3, **settings}
+    assert result.adversarial.dtype == np.uint8
+    assert result.adversarial.shape == task.pixels.shape
+    assert threat.contains(torch.from_numpy(result.adversarial), torch.from_numpy(task.pixels)).all()
+    assert np.array_equal(result.adversarial, again.adversarial)
+    assert np.array_equal(task.pixels, before)
+    assert result.seconds > 0
+    assert (task.scores(result.adversarial).argmax(1) == task.labels).mean() < 0.95
+    with pytest.raises(FrozenInstanceError):
+        result.name = "other"  # type: ignore[misc]
+
+
+def test_evaluations_are_images_through_the_model(task: Task) -> None:
+    plain = attack_pixels(
+        "pgd",
+        pgd,
+        task.model,
+        task.pixels,
+        task.labels,
+        threat=ThreatModel("linf", 0.1),
+        seed=0,
+        **PGD,
+        early_stop=False,
+    )
+    early = attack_pixels(
+        "pgd", pgd, task.model, task.pixels, task.labels, threat=ThreatModel("linf", 0.1), seed=0, **PGD
+    )
+    assert plain.evaluations == 5 * len(task.labels)
+    assert len(task.labels) < early.evaluations < plain.evaluations + len(task.labels)

@@ -1,0 +1,148 @@
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hardtemper.bench.attacks.square import square, window_side
+from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.runtime.errors import RecipeError
+
+Task = Any  # the fixture's class, in conftest.py
+LINF, L2 = ThreatModel("linf", 20 / 255), ThreatModel("l2", 0.75)
+
+
+@pytest.mark.parametrize("queries", [100, 5000, 10000])
+def test_window_side_follows_the_published_schedule(queries: int) -> None:
+    published = {10: 2, 50: 4, 200: 8, 500: 16, 1000: 32, 2000: 64, 4000: 128, 6000: 256, 8000: 512}
+    for iteration in range(0, queries, max(queries // 1000, 1)):
+        scaled = int(iteration / queries * 10000)
+        p = 0.8 / max([divisor for after, divisor in published.items() if scaled > after], default=1)
+        assert window_side(iteration, queries, 0.8, 32, 32) == max(round(math.sqrt(p * 32 * 32)), 1)
+    assert window_side(0, queries, 1.0, 8, 20) == 8  # never larger than the image
+
+
+def test_breaks_a_linear_model_as_far_as_it_can_be(linear: nn.Module) -> None:
+    # margin(x + delta) >= margin(x) - epsilon ||w_y - w_k||_1, reached at a corner: who is within reach is known.
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(60, 196, (100, 3, 4, 4)).astype(np.uint8)
+
+    def scores(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return linear(torch.from_numpy(images).float() / 255).numpy()
+
+    labels = scores(pixels).argmax(1)
+    threat = ThreatModel("linf", 10 / 255)
+    w = linear[1].weight.detach().numpy()
+    reach = threat.epsilon * np.abs(w[labels][:, None] - w[None]).sum(2)
+    gap = scores(pixels)[np.arange(100), labels][:, None] - scores(pixels) - reach
+    gap[np.arange(100), labels] = np.inf
+    within, beyond = gap.min(1) < -0.02, gap.min(1) > 1e-4
+    result = square(scores, pixels, labels, threat=threat, queries=2000)
+    broken = scores(result.adversarial).argmax(1) != labels
+    assert 10 < within.sum() < 90
+    assert broken[within].mean() > 0.97
+    assert not broken[beyond].any()
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+def test_every_query_is_in_the_ball(task: Task, threat: ThreatModel) -> None:
+    pixels = task.pixels[:1].repeat(5, axis=0)  # one image five times: any query can be held against it
+    queries = []
+
+    def scores(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        assert threat.contains(torch.from_numpy(images), torch.from_numpy(pixels[: len(images)])).all()
+        queries.append(len(images))
+        logits = np.zeros((len(images), 6), np.float32)
+        logits[:, task.labels[0]] = np.random.default_rng(len(queries)).random(len(images))  # no candidate fools
+        return logits
+
+    result = square(scores, pixels, task.labels[:1].repeat(5), threat=threat, queries=150)
+    assert queries == [5] * 151  # the images as they are, and 150 queries each
+    assert result.evaluations == sum(queries)
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+def test_result(task: Task, threat: ThreatModel) -> None:
+    before = task.pixels.copy()
+    results = [
+        square(task.scores, task.pixels, task.labels, threat=threat, queries=60, seed=seed) for seed in (1, 1, 2)
+    ]
+    assert np.array_equal(results[0].adversarial, results[1].adversarial)
+    assert not np.array_equal(results[0].adversarial, results[2].adversarial)
+    assert np.array_equal(task.pixels, before)
+    assert results[0].name == "square"
+    assert results[0].settings == {"threat": str(threat), "seed": 1, "queries": 60, "p_init": 0.8}
+    broken = task.scores(results[0].adversarial).argmax(1) != task.labels
+    assert 0.2 < broken.mean() < 1
+    assert results[0].evaluations < 61 * len(task.labels)  # broken images leave the search
+    assert threat.contains(torch.from_numpy(results[0].adversarial), torch.from_numpy(task.pixels)).all()
+
+
+def test_wrong_images_come_back_as_they_are(task: Task) -> None:
+    labels = task.labels.copy()
+    labels[::2] = (labels[::2] + 1) % 6
+    result = square(task.scores, task.pixels, labels, threat=LINF, queries=5)
+    assert np.array_equal(result.adversarial[::2], task.pixels[::2])
+    assert (result.adversarial[1::2] != task.pixels[1::2]).any((1, 2, 3)).all()
+
+
+def test_unbroken_images_come_back_with_the_smallest_margin(task: Task) -> None:
+    few, many = (
+        square(task.scores, task.pixels, task.labels, threat=ThreatModel("linf", 2 / 255), queries=queries).adversarial
+        for queries in (1, 100)
+    )
+    margins = [task.scores(images)[np.arange(len(images)), task.labels] for images in (task.pixels, few, many)]
+    assert margins[2].mean() < margins[1].mean()
+
+
+def test_a_tie_is_for_the_class_with_the_lower_index(task: Task) -> None:
+    def tie(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.zeros((len(images), 6), np.float32)
+
+    labels = np.zeros(4, np.int64)
+    assert square(tie, task.pixels[:4], labels, threat=LINF, queries=3).evaluations == 4 * 4
+    assert square(tie, task.pixels[:4], labels + 1, threat=LINF, queries=3).evaluations == 4
+
+
+def test_progress_and_no_images(task: Task) -> None:
+    told: list[tuple[Any, ...]] = []
+    square(task.scores, task.pixels, task.labels, threat=LINF, queries=120, progress=lambda *said: told.append(said))
+    assert [said[:3] for said in told] == [("square", done, 120) for done in (0, 50, 100, 120)]
+    assert told[-1][3].endswith(f"of {len(task.labels)} images unbroken")
+    empty = square(task.scores, task.pixels[:0], task.labels[:0], threat=LINF)
+    assert empty.adversarial.shape == task.pixels[:0].shape
+
+
+@pytest.mark.parametrize("settings", [{"queries": 0}, {"p_init": 0.0}, {"p_init": 1.5}], ids=str)
+def test_refused_settings(task: Task, settings: dict[str, Any]) -> None:
+    with pytest.raises(RecipeError, match=r"expected: .*got: "):
+        square(task.scores, task.pixels, task.labels, threat=LINF, **settings)
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+def test_robust_accuracy_is_that_of_art(task: Task, threat: ThreatModel, art: Callable[[Task], Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from art.attacks.evasion import SquareAttack
+
+        attack = SquareAttack(
+            art(task),
+            norm="inf" if threat.norm == "linf" else 2,
+            eps=threat.epsilon,
+            max_iter=300,
+            p_init=0.8,
+            batch_size=128,
+            verbose=False,
+        )
+        theirs = task.robust(torch.from_numpy(attack.generate(task.x.numpy(), task.labels)), threat)
+    result = square(task.scores, task.pixels, task.labels, threat=threat, queries=300)
+    ours = (task.scores(result.adversarial).argmax(1) == task.labels).mean()
+    assert ours - theirs <= 0.03

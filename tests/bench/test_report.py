@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from hardtemper.bench.agreement import Agreement
+from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.data.dataset import Dataset
+from hardtemper.bench.outcome import BenchReport, Skip
+from hardtemper.bench.report import report_lines, report_table, write_report
+from hardtemper.bench.run import run_bench
+from hardtemper.bench.settings import BenchSettings
+from hardtemper.runtime.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def report(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> BenchReport:
+    settings = BenchSettings(
+        batches=(1, 3),
+        warmup=0,
+        repeats=3,
+        min_seconds=0,
+        preset="quick",
+        threat=ThreatModel("linf", 10 / 255),
+    )
+    return run_bench(make_bundle(dense=three_classes.onnx(dtype="float32")), data, settings)
+
+
+def rendered(report: BenchReport) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    console.print(report_table(report))
+    file = console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+def test_dense_stands_beside_what_ships(report: BenchReport) -> None:
+    text = rendered(report)
+    assert re.search(r"dense.*shipped", text)
+    rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
+    assert rows == [
+        "size",
+        "size, gzip",
+        "parameters",
+        "latency, batch 1 (n 3)",
+        "throughput, batch 1",
+        "speedup, batch 1",
+        "latency, batch 3 (n 3)",
+        "throughput, batch 3",
+        "speedup, batch 3",
+        "memory, peak, batch 1",
+        "memory, peak, batch 3",
+        "accuracy, clean (n 40)",
+        "robust, pgd-20 (n 40)",
+        "robust, apgd-ce (n 40)",
+        "robust, square (n 40)",
+        "robust, union (n 40)",
+        "robust, broken by queries only (n 40)",
+        *(f"twin's logits differ, {on}" for on in ("clean", "pgd-20", "apgd-ce", "square")),
+    ]
+
+
+def test_cells_are_the_measurements(report: BenchReport) -> None:
+    shipped = report.subject("shipped")
+    union, size = shipped.find("robust-accuracy", attack="union"), shipped.find("size")
+    assert union is not None
+    assert union.spread is not None
+    assert size is not None
+    text = rendered(report)
+    low, high = union.spread
+    assert f"{union.value:.1f} % [{low:.1f}, {high:.1f}]" in text
+    assert f"{size.value / 1024:,.1f} KiB" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "classes", "largest", "cell"),
+    [
+        (0, 0, 0.0, "0 of 10 images"),
+        (7, 0, 5.7e-6, "7 of 10 images (class: 0, by 6e-06)"),
+        (9, 2, None, "9 of 10 images (class: 2)"),
+    ],
+)
+def test_mismatches_say_how_much(
+    report: BenchReport, value: int, classes: int, largest: float | None, cell: str
+) -> None:
+    agreement = Agreement(n=10, logits=value, classes=classes, largest=math.inf if largest is None else largest)
+    (dense, shipped) = report.subjects
+    text = rendered(replace(report, subjects=(replace(dense, measurements=(agreement.measurement("x"),)), shipped)))
+    (row,) = (line for line in text.splitlines() if "differ, x" in line)
+    assert row.split("│")[2].strip() == cell
+
+
+def test_the_caption_says_where_and_how(report: BenchReport) -> None:
+    text = rendered(report)
+    here = report.environment
+    for part in ("quick in linf:10/255", "seed 0", "threads: 1", here.cpu, here.instruction_set, report.created):
+        assert part in text
+    for name, version in here.versions.items():
+        assert f"{name} {version}" in text
+
+
+def test_an_engine_that_lacks_a_row_shows_a_dash(report: BenchReport) -> None:
+    dense, shipped = report.subjects
+    less = replace(dense, measurements=tuple(m for m in dense.measurements if m.name != "parameters"))
+    text = rendered(replace(report, subjects=(less, shipped)))
+    (row,) = (line for line in text.splitlines() if "parameters" in line)
+    assert [cell.strip() for cell in row.split("│")[1:4]] == ["parameters", "-", "111"]
+
+
+def test_names_with_brackets_are_no_markup(report: BenchReport) -> None:
+    assert "out/[bold]x" in rendered(replace(report, target="out/[bold]x"))
+
+
+def test_skips_and_notes_have_a_line_each(report: BenchReport) -> None:
+    dense, shipped = report.subjects
+    changed = replace(shipped, skipped=(Skip(what="square", reason="no time"),), notes=("read this",))
+    lines = report_lines(replace(report, subjects=(dense, changed)))
+    assert lines == ["shipped: square skipped: no time", "shipped: read this"]
+
+
+def test_written_as_json(report: BenchReport, tmp_path: Path) -> None:
+    path = tmp_path / "new" / "bench.json"
+    write_report(report, path)
+    assert BenchReport.from_json(path.read_text(encoding="utf-8")) == report
+    assert json.loads(path.read_text(encoding="utf-8"))["format_version"] == 1
+
+
+def test_where_nothing_can_be_written(report: BenchReport, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot write the report"):
+        write_report(report, tmp_path / "file" / "bench.json")

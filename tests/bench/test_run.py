@@ -1,0 +1,420 @@
+from __future__ import annotations
+
+import gzip
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.data.dataset import Dataset, Splits, divide
+from hardtemper.bench.memory import Memory
+from hardtemper.bench.outcome import BenchReport, SubjectReport
+from hardtemper.bench.run import run_bench
+from hardtemper.bench.settings import BenchSettings
+from hardtemper.export.twin import Twin
+from hardtemper.runtime.engine import open_onnx
+from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError
+
+FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
+THREAT = ThreatModel("linf", 10 / 255)
+
+
+def settings(**changes: Any) -> BenchSettings:
+    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
+
+
+def model_file(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    return path
+
+
+def robust_of(subject: SubjectReport, attack: str) -> float:
+    found = subject.find("robust-accuracy", attack=attack)
+    assert found is not None
+    return found.value
+
+
+def mismatch(subject: SubjectReport, on: str) -> float:
+    found = subject.find("twin-mismatch", on=on)
+    assert found is not None
+    return found.value
+
+
+def test_a_bundle_beside_its_dense_network(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> None:
+    """The dense network here says class 2 to everything: robust wherever it is right, and nowhere else."""
+    path = make_bundle(dense=three_classes.onnx(dtype="float32", shift=1e4))
+    report = run_bench(path, data, settings())
+    assert [subject.name for subject in report.subjects] == ["dense", "shipped"]
+    dense, shipped = report.subjects
+    truth = three_classes.withstands(data.test.images, data.test.labels, 10)
+    clean = shipped.find("clean-accuracy")
+    right = three_classes(data.test.images).argmax(1) == data.test.labels
+    assert clean is not None
+    assert (clean.value, clean.n) == (100 * right.mean(), 40)
+    assert robust_of(shipped, "union") >= 100 * truth.mean()
+    assert robust_of(shipped, "union") < clean.value
+    always_two = 100 * (data.test.labels == 2).mean()
+    assert robust_of(dense, "union") == pytest.approx(always_two)
+    assert robust_of(dense, "pgd-20") == pytest.approx(always_two)
+    for on in ("clean", "pgd-20", "apgd-ce", "square"):
+        assert mismatch(shipped, on) == 0
+    for subject in report.subjects:
+        names = [measurement.name for measurement in subject.measurements]
+        assert names.count("latency") == names.count("throughput") == names.count("speedup") == 2
+        assert names.count("robust-accuracy") == 4
+        assert subject.skipped == ()
+        parameters = subject.find("parameters")
+        assert parameters is not None
+        assert parameters.value == 36 * 3 + 3
+    speedup = dense.find("speedup", batch=3, beside="dense")
+    assert speedup is not None
+    assert speedup.value == 1
+    assert shipped.robustness is not None
+    assert shipped.robustness.adversarial.shape == data.test.images.shape
+
+
+def test_sizes_are_those_of_the_file(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+    (subject,) = run_bench(path, data, settings(robust=False)).subjects
+    size, packed = subject.find("size"), subject.find("size-gzip")
+    assert size is not None
+    assert packed is not None
+    assert size.value == path.stat().st_size
+    assert packed.value == pytest.approx(len(gzip.compress(path.read_bytes(), 9)), abs=20)
+    assert [(skip.what, skip.reason) for skip in subject.skipped] == [("robust accuracy", "not asked for")]
+    assert subject.find("robust-accuracy") is None
+    assert subject.find("speedup") is None, "there is nothing beside it"
+
+
+def test_weights_in_another_file_count(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = tmp_path / "model.onnx"
+    model = onnx.load_from_string(three_classes.onnx())
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=100)
+    (subject,) = run_bench(path, data, settings(robust=False)).subjects
+    size = subject.find("size")
+    assert size is not None
+    assert (size.value, size.n) == (path.stat().st_size + (tmp_path / "weights.bin").stat().st_size, 2)
+
+
+def cnn(path: Path, images: Any) -> None:
+    """A random float CNN on [N, 1, 6, 6] whose mean logits over `images` are equal, so that each class occurs."""
+    rng = np.random.default_rng(5)
+
+    def tensor(name: str, *shape: int) -> Any:
+        return numpy_helper.from_array(rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape).astype(np.float32), name)
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Conv", ["image", "w1", "b1"], ["a"], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["a"], ["b"]),
+            helper.make_node("Conv", ["b", "w2", "b2"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
+            helper.make_node("Relu", ["c"], ["d"]),
+            helper.make_node("Flatten", ["d"], ["e"]),
+            helper.make_node("Gemm", ["e", "w3", "b3"], ["logits"], transB=1),
+        ],
+        "cnn",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 6, 6])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
+        [
+            tensor("w1", 8, 1, 3, 3),
+            tensor("b1", 8),
+            tensor("w2", 16, 8, 3, 3),
+            tensor("b2", 16),
+            tensor("w3", 3, 144),
+            numpy_helper.from_array(np.zeros(3, np.float32), "b3"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, path)
+    model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(-open_onnx(path)(images).mean(0), "b3"))
+    onnx.save(model, path)
+
+
+def quantize_static(source: Path, target: Path, images: Any) -> None:
+    """What ONNX Runtime's own quantizer makes of a float model: Q/DQ with free scales."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from onnxruntime import quantization
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.batches = iter([{"image": images.astype(np.float32) / 255}])
+
+        def get_next(self) -> Any:
+            return next(self.batches, None)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantization.quantize_static(
+            source,
+            target,
+            Reader(),
+            quant_format=quantization.QuantFormat.QDQ,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+        )
+
+
+def test_a_graph_that_another_toolkit_quantized_is_attacked_white_box(tmp_path: Path) -> None:
+    images = np.random.default_rng(6).integers(0, 256, (200, 1, 6, 6)).astype(np.uint8)
+    cnn(tmp_path / "float.onnx", images)
+    quantize_static(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
+    kinds = {node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node}
+    assert kinds >= {"QuantizeLinear", "DequantizeLinear"}
+    labels = open_onnx(tmp_path / "int8.onnx").predict(images)
+    splits = Splits(
+        name="noise",
+        classes=("0", "1", "2"),
+        train_images=images[:3],
+        train_labels=np.arange(3),
+        test_images=images,
+        test_labels=labels,
+        source="drawn",
+    )
+    data = divide(splits, heldout=0, calibration=0, seed=0)
+    (subject,) = run_bench(tmp_path / "int8.onnx", data, settings(batches=(1,), images=100)).subjects
+    assert subject.skipped == ()
+    clean = subject.find("clean-accuracy")
+    assert clean is not None
+    assert clean.value == 100
+    white_box = robust_of(subject, "apgd-ce")
+    assert white_box < 60
+    assert white_box < robust_of(subject, "square"), "gradients beat queries"
+    assert robust_of(subject, "union") <= white_box
+    for on in ("clean", "pgd-20", "apgd-ce", "square"):
+        found = subject.find("twin-mismatch", on=on)
+        assert found is not None, "stated, whether or not there is one"
+        assert 0 <= found.value <= found.n
+        assert found.n == (200 if on == "clean" else 100)
+
+
+@pytest.mark.parametrize("quantized", [False, True])
+def test_mismatches_are_counted_against_the_file_itself(tmp_path: Path, data: Dataset, quantized: bool) -> None:
+    path = tmp_path / "float.onnx"
+    cnn(path, data.test.images)
+    if quantized:
+        path = tmp_path / "int8.onnx"
+        quantize_static(tmp_path / "float.onnx", path, data.test.images)
+    with torch.no_grad():
+        twin = Twin(onnx.load(path))(torch.from_numpy(data.test.images).float() / 255).numpy()
+    engine = open_onnx(path)(data.test.images)
+    (subject,) = run_bench(path, data, settings(robust=False)).subjects
+    assert mismatch(subject, "clean") == (twin != engine).any(1).sum()
+
+
+def test_a_twin_that_is_not_the_engine_is_reported(
+    tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hardtemper.bench import subjects
+
+    other = onnx.load_from_string(three_classes.onnx(shift=0.125))
+    monkeypatch.setattr(subjects, "Twin", lambda _, made=subjects.Twin: made(other))
+    path = model_file(tmp_path, three_classes.onnx())
+    (subject,) = run_bench(path, data, settings()).subjects
+    assert mismatch(subject, "clean") == 40
+    found = subject.find("twin-mismatch", on="pgd-20")
+    assert found is not None
+    assert found.value == found.n > 0
+    assert found.settings["largest_difference"] == pytest.approx(0.125)
+
+
+def test_without_a_twin_the_engine_is_attacked_by_queries(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    model = onnx.load_from_string(three_classes.onnx())
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(helper.make_node("Atan", ["scores"], ["logits"]))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    (subject,) = run_bench(path, data, settings()).subjects
+    assert [skip.what for skip in subject.skipped] == ["pgd-20", "apgd-ce"]
+    assert all(re.match("no twin: .*Atan", skip.reason) for skip in subject.skipped)
+    attacks = [m.settings["attack"] for m in subject.measurements if m.name == "robust-accuracy"]
+    assert attacks == ["square", "union"]
+    assert subject.find("twin-mismatch") is None
+    assert subject.find("parameters") is None
+    (subject,) = run_bench(path, data, settings(preset="paper")).subjects
+    assert [skip.what for skip in subject.skipped] == ["pgd-20", "robust accuracy"]
+    assert subject.robustness is None
+
+
+def fails(_: Any) -> Any:
+    raise RuntimeError("size mismatch\nmore")
+
+
+@pytest.mark.parametrize(
+    ("twin", "reason"),
+    [
+        (fails, "RuntimeError: size mismatch"),
+        (lambda x: torch.zeros(1, 3), "its logits are cut off from the image, so there is no gradient to follow"),
+        (lambda x: x.flatten(1), "it gives [1, 36] where the engine gives [1, 3]"),
+    ],
+)
+def test_a_twin_that_cannot_be_attacked_is_no_twin(
+    *, tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch, twin: Any, reason: str
+) -> None:
+    from hardtemper.bench import subjects
+
+    monkeypatch.setattr(subjects, "Twin", lambda _: twin)
+    (subject,) = run_bench(model_file(tmp_path, three_classes.onnx()), data, settings()).subjects
+    assert subject.skipped[0].reason == f"no twin: {reason}"
+
+
+def failing_child(path: Path, **_: Any) -> Memory:
+    raise ModelError(f"{path}: killed")
+
+
+def silent_system(_: Path, *, batch: int, threads: int | None) -> Memory:
+    return Memory(batch=batch, threads=threads, baseline_mib=None, loaded_mib=None, peak_mib=None)
+
+
+@pytest.mark.parametrize(
+    ("measure", "reason"), [(failing_child, "model.onnx: killed"), (silent_system, "this system does not tell")]
+)
+def test_memory_that_cannot_be_measured_is_skipped(
+    *, tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch, measure: Any, reason: str
+) -> None:
+    from hardtemper.bench import run
+
+    monkeypatch.setattr(run, "measure_memory", measure)
+    path = model_file(tmp_path, three_classes.onnx())
+    (subject,) = run_bench(path, data, settings(robust=False)).subjects
+    assert [skip.what for skip in subject.skipped[:2]] == ["peak memory, batch 1", "peak memory, batch 3"]
+    assert all(skip.reason.endswith(reason) for skip in subject.skipped[:2])
+    assert subject.find("peak-memory") is None
+
+
+def test_json_round_trip(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> None:
+    report = run_bench(make_bundle(dense=three_classes.onnx(dtype="float32")), data, settings(threads=None))
+    again = BenchReport.from_json(report.to_json())
+    assert again == report
+    assert again.to_json() == report.to_json()
+    assert again.settings["threat"] == "linf:10/255"
+    assert again.subject("shipped").robustness is None
+
+
+@pytest.mark.parametrize("source", ["", "[]", "{}", '{"format_version": 2}', '{"format_version": 1}'])
+def test_what_is_no_report_is_refused(source: str) -> None:
+    with pytest.raises(InputError, match="not a bench report"):
+        BenchReport.from_json(source)
+
+
+def test_image_counts(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+    (subject,) = run_bench(path, data, settings(images=7, clean_images=11, sequential=True)).subjects
+    clean, union = subject.find("clean-accuracy"), subject.find("robust-accuracy", attack="union")
+    assert clean is not None
+    assert union is not None
+    assert (clean.n, union.n) == (11, 7)
+    assert subject.find("robust-accuracy", attack="square", remaining_only=True) is not None
+    (subject,) = run_bench(path, data, settings(images=10**6, clean_images=None)).subjects
+    assert {m.n for m in subject.measurements if m.name.endswith("accuracy")} == {40}
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, "linf:0.1"), (3, "linf:8/255")])
+def test_the_papers_radius_is_the_default(channels: int, expected: str) -> None:
+    from hardtemper.bench.settings import default_threat
+
+    assert str(default_threat((channels, 32, 32))) == expected
+
+
+def test_what_a_reader_must_know_is_noted(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx(batch=2, softmax=True))
+    (subject,) = run_bench(path, data, settings(robust=False)).subjects
+    batches, softmax = subject.notes
+    assert "batches of 2 only" in batches
+    assert "Softmax" in softmax
+
+
+def test_another_processors_warning_becomes_a_note(
+    make_bundle: Callable[..., Path], data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hardtemper.runtime import engine
+
+    monkeypatch.setattr(engine, "_warn_of_other_kernels", lambda _: warnings.warn("other kernels", stacklevel=2))
+    (subject,) = run_bench(make_bundle(), data, settings(robust=False)).subjects
+    assert subject.notes == ("other kernels",)
+
+
+def other_data(*, shape: tuple[int, ...] = (1, 6, 6), classes: tuple[str, ...] = ("0", "1", "2")) -> Dataset:
+    images = np.zeros((4, *shape), np.uint8)
+    labels = np.zeros(4, np.int64)
+    splits = Splits(
+        name="other",
+        classes=classes,
+        train_images=images,
+        train_labels=labels,
+        test_images=images,
+        test_labels=labels,
+        source="drawn",
+    )
+    return divide(splits, heldout=0, calibration=0, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"shape": (3, 6, 6)}, r"other: the images do not fit.*expected: \[N, 1, 6, 6\].*got: \[N, 3, 6, 6\].*fix: "),
+        ({"shape": (1, 8, 8)}, r"got: \[N, 1, 8, 8\]"),
+        ({"classes": ("0", "1")}, r"the classes do not fit.*expected: 3 classes.*got: 2.*fix: "),
+        ({"classes": ("2", "1", "0")}, r"in another order.*expected: 0, 1, 2.*got: 2, 1, 0"),
+    ],
+)
+def test_data_that_does_not_fit_is_refused(
+    make_bundle: Callable[..., Path], wrong: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        run_bench(make_bundle(), other_data(**wrong), settings())
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("none.onnx", ModelError), ("none", BundleError), ("text.txt", BundleError)]
+)
+def test_targets_that_cannot_be_opened(tmp_path: Path, data: Dataset, name: str, error: type[Exception]) -> None:
+    (tmp_path / "text.txt").write_text("no bundle")
+    with pytest.raises(error, match=name):
+        run_bench(tmp_path / name, data, settings())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batches": ()}, "batches"),
+        ({"batches": (1, 1)}, "batches"),
+        ({"batches": (0,)}, r"batches\[0\]"),
+        ({"threads": 0}, "threads"),
+        ({"images": 0}, "images"),
+        ({"clean_images": -1}, "clean_images"),
+        ({"repeats": 0}, "repeats"),
+        ({"warmup": -1}, "warmup"),
+        ({"min_seconds": -0.1}, "min_seconds"),
+        ({"seed": -1}, "seed"),
+        ({"preset": "qick"}, "did you mean 'quick'"),
+        ({"threat": ThreatModel("linf", 0.5 / 255)}, "no other 8-bit image"),
+    ],
+)
+def test_settings_are_checked_before_any_work(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings(**wrong)
+
+
+def test_progress_names_engine_and_task(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> None:
+    told: list[tuple[str, int, int, str]] = []
+    run_bench(
+        make_bundle(dense=three_classes.onnx(dtype="float32")),
+        data,
+        settings(),
+        progress=lambda *news: told.append(news),
+    )
+    finished = [task for task, done, total, _ in told if done == total]
+    each = ["memory", "clean accuracy", "pgd-20", "apgd-ce", "square"]
+    expected = [f"{subject}: {task}" for subject in ("dense", "shipped") for task in each]
+    assert finished == ["latency, batch 1", "latency, batch 3", *expected]

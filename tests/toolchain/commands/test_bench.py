@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from click.testing import CliRunner, Result
+from onnx import TensorProto, helper, numpy_helper
+
+from hardtemper.bench.outcome import BenchReport
+from hardtemper.export.bundle import write_bundle
+from hardtemper.runtime.cpu import instruction_set
+from hardtemper.runtime.errors import HardtemperError
+from hardtemper.runtime.manifest import Input, Output, Provenance
+from hardtemper.toolchain.__main__ import main
+from hardtemper.toolchain.commands.bench import bench
+
+FAST = ["--warmup", "0", "--repeats", "2", "--min-seconds", "0", "--batch", "2", "--attack", "paper"]
+
+
+def classifier(shape: tuple[int, int, int] = (1, 4, 4)) -> bytes:
+    """A linear classifier of three classes on uint8 pixels."""
+    weights = np.random.default_rng(0).integers(-7, 8, (int(np.prod(shape)), 3)).astype(np.float32)
+    graph = helper.make_graph(
+        [
+            helper.make_node("DequantizeLinear", ["image", "scale"], ["x"]),
+            helper.make_node("Flatten", ["x"], ["flat"]),
+            helper.make_node("Gemm", ["flat", "w"], ["logits"]),
+        ],
+        "linear",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *shape])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
+        [numpy_helper.from_array(np.float32(2**-8), "scale"), numpy_helper.from_array(weights, "w")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    return bytes(onnx.ModelProto.SerializeToString(model))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(classifier())
+    return path
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Twenty test images of 4 x 4 pixels."""
+    rng = np.random.default_rng(1)
+    path = tmp_path / "data.npz"
+    np.savez(
+        path,
+        train_images=rng.integers(0, 256, (6, 4, 4), np.uint8),
+        train_labels=np.arange(6) % 3,
+        test_images=rng.integers(0, 256, (20, 4, 4), np.uint8),
+        test_labels=rng.integers(0, 3, 20),
+    )
+    return path
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> Callable[..., Path]:
+    def make(recipe: dict[str, Any]) -> Path:
+        return write_bundle(
+            tmp_path / "toy",
+            name="toy",
+            input=Input(shape=(1, 4, 4), name="image"),
+            output=Output(classes=("0", "1", "2"), name="logits"),
+            graph="model.onnx",
+            dense="dense.onnx",
+            files={"model.onnx": classifier(), "dense.onnx": classifier()},
+            provenance=Provenance(
+                created="2025-01-31T12:00:00Z",
+                recipe=recipe,
+                seed=0,
+                versions={},
+                instruction_set=instruction_set(),
+                cpu="any",
+            ),
+            quantization={},
+            layers=(),
+            measurements=(),
+            proofs={},
+        ).path
+
+    return make
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(bench, [str(argument) for argument in arguments])
+
+
+def test_an_onnx_file(model: Path, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    result = run(model, "--data", data, "--json", path, "--threat", "linf:8/255", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "robust, union (n 20)" in result.stdout
+    assert "model: pgd-20: done" in result.stderr
+    assert "done" not in result.stdout
+    report = BenchReport.from_json(path.read_text(encoding="utf-8"))
+    assert report.settings.items() >= {"threat": "linf:8/255", "preset": "paper", "images": 500, "threads": 1}.items()
+    assert report.settings["clean_images"] is None
+
+
+def test_every_setting_arrives(model: Path, data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    given = ["--images", 5, "--clean-images", 6, "--threads", "all", "--seed", 3, "--sequential", "--batch", 1]
+    result = run(model, "--data", data, "--json", path, *FAST, *given)
+    assert result.exit_code == 0, result.output
+    assert json.loads(path.read_text(encoding="utf-8"))["settings"] == {
+        "batches": [2, 1],
+        "threads": None,
+        "warmup": 0,
+        "repeats": 2,
+        "min_seconds": 0.0,
+        "clean_images": 6,
+        "robust": True,
+        "images": 5,
+        "preset": "paper",
+        "threat": "linf:0.1",
+        "sequential": True,
+        "seed": 3,
+    }
+
+
+def test_without_attacks(model: Path, data: Path) -> None:
+    result = run(model, "--data", data, "--no-robust", *FAST)
+    assert result.exit_code == 0, result.output
+    assert "pgd-20" not in result.stdout
+    assert "model: robust accuracy skipped: not asked for" in result.stderr
+
+
+@pytest.mark.parametrize(("robust", "threat"), [(True, "linf:3/255"), (False, "linf:0.1")])
+def test_a_bundle_brings_its_data_and_adversary(
+    make_bundle: Callable[..., Path], data: Path, tmp_path: Path, robust: bool, threat: str
+) -> None:
+    recipe = {"data": {"name": str(data), "root": None}, "robust": robust, "adversary": {"threat": "linf:3/255"}}
+    path = tmp_path / "bench.json"
+    result = run(make_bundle(recipe), "--json", path, *FAST)
+    assert result.exit_code == 0, result.output
+    report = BenchReport.from_json(path.read_text(encoding="utf-8"))
+    assert [subject.name for subject in report.subjects] == ["dense", "shipped"]
+    assert (report.source, report.settings["threat"]) == (str(data), threat)
+
+
+def test_images_of_another_size_are_resized_as_the_recipe_says(
+    make_bundle: Callable[..., Path], tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(1)
+    images, labels = rng.integers(0, 256, (6, 8, 8), np.uint8), np.arange(6) % 3
+    data = tmp_path / "large.npz"
+    np.savez(data, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
+    bundle = make_bundle({"data": {"name": "elsewhere", "image_size": 4}})
+    assert run(bundle, "--data", data, *FAST).exit_code == 0
+    result = run(bundle, "--data", data, "--image-size", 6, *FAST)
+    assert isinstance(result.exception, HardtemperError)
+    assert "got: [N, 1, 6, 6]" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--threat", "linf"], "cannot read the threat model"),
+        (["--threat", "linf:8"], "out of range"),
+        (["--threat", "linf:0.001"], "no other 8-bit image"),
+        (["--attack", "pper"], "did you mean 'paper'"),
+        (["--data", "fashon-mnist"], "did you mean 'fashion-mnist'"),
+        (["--data", "other.npz"], "other.npz does not exist"),
+        (["--images", "none"], "expected a number of 1 or more, or 'all'; got 'none'"),
+        (["--images", "0"], "expected a number of 1 or more, or 'all'; got '0'"),
+        (["--threads", "-2"], "expected a number of 1 or more, or 'all'; got '-2'"),
+        (["--batch", "0"], "0 is not in the range x>=1"),
+        (["--repeats", "0"], "0 is not in the range x>=1"),
+        (["--seed", "-1"], "-1 is not in the range x>=0"),
+        (["--no-such-option"], "No such option"),
+    ],
+)
+def test_bad_options_end_in_one_line_and_exit_code_2(
+    model: Path, data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(["bench", str(model), "--data", str(data), *FAST, *arguments]) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err.replace("\n", " ")
+    assert "Traceback" not in captured.err
+    assert captured.out == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("none.onnx", "none.onnx: no such model"),
+        ("none", "none: no such bundle"),
+        ("data.npz", "data.npz: not a bundle"),
+    ],
+)
+def test_bad_targets(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, message: str) -> None:
+    assert main(["bench", str(tmp_path / name), "--data", str(data), *FAST]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_data_that_does_not_fit(tmp_path: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "colour.onnx"
+    path.write_bytes(classifier((3, 4, 4)))
+    assert main(["bench", str(path), "--data", str(data), *FAST]) == 2
+    line = capsys.readouterr().err.strip()
+    assert "\n" not in line
+    assert "expected: [N, 3, 4, 4]; got: [N, 1, 4, 4]; fix: name the data" in line
+
+
+def test_help_names_every_default_and_an_example() -> None:
+    result = run("--help")
+    assert result.exit_code == 0
+    options = [param for param in bench.params if param.param_type_name == "option"]
+    text = " ".join(result.output.split())
+    assert "Example: toolchain bench" in text
+    for option in options:
+        assert option.opts[0] in text
+    assert text.count("[default: ") == len(options) - 3  # --data-root, --sequential and --json have none

@@ -1,0 +1,155 @@
+"""`toolchain bench`: what a bundle's engine, or any ONNX classifier, is worth on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..console import console, errors, progress_bars
+
+__all__ = ["bench"]
+
+_DATA = "fashion-mnist"
+
+
+def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | None:
+    """A number of 1 or more; None for "all"."""
+    if value == "all":
+        return None
+    if not value.isdecimal() or int(value) < 1:
+        raise click.BadParameter(f"expected a number of 1 or more, or 'all'; got {value!r}", param=parameter)
+    return int(value)
+
+
+@click.command(epilog="Example: toolchain bench out/fashion-mnist --attack quick --images 500 --json bench.json")
+@click.argument("target", type=click.Path(path_type=Path))
+@click.option(
+    "--data", help=f"Data set name, image folder, .npz or package.module:factory.  [default: the bundle's, or {_DATA}]"
+)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
+@click.option(
+    "--image-size", type=int, help="Side in pixels to resize images to.  [default: the bundle's, or as stored]"
+)
+@click.option(
+    "--images",
+    callback=_count,
+    metavar="N|all",
+    default="500",
+    show_default=True,
+    help="Test images to attack, at most.",
+)
+@click.option(
+    "--clean-images",
+    callback=_count,
+    metavar="N|all",
+    default="all",
+    show_default=True,
+    help="Test images for clean accuracy, at most.",
+)
+@click.option("--robust/--no-robust", default=True, show_default=True, help="Attack the engine, or leave that out.")
+@click.option(
+    "--attack",
+    default="default",
+    show_default=True,
+    help="Attacks: paper (PGD-20), quick or default (PGD-20, APGD-CE, Square).",
+)
+@click.option(
+    "--threat",
+    help="norm:epsilon in units of pixel / 255, such as linf:8/255.  "
+    "[default: the bundle's adversary's, or linf:0.1 for gray and linf:8/255 for colour images]",
+)
+@click.option(
+    "--sequential", is_flag=True, help="Attack only what withstood the attacks before: same union, less time."
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(min=1),
+    multiple=True,
+    default=(1, 64),
+    show_default=True,
+    help="Images a call for latency and memory; may be given several times.",
+)
+@click.option(
+    "--threads",
+    callback=_count,
+    metavar="N|all",
+    default="1",
+    show_default=True,
+    help="Threads for latency and memory.",
+)
+@click.option(
+    "--warmup", type=click.IntRange(min=0), default=10, show_default=True, help="Calls before the timed ones."
+)
+@click.option("--repeats", type=click.IntRange(min=1), default=50, show_default=True, help="Timed calls at least.")
+@click.option(
+    "--min-seconds",
+    type=click.FloatRange(min=0),
+    default=1.0,
+    show_default=True,
+    help="Timed seconds at least, for each batch size.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the choice of images and of the attacks.",
+)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Store the report there as JSON."
+)
+def bench(
+    target: Path,
+    *,
+    data: str | None,
+    data_root: Path | None,
+    image_size: int | None,
+    threat: str | None,
+    attack: str,
+    json_path: Path | None,
+    **settings: Any,
+) -> None:
+    """Measure a bundle (a folder) or an ONNX classifier on this machine.
+
+    Size (bytes), latency (ms), peak memory (MiB), clean accuracy and robust accuracy (%). A bundle's engine is measured
+    beside the dense float network that it was made from, in one run. An ONNX file takes 8-bit pixels, or floats in
+    [0, 1], as [N, C, H, W]; it is attacked white-box on its twin where the twin knows its operators.
+    """
+    from ...bench.attacks.threat import ThreatModel
+    from ...bench.data.load import load_dataset
+    from ...bench.report import report_lines, report_table, write_report
+    from ...bench.run import run_bench
+    from ...bench.settings import BenchSettings
+
+    recipe = _recipe(target)
+    source = recipe.get("data", {})
+    trained_in = recipe.get("adversary", {}).get("threat") if recipe.get("robust") else None
+    chosen = threat or trained_in
+    resolved = BenchSettings(preset=attack, threat=None if chosen is None else ThreatModel.parse(chosen), **settings)
+    dataset = load_dataset(
+        data or source.get("name") or _DATA,
+        root=data_root or (Path(source["root"]) if source.get("root") else None),
+        heldout=0,  # only the test part is used
+        calibration=0,
+        image_size=image_size or source.get("image_size"),
+    )
+    with progress_bars() as progress:
+        report = run_bench(target, dataset, resolved, progress=progress)
+    console.print(report_table(report))
+    for line in report_lines(report):
+        errors.print(line, markup=False, soft_wrap=True)
+    if json_path is not None:
+        write_report(report, json_path)
+
+
+def _recipe(target: Path) -> Mapping[str, Any]:
+    """What a bundle was built from; nothing for an ONNX file."""
+    from ...runtime.bundle import read_bundle
+
+    if target.suffix == ".onnx" and not target.is_dir():
+        return {}
+    return read_bundle(target, check=False).manifest.provenance.recipe

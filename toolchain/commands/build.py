@@ -1,0 +1,80 @@
+"""`toolchain build`: a recipe, flags on top of it, a bundle."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ...runtime.errors import RecipeError
+from ..console import console, progress_bars
+from ..recipe import Recipe, load_recipe, recipe_names, with_overrides
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["build"]
+
+_FLAGS = {
+    "data": "data.name",
+    "data_root": "data.root",
+    "model": "model.name",
+    "width": "model.width",
+    "checkpoint": "model.checkpoint",
+    "sparsity": "compress.sparsity",
+    "epochs": "finetune.epochs",
+    "threat": "adversary.threat",
+    "scales": "quantize.scales",
+    "seed": "seed",
+    "robust": "robust",
+}
+
+
+@click.command(epilog="Example: toolchain build --recipe fashion-mnist --robust --sparsity 0.5 --out out/half")
+@click.option("--recipe", default="fashion-mnist", show_default=True, help="Shipped recipe or TOML file.")
+@click.option("--robust/--standard", default=None, help="Fine-tune against the adversary, or not.  [default: recipe]")
+@click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder.  [default: out/NAME]")
+@click.option("--data", help="Data set name, image folder, .npz or package.module:factory.  [default: recipe]")
+@click.option("--data-root", help="Folder to look in first for a data set given by name.")
+@click.option("--model", help="cnn8, torchvision name, .pt2 or package.module:factory.  [default: recipe]")
+@click.option("--width", type=int, help="Channels of cnn8's first block.  [default: recipe]")
+@click.option("--checkpoint", help="Trained weights (.safetensors or torch file); skips standard training.")
+@click.option("--sparsity", type=float, help="Share of filters to remove, 0 <= s < 1.  [default: recipe]")
+@click.option("--epochs", type=int, help="Epochs of fine-tuning after compression.  [default: recipe]")
+@click.option("--threat", help="norm:epsilon in units of pixel / 255, such as linf:8/255.  [default: recipe]")
+@click.option("--scales", type=click.Choice(["power-of-two", "free"]), help="Kind of scale.  [default: recipe]")
+@click.option("--seed", type=int, help="Seed of every random number.  [default: recipe]")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any recipe key: --set train.epochs=3")
+@click.option("--overwrite", is_flag=True, help="Replace the bundle at --out.")
+@click.option("--keep-work", is_flag=True, help="Keep the checkpoints, so that a changed recipe can start from them.")
+def build(
+    recipe: str, out: Path | None, settings: tuple[str, ...], overwrite: bool, keep_work: bool, **flags: Any
+) -> None:
+    """Train, compress, fine-tune, quantize, prove, and write a bundle.
+
+    An interrupted build goes on where it stopped when the same command is given again.
+    """
+    from ..build import build as run
+    from ..report import build_report
+
+    overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
+    resolved: Recipe = with_overrides(load_recipe(recipe), {**overrides, **dict(_setting(text) for text in settings)})
+    target = out or Path("out") / resolved.name
+    with progress_bars() as progress:
+        result = run(resolved, out=target, overwrite=overwrite, keep_work=keep_work, progress=progress)
+    for table in build_report(result):
+        console.print(table)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError("--set", expected="KEY=VALUE", got=text, fix=f"recipes: {', '.join(recipe_names())}")
+    try:
+        return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        return key.strip(), value  # a bare word is a string

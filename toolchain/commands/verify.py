@@ -1,0 +1,31 @@
+"""`toolchain verify`: does this bundle still compute, on this machine, what was attacked and proved?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..console import console, progress_bars
+
+__all__ = ["verify"]
+
+
+@click.command(epilog="Example: toolchain verify out/fashion-mnist")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--images", type=int, default=256, show_default=True, help="Random images to compare beside the proof's.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random images.")
+def verify(bundle: Path, images: int, seed: int) -> None:
+    """Hold every file against its hash, count integer kernels, and compare twin and engine bit for bit.
+
+    Exit code 1 when a gate fails: fewer MACs in integer kernels than the recipe asks for, or (power-of-two scales) one
+    differing integer or logit.
+    """
+    from ..report import verification_report
+    from ..verify import verify_bundle
+
+    with progress_bars() as progress:
+        result = verify_bundle(bundle, images=images, seed=seed, progress=progress)
+    for table in verification_report(result):
+        console.print(table)
+    result.gate()
