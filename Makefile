@@ -26,7 +26,7 @@ lint: install
 	$(BIN)/lint-imports
 
 bench: install $(DATA)
-	$(BIN)/python -m hardtemper.bench.suite
+	$(BIN)/python tests/benchmarks/engines.py --json bench/results/engines.json
 
 install: $(VENV)/installed
 

@@ -7,8 +7,8 @@ float32 holds every integer below 2^24, so sums of n are exact as long as they s
 magnitude that n can have, from which each operator proves that they do or computes in float64.
 
 Where ONNX Runtime fuses DequantizeLinear -> operator -> QuantizeLinear to one kernel, the kernel's formula differs from
-the three operators in the last float32 bit, and near a tie in the integer. `Sum`, `Product` and `Mean` wait for their
-reader: `requantized` is the kernel's formula on x86 with AVX2 (onnxruntime/core/mlas/lib, files in the docstrings),
+the three operators in the last float32 bit, and near a tie in the integer. `Sum`, `Product`, `Mean` and `Averages` wait
+for their reader: `requantized` is the kernel's formula on x86 with AVX2 (onnxruntime/core/mlas/lib, files in the docstrings),
 `real` the float operator's. With power-of-two scales the two are equal.
 """
 
@@ -23,6 +23,7 @@ from torch import Tensor
 
 __all__ = [
     "EXACT",
+    "Averages",
     "Mean",
     "Product",
     "Scaled",
@@ -136,7 +137,21 @@ class Mean:
         return clamp_round(self.n * (self.s / (target.scale * self.count)), target)
 
 
-Value = Tensor | Scaled | Sum | Product | Mean
+@dataclass(frozen=True, slots=True)
+class Averages:
+    """Means over windows of a dequantized tensor, as float32."""
+
+    values: Tensor
+
+    def real(self) -> Tensor:
+        return self.values
+
+    def requantized(self, target: Target) -> Tensor:
+        """round(y / s_y + z), QLinearAveragePool (contrib_ops/cpu/quantization/qlinear_pool.cc): z before rounding."""
+        return clamp_round(self.values / target.scale, target, zero_first=True)
+
+
+Value = Tensor | Scaled | Sum | Product | Mean | Averages
 
 
 def dense(value: Value) -> Tensor:

@@ -15,8 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..runtime.errors import UnsupportedOperatorError
 from . import twin_shapes as shapes
-from .scaled import Scaled, Sum, Value, dense
+from .scaled import Averages, Scaled, Sum, Value, dense
 from .twin_integer import add, conv, dequantize, gemm, global_average_pool, matmul, multiply, quantize, spatial
 from .windows import Attributes, pad_window, text, window
 
@@ -41,8 +42,15 @@ def _clip(attributes: Attributes, x: Value, low: Value | None = None, high: Valu
 
 
 def _average_pool(attributes: Attributes, x: Value) -> Value:
-    """On real numbers, summed in the order of rows: as QLinearAveragePool does (qlinear_pool.cc)."""
-    a, settings = dense(x), window(attributes, spatial(x))
+    """On real numbers, summed in the order of rows: as QLinearAveragePool does."""
+    if any(step != 1 for step in attributes.get("dilations", ())):
+        raise UnsupportedOperatorError("AveragePool", expected="dilations of 1", got=str(attributes["dilations"]))
+    y = _averages(attributes, dense(x))
+    return Averages(y) if isinstance(x, Scaled) and x.zero is not None else y
+
+
+def _averages(attributes: Attributes, a: Tensor) -> Tensor:
+    settings = window(attributes, spatial(a))
     include, ceil = bool(attributes.get("count_include_pad", 0)), bool(attributes.get("ceil_mode", 0))
     top, left, bottom, right = settings.pads
     if include or (top, left) == (bottom, right):

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
+import torch
 
+from ..bench.attacks.pgd import pgd
+from ..bench.attacks.threat import ThreatModel
+from ..bench.data.load import load_dataset
 from ..export.kernels import KernelReport, inspect_kernels
 from ..export.parity import ParityReport, check_parity
+from ..export.twin import Twin
 from ..runtime.bundle import Bundle, read_bundle
 from ..runtime.engine import load
 from ..runtime.errors import BundleError, GateError
 from ..runtime.progress import ProgressCallback, silent
 
 __all__ = ["Verification", "verify_bundle"]
+
+_BATCH = 250
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +37,7 @@ class Verification:
         proof_images: images that the bundle brings with the twin's logits.
         proof_logits: of their logits, those that the engine gives differently here.
         kernels: which kernels ran.
-        parity: twin against engine on the proof's and on random images.
+        parity: twin against engine on the proof's, on random and on test images.
         exact: whether the scheme promises that nothing differs.
         integer_share: the least share of MACs in integer kernels that the recipe asks for.
     """
@@ -62,16 +72,20 @@ class Verification:
             )
 
 
-def verify_bundle(path: Path, *, images: int, seed: int, progress: ProgressCallback = silent) -> Verification:
+def verify_bundle(
+    path: Path, *, images: int, seed: int, test_images: int = 0, progress: ProgressCallback = silent
+) -> Verification:
     """Check a bundle.
 
     Args:
         path: the bundle's folder.
         images: random images to compare beside the stored ones.
         seed: of the random images.
+        test_images: of the recipe's data set, test images to compare, each clean and under PGD-20.
 
     Raises:
         BundleError: the bundle cannot be read, or a file differs from its hash.
+        DataError: test images are asked for and the data set cannot be read.
     """
     bundle = read_bundle(path)
     manifest = bundle.manifest
@@ -84,13 +98,41 @@ def verify_bundle(path: Path, *, images: int, seed: int, progress: ProgressCallb
         raise BundleError(f"{path}: proof.npz", expected="arrays images and logits", got=str(error)) from error
     found = engine(stored)
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
+    compared = [stored, noise]
+    if test_images:
+        compared.append(_test_pairs(manifest.provenance.recipe, Twin(model), test_images, progress))
     share = manifest.provenance.recipe.get("quantize", {}).get("integer_share", 1.0)
     return Verification(
         bundle=bundle,
         proof_images=len(stored),
         proof_logits=int((found != logits).sum()),
         kernels=inspect_kernels(model),
-        parity=check_parity(model, np.concatenate([stored, noise]), progress=progress),
+        parity=check_parity(model, np.concatenate(compared), progress=progress),
         exact=manifest.quantization.get("scales") == "power-of-two",
         integer_share=float(share),
     )
+
+
+def _test_pairs(recipe: Mapping[str, Any], twin: Twin, count: int, progress: ProgressCallback) -> npt.NDArray[np.uint8]:
+    """The first test images and their adversarial versions by PGD-20, step epsilon / 10, as pixels."""
+    settings = recipe["data"]
+    root = None if settings["root"] is None else Path(settings["root"])
+    test = load_dataset(settings["name"], root=root, image_size=settings["image_size"]).test
+    test = test.head(min(count, len(test)))
+    threat = ThreatModel.parse(recipe["adversary"]["threat"])
+    found = [test.images]
+    for start in range(0, len(test), _BATCH):
+        pixels = torch.from_numpy(test.images[start : start + _BATCH])
+        adversarial = pgd(
+            twin,
+            pixels.float() / 255,
+            torch.from_numpy(test.labels[start : start + _BATCH]),
+            threat=threat,
+            steps=20,
+            step_size=threat.epsilon / 10,
+            random_start=False,
+            early_stop=False,
+        )
+        found.append(threat.to_pixels(adversarial, pixels).numpy())
+        progress("PGD-20", min(start + _BATCH, len(test)), len(test), "")
+    return np.concatenate(found)

@@ -13,9 +13,22 @@ __all__ = ["verify"]
 
 @click.command(epilog="Example: toolchain verify out/fashion-mnist")
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--images", type=int, default=256, show_default=True, help="Random images to compare beside the proof's.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the random images.")
-def verify(bundle: Path, images: int, seed: int) -> None:
+@click.option(
+    "--images",
+    type=click.IntRange(min=0),
+    default=256,
+    show_default=True,
+    help="Random images to compare beside the proof's.",
+)
+@click.option(
+    "--test-images",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Test images to compare, clean and under PGD-20.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random images.")
+def verify(bundle: Path, images: int, test_images: int, seed: int) -> None:
     """Hold every file against its hash, count integer kernels, and compare twin and engine bit for bit.
 
     Exit code 1 when a gate fails: fewer MACs in integer kernels than the recipe asks for, or (power-of-two scales) one
@@ -25,7 +38,7 @@ def verify(bundle: Path, images: int, seed: int) -> None:
     from ..verify import verify_bundle
 
     with progress_bars() as progress:
-        result = verify_bundle(bundle, images=images, seed=seed, progress=progress)
+        result = verify_bundle(bundle, images=images, seed=seed, test_images=test_images, progress=progress)
     for table in verification_report(result):
         console.print(table)
     result.gate()
