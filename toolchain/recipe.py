@@ -7,14 +7,16 @@ PGD with 20 steps of 0.01 in an l-inf ball of 0.1.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import json
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..bench.attacks.threat import ThreatModel
 from ..runtime.errors import RecipeError
@@ -28,6 +30,7 @@ __all__ = [
     "Adversary",
     "Compression",
     "DataSource",
+    "FineTuning",
     "Model",
     "Quantization",
     "Recipe",
@@ -40,7 +43,7 @@ __all__ = [
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSource(_Section):
@@ -84,6 +87,14 @@ class Adversary(_Section):
     def _readable(cls, text: str) -> str:
         return str(ThreatModel.parse(text))
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fgsm_has_its_own_step(cls, given: Any) -> Any:
+        # TOML has no null, so the default of pgd's step must not stand in the way of fgsm's
+        if isinstance(given, Mapping) and given.get("attack") == "fgsm":
+            return {"step_size": None, **given}
+        return given
+
 
 class Training(_Section):
     """Stochastic gradient descent on the network as a float module, batch norm live."""
@@ -109,6 +120,13 @@ class Training(_Section):
     keep_best: bool = Field(True, description="give back the epoch of best held-out accuracy (robust where robust)")
 
 
+class FineTuning(Training):
+    """The same after compression: three epochs, so that the paper's schedule never leaves its first learning rate."""
+
+    epochs: Annotated[int, Field(ge=0)] = Field(3, description="passes over the training images")
+    schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field("constant", description="see train.schedule")
+
+
 class TwinTraining(_Section):
     """Fine-tuning on the integer twin: appendix A.1's settings for quantized networks."""
 
@@ -116,7 +134,7 @@ class TwinTraining(_Section):
     images: Annotated[int, Field(ge=1)] | None = Field(None, description="training images an epoch; all by default")
     batch_size: Annotated[int, Field(ge=1)] = Field(128, description="images a step")
     learning_rate: Annotated[float, Field(gt=0)] = Field(0.01, description="largest learning rate")
-    schedule: Literal["constant", "cosine", "one-cycle"] = Field("cosine", description="see training.schedule")
+    schedule: Literal["constant", "cosine", "one-cycle"] = Field("cosine", description="see train.schedule")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the steps before one-cycle's peak")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum; Nesterov's where not 0")
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest l2 norm of the gradient")
@@ -126,7 +144,9 @@ class Compression(_Section):
     """l1-norm filter pruning; section 3.1 of the paper."""
 
     sparsity: Annotated[float, Field(ge=0, lt=1)] = Field(0.8, description="share of filters removed from each layer")
-    per_layer: dict[str, float] = Field(default_factory=dict, description="other sparsities by layer name or pattern")
+    per_layer: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
+        default_factory=dict, description="other sparsities by layer name or pattern"
+    )
     scope: Literal["layer", "global"] = Field("layer", description="rank filters within a layer or over all layers")
     round_to: Annotated[int, Field(ge=1)] = Field(1, description="round kept channels up to a multiple")
     linear: bool = Field(False, description="prune neurons of hidden linear layers too")
@@ -152,15 +172,15 @@ class Recipe(_Section):
         pydantic.ValidationError: an unknown key or a value out of range; `load_recipe` turns it into a RecipeError.
     """
 
-    name: str = Field("classifier", description="the bundle's name")
-    seed: Annotated[int, Field(ge=0)] = Field(0, description="every random number of the build comes from it")
+    name: str = Field("classifier", pattern=r"^\w[\w .+-]*$", description="the bundle's name, and its folder's")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="every random number of the build comes from it")
     robust: bool = Field(False, description="fine-tune against the adversary")
     data: DataSource = DataSource()
     model: Model = Model()
     train: Training = Training()
     compress: Compression = Compression()
     adversary: Adversary = Adversary()
-    finetune: Training = Training(epochs=3, schedule="constant")
+    finetune: FineTuning = FineTuning()
     quantize: Quantization = Quantization()
     finetune_twin: TwinTraining = TwinTraining()
 
@@ -181,7 +201,10 @@ def load_recipe(name: str) -> dict[str, Any]:
     if path.suffix == ".toml" or path.is_file():
         if not path.is_file():
             raise RecipeError(f"the recipe {name} does not exist", expected="a TOML file", fix=_shipped())
-        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise RecipeError(f"the recipe {name} cannot be read", got=error.strerror or str(error)) from error
     elif name in recipe_names():
         text = resources.files(__package__).joinpath("recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     else:
@@ -207,7 +230,7 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
     """
-    merged: dict[str, Any] = {key: dict(v) if isinstance(v, Mapping) else v for key, v in settings.items()}
+    merged: dict[str, Any] = copy.deepcopy(dict(settings))
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         place = merged
@@ -217,20 +240,28 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
                 raise _unknown(dotted)
         place[key] = value
     try:
-        return Recipe.model_validate(merged)
+        # strict, or `epochs = true` would be one epoch; by way of JSON, which unlike TOML's Python values has no types
+        # but a recipe's own (a path is a string, a tuple is a list)
+        return Recipe.model_validate_json(json.dumps(merged, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if not str(part).startswith("function-"))
+        # branches of a union are part of pydantic's location, not of the key
+        where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
         if first["type"] == "extra_forbidden":
             raise _unknown(where) from error
-        raise RecipeError(f"recipe key {where!r}", expected=first["msg"], got=repr(first["input"])) from error
+        meaning = dict(_keys(Recipe)).get(where, "")
+        raise RecipeError(
+            f"recipe key {where!r}",
+            expected=first["msg"].removeprefix("Input should be ") + (f" ({meaning})" if meaning else ""),
+            got=repr(first["input"]),
+        ) from error
 
 
 def _unknown(key: str) -> RecipeError:
-    known = list(_keys(Recipe))
+    known = [name for name, _ in _keys(Recipe)]
     section = key.rpartition(".")[0]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    siblings = [k for k in known if k.rpartition(".")[0] == section] or known
+    siblings = [k for k in known if k.rpartition(".")[0] == section] or [k for k in known if "." not in k]
     return RecipeError(
         f"unknown recipe key {key!r}",
         expected=", ".join(siblings),
@@ -238,9 +269,10 @@ def _unknown(key: str) -> RecipeError:
     )
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every key, dotted, and what it means."""
     for name, field in model.model_fields.items():
-        yield prefix + name
+        yield prefix + name, field.description or ""
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _keys(field.annotation, f"{prefix}{name}.")
 

@@ -25,7 +25,8 @@ from ..runtime.bundle import Bundle
 from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.manifest import Input, Output, Provenance
 from .compress.result import Compressed
-from .finetune import Trained, held_out_accuracy
+from .finetune import Trained
+from .heldout import held_out_accuracy
 from .precision import resolve
 from .recipe import Recipe
 from .sources import Source
