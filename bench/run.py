@@ -54,7 +54,7 @@ def run_bench(
     settings = settings or BenchSettings()
     start, created = time.perf_counter(), datetime.now(timezone.utc)
     threat = settings.threat or default_threat(dataset.input_shape)
-    subjects = open_subjects(target)
+    subjects = open_subjects(target, dense=settings.dense)
     for subject in subjects:
         _check_data(subject.open(settings.threads), dataset, target)
     clean = _chosen(dataset.test, settings.clean_images, settings.seed)

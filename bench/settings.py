@@ -30,6 +30,7 @@ class BenchSettings:
         images: test images to attack, at most; None for all of them.
         preset: which attacks (`presets.py`).
         threat: None for `default_threat`.
+        dense: measure a bundle's dense float network beside its engine.
         sequential: attack only what withstood the attacks before (`robust.py`).
         seed: 0 or more; draws the test images and everything random in the attacks.
 
@@ -47,6 +48,7 @@ class BenchSettings:
     images: int | None = 500
     preset: str = "default"
     threat: ThreatModel | None = None
+    dense: bool = True
     sequential: bool = False
     seed: int = 0
 

@@ -49,8 +49,8 @@ class Subject:
             return _open(self.path, threads=threads)
 
 
-def open_subjects(target: Path) -> tuple[Subject, ...]:
-    """Open a bundle (its dense network first, where it holds one) or an ONNX file.
+def open_subjects(target: Path, *, dense: bool = True) -> tuple[Subject, ...]:
+    """Open a bundle (with `dense`, its dense network first, where it holds one) or an ONNX file.
 
     Raises:
         BundleError, ModelError: it cannot be opened.
@@ -58,11 +58,11 @@ def open_subjects(target: Path) -> tuple[Subject, ...]:
     if target.suffix == ".onnx" and not target.is_dir():
         return (_subject("model", target, target),)
     bundle = read_bundle(target)
-    dense = bundle.manifest.dense
+    parent = bundle.manifest.dense
     shipped = _subject("shipped", target, bundle.file(bundle.manifest.graph))
-    if dense is None:
+    if parent is None or not dense:
         return (shipped,)
-    return (_subject("dense", bundle.file(dense), bundle.file(dense)), shipped)
+    return (_subject("dense", bundle.file(parent), bundle.file(parent)), shipped)
 
 
 def _subject(name: str, path: Path, graph: Path) -> Subject:

@@ -418,3 +418,9 @@ def test_progress_names_engine_and_task(make_bundle: Callable[..., Path], data: 
     each = ["memory", "clean accuracy", "pgd-20", "apgd-ce", "square"]
     expected = [f"{subject}: {task}" for subject in ("dense", "shipped") for task in each]
     assert finished == ["latency, batch 1", "latency, batch 3", *expected]
+
+
+def test_the_dense_network_can_be_left_out(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> None:
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+    names = [subject.name for subject in run_bench(path, data, settings(robust=False, dense=False)).subjects]
+    assert names == ["shipped"]

@@ -62,6 +62,12 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     "[default: the bundle's adversary's, or linf:0.1 for gray and linf:8/255 for colour images]",
 )
 @click.option(
+    "--dense/--no-dense",
+    default=True,
+    show_default=True,
+    help="Measure a bundle's dense float network beside its engine.",
+)
+@click.option(
     "--sequential", is_flag=True, help="Attack only what withstood the attacks before: same union, less time."
 )
 @click.option(
