@@ -23,7 +23,7 @@ from ..runtime.bundle import Bundle, read_bundle
 from ..runtime.errors import BundleError
 from ..runtime.manifest import MANIFEST_NAME, FileEntry, Input, Manifest, Output, Provenance, check_path
 
-__all__ = ["update_measurements", "write_bundle"]
+__all__ = ["check_target", "update_measurements", "write_bundle"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -57,8 +57,7 @@ def write_bundle(
         BundleFormatError: a field of the manifest is wrong.
         BundleError: `path` exists, or something cannot be read or written. What was at `path` is still there.
     """
-    target = Path(os.path.realpath(path))
-    _refuse_existing(target, overwrite=overwrite)
+    target = check_target(path, overwrite=overwrite)
     with _as_bundle_error(f"{path}: cannot write the bundle"), _sibling(target, "new") as temporary:
         temporary.mkdir(parents=True)
         manifest = Manifest(
@@ -79,6 +78,28 @@ def write_bundle(
             _sync_folder(Path(folder))
         _put_in_place(temporary, target)
     return Bundle(path=Path(path), manifest=manifest)
+
+
+def check_target(path: str | Path, *, overwrite: bool) -> Path:
+    """Whether a bundle may be written at `path`: for those who work for hours before they write it.
+
+    Returns:
+        The real path, links followed.
+
+    Raises:
+        BundleError: `path` exists and `overwrite` is not set, or it is no bundle that could be replaced.
+    """
+    target = Path(os.path.realpath(path))
+    if not target.exists():
+        return target
+    if not overwrite:
+        raise BundleError(f"{target}: exists already", fix="choose another path, or overwrite the bundle")
+    if not target.is_dir() or not (_is_bundle(target) or not any(target.iterdir())):
+        # A slip in a path must not cost somebody a folder of other things.
+        raise BundleError(
+            f"{target}: will not be overwritten", expected="a bundle", got="something else", fix="remove it"
+        )
+    return target
 
 
 def update_measurements(bundle: Bundle, measurements: Sequence[Mapping[str, Any]]) -> Bundle:
@@ -121,18 +142,6 @@ def _sibling(target: Path, suffix: str) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         else:
             temporary.unlink(missing_ok=True)
-
-
-def _refuse_existing(target: Path, *, overwrite: bool) -> None:
-    if not target.exists():
-        return
-    if not overwrite:
-        raise BundleError(f"{target}: exists already", fix="choose another path, or overwrite the bundle")
-    if not target.is_dir() or not (_is_bundle(target) or not any(target.iterdir())):
-        # A slip in a path must not cost somebody a folder of other things.
-        raise BundleError(
-            f"{target}: will not be overwritten", expected="a bundle", got="something else", fix="remove it"
-        )
 
 
 def _is_bundle(folder: Path) -> bool:

@@ -60,7 +60,7 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
         input_shape: (C, H, W).
 
     Raises:
-        ModelError: the module cannot be traced by `torch.export`.
+        ModelError: the module cannot be traced by `torch.export`, or does not give logits [N, K].
     """
     training = {name: m.training for name, m in module.named_modules()}
     device = next((p.device for p in module.parameters()), torch.device("cpu"))
@@ -92,6 +92,11 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
         for name, m in module.named_modules():
             m.training = training[name]
     assert program is not None
+    shape = program.model.graph.outputs[0].shape
+    if shape is None or len(shape) != 2 or isinstance(shape[0], int):
+        raise ModelError(
+            f"the result of {type(module).__name__}", expected="logits [N, K] for images [N, C, H, W]", got=str(shape)
+        )
     return FloatGraph(model=_clean(program.model), input_shape=input_shape)
 
 

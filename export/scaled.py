@@ -8,8 +8,8 @@ magnitude that n can have, from which each operator proves that they do or compu
 
 Where ONNX Runtime fuses DequantizeLinear -> operator -> QuantizeLinear to one kernel, the kernel's formula differs from
 the three operators in the last float32 bit, and near a tie in the integer. `Sum`, `Product`, `Mean` and `Averages` wait
-for their reader: `requantized` is the kernel's formula on x86 with AVX2 (onnxruntime/core/mlas/lib, files in the docstrings),
-`real` the float operator's. With power-of-two scales the two are equal.
+for their reader: `real` is the float operator's formula, `requantized` the kernel's on x86 with AVX2 (below
+onnxruntime/core/mlas/lib; files in the docstrings). With power-of-two scales the two are equal.
 """
 
 from __future__ import annotations

@@ -83,9 +83,11 @@ class Twin(nn.Module):
         zero = torch.zeros(())
         if stored.zero:
             zero = along(self.get_buffer(self._keys[stored.zero]), integers.dim(), stored.axis).float()
+        low, high = _limits(integers, zero)
         exact = (integers - zero) * step
         # a shadow starts at the integer it was rounded to, so that the first forward is the graph as it stands
         values = exact if shadow is None else torch.from_numpy(np.array(shadow, np.float32))
+        values = values.clamp((low - zero) * step, (high - zero) * step)
         values = torch.where((values / step).round() + zero == integers, values, exact)
         if not torch.equal(((values / step).round() + zero).double(), integers.double()):
             return  # a bias beyond 2^22 or so
@@ -93,7 +95,7 @@ class Twin(nn.Module):
         self.register_parameter(key, nn.Parameter(values))
         self.register_buffer(f"{key}_step", step)
         self.register_buffer(f"{key}_zero", zero)
-        self._limits[name] = _limits(integers, zero)
+        self._limits[name] = low, high
 
     def _constant(self, name: str) -> Tensor:
         key = self._keys[name]

@@ -66,7 +66,7 @@ def dequantize(attributes: Attributes, q: Value, scale: Value, zero: Value | Non
     axis = attributes.get("axis", 1)
     z = torch.zeros((), dtype=torch.uint8) if zero is None else dense(zero)
     limits = torch.iinfo(z.dtype)
-    low, high = float(z.min()), float(z.max())
+    low, high = float(z.double().min()), float(z.double().max())
     if high or low:
         n = n - along(z, n.dim(), axis).to(n.dtype)
     bound = max(limits.max - low, high - limits.min)

@@ -94,7 +94,7 @@ def unsqueeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Va
 
 def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
     """Slice with inputs starts, ends, axes, steps; steps are positive."""
-    starts, ends, axes, steps = [None if b is None else _integers(b) for b in (*bounds, None, None)[:4]]
+    starts, ends, axes, steps = [None if b is None else _integers(b) for b in (*bounds, *[None] * 4)[:4]]
     starts, ends = starts or list(attributes["starts"]), ends or list(attributes["ends"])
     axes = axes or list(attributes.get("axes", range(len(starts))))
 

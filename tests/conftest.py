@@ -1,4 +1,4 @@
-"""Settings for every test: one torch thread (small batches gain nothing from more), and no deadlines on a busy machine."""
+"""Settings for every test: one torch thread (small batches gain nothing from more), no deadlines on a busy machine."""
 
 from __future__ import annotations
 

@@ -31,20 +31,22 @@ def main(arguments: list[str] | None = None) -> int:
     except HardtemperError as error:
         if debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on where it stopped", file=sys.stderr)
+        command = next((argument for argument in given if not argument.startswith("-")), "")
+        goes_on = "; the same command goes on where it stopped" if command == "build" else ""
+        print(f"interrupted{goes_on}", file=sys.stderr)
         return 130
 
 
 def _run(arguments: list[str]) -> int:
     try:
         import click
-    except ImportError as error:
-        raise MissingExtraError("click", extra="build", feature="the command line") from error
-    from .commands import cli
 
+        from .commands import cli
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
     try:
         cli.main(args=arguments, prog_name="toolchain", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -55,7 +57,16 @@ def _run(arguments: list[str]) -> int:
         return 2
     except click.Abort:
         raise KeyboardInterrupt from None
+    except ModuleNotFoundError as error:  # the commands import their frameworks when they run
+        raise _missing(error) from error
     return 0
+
+
+def _missing(error: ModuleNotFoundError) -> MissingExtraError:
+    package = (error.name or "").partition(".")[0]
+    if package in ("", "hardtemper"):
+        raise error
+    return MissingExtraError(package, extra="build", feature="the command line")
 
 
 if __name__ == "__main__":

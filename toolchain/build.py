@@ -9,38 +9,34 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 import torch
 from torch import nn
 
-from ..bench.attacks.pgd import pgd
-from ..bench.attacks.threat import ThreatModel
 from ..bench.data.dataset import Dataset
 from ..bench.data.load import load_dataset
-from ..export.kernels import KernelReport, inspect_kernels
+from ..export.bundle import check_target
+from ..export.kernels import inspect_kernels
 from ..export.lower import lower, pixel_graph
-from ..export.parity import ParityReport, check_parity
+from ..export.parity import check_parity
 from ..export.quantize import IntegerGraph, quantize
 from ..export.twin import Twin
 from ..runtime.bundle import Bundle
-from ..runtime.errors import GateError
+from ..runtime.errors import DataError
 from ..runtime.progress import ProgressCallback, silent
 from .compress.prune import prune_filters
 from .compress.result import Compressed
 from .finetune import Trained, finetune
-from .recipe import Recipe
+from .prove import check_gates, proof_images
+from .recipe import Recipe, Training, TwinTraining
 from .ship import Made, scheme_of, ship
 from .sources import Source, load_source
-from .workspace import Workspace, fingerprint
+from .workspace import Workspace, fingerprints
 
 __all__ = ["Build", "build"]
 
-_PROOF_IMAGES = 256
 _STORED_IMAGES = 32
 
 
@@ -64,10 +60,11 @@ def build(
         keep_work: leave the checkpoints behind, so that a changed recipe can start from them.
 
     Raises:
-        InputError: bad recipe, data or model.
+        InputError: bad recipe, data or model, or `out` cannot be written; found before anything is trained.
         GateError: too few MACs in integer kernels, or twin and engine differ although the scheme is exact.
     """
-    work = Workspace(out.with_name(out.name + ".work"))
+    target = check_target(out, overwrite=overwrite)  # the writer asks again, but hours later
+    work = Workspace(target.with_name(target.name + ".work"))
     data = load_dataset(
         recipe.data.name,
         root=recipe.data.root,
@@ -77,9 +74,11 @@ def build(
         image_size=recipe.data.image_size,
         download=recipe.data.download,
     )
-    sections = recipe.model_dump(mode="json")
-    marks = _fingerprints(sections, data)
-    source, dense = _dense(recipe, data, work, marks["dense"], progress)
+    _check_batches(recipe, data)
+    source = _source(recipe, data)
+    marks = fingerprints(recipe, data, source.module)
+    work.make()
+    dense = _train(recipe, source, data, work=work, mark=marks["dense"], progress=progress)
     dense_graph = lower(source.module, input_shape=source.input_shape)
     dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
     compressed = _compress(recipe, source, data)
@@ -99,9 +98,9 @@ def build(
     integer = _quantize(recipe, tuned.module, source, data, progress)
     model, twin = _tune_twin(recipe, integer, data, work=work, mark=marks["twin"], progress=progress)
     kernels = inspect_kernels(model)
-    images = _proof_images(recipe, twin.module, data)
+    images = proof_images(recipe, twin.module, data)
     parity = check_parity(model, images, twin=_as_twin(twin.module), progress=progress)
-    _gates(recipe, kernels, parity)
+    check_gates(recipe, kernels, parity)
     made = Made(
         source=source,
         dense=dense,
@@ -120,24 +119,32 @@ def build(
     return Build(bundle=bundle, made=made)
 
 
-def _fingerprints(sections: dict[str, Any], data: Dataset) -> dict[str, str]:
-    """What each stage depends on."""
-    pixels = [[len(part), int(part.images.sum(dtype=np.int64))] for part in (data.train, data.heldout)]
-    base = [*(sections[key] for key in ("seed", "data", "model", "train")), *pixels, str(torch.__version__)]
-    tuned = [*base, *(sections[key] for key in ("robust", "compress", "adversary", "finetune"))]
-    return {
-        "dense": fingerprint(base),
-        "finetune": fingerprint(tuned),
-        "twin": fingerprint(tuned, sections["quantize"], sections["finetune_twin"]),
-    }
+def _check_batches(recipe: Recipe, data: Dataset) -> None:
+    """Too few images for a stage would otherwise show only when that stage is reached."""
+    count = len(data.train)
+    stages: list[tuple[str, Training | TwinTraining, int]] = [
+        ("train", recipe.train, count),
+        ("finetune", recipe.finetune, count),
+        ("finetune_twin", recipe.finetune_twin, min(recipe.finetune_twin.images or count, count)),
+    ]
+    for key, settings, images in stages[1 if _has_weights(recipe) else 0 :]:
+        if settings.epochs and images < settings.batch_size:
+            raise DataError(
+                f"{key}.batch_size: too few training images for one batch",
+                expected=f"at least {settings.batch_size}",
+                got=str(images),
+                fix=f"a smaller {key}.batch_size, or fewer held-out and calibration images",
+            )
 
 
-def _dense(
-    recipe: Recipe, data: Dataset, work: Workspace, mark: str, progress: ProgressCallback
-) -> tuple[Source, Trained]:
-    """The dense network: given, or trained without an adversary."""
+def _has_weights(recipe: Recipe) -> bool:
+    """Whether the network comes trained."""
+    return recipe.model.checkpoint is not None or recipe.model.name.endswith(".pt2")
+
+
+def _source(recipe: Recipe, data: Dataset) -> Source:
     torch.manual_seed(recipe.seed)
-    source = load_source(
+    return load_source(
         recipe.model.name,
         input_shape=data.input_shape,
         classes=data.classes,
@@ -148,9 +155,16 @@ def _dense(
         checkpoint=recipe.model.checkpoint,
         normalize=recipe.model.normalize,
     )
-    if recipe.model.checkpoint is not None or recipe.model.name.endswith(".pt2"):
-        return source, Trained(module=source.module, epochs=(), kept=0)
-    return source, finetune(
+
+
+def _train(
+    recipe: Recipe, source: Source, data: Dataset, *, work: Workspace, mark: str, progress: ProgressCallback
+) -> Trained:
+    """The dense network, trained without an adversary; as it comes where its weights were given."""
+    if _has_weights(recipe) or not recipe.train.epochs:
+        return Trained(module=source.module, epochs=(), kept=0)
+    _compress(recipe, source, data)  # a layer that would be emptied shows now instead of behind the training
+    return finetune(
         source.module,
         data.train,
         data.heldout,
@@ -215,45 +229,3 @@ def _tune_twin(
 def _as_twin(module: nn.Module) -> Twin:
     assert isinstance(module, Twin)
     return module
-
-
-def _proof_images(recipe: Recipe, twin: nn.Module, data: Dataset) -> npt.NDArray[np.uint8]:
-    """Held-out images and (with an adversary) their adversarial versions, in pairs; uint8 pixels.
-
-    Calibration images stand in where none are held out.
-    """
-    part = data.heldout if len(data.heldout) else data.calibration
-    part = part.head(min(_PROOF_IMAGES, len(part)))
-    if not recipe.robust:
-        return part.images
-    threat = ThreatModel.parse(recipe.adversary.threat)
-    pixels = torch.from_numpy(part.images)
-    adversarial = pgd(
-        twin,
-        pixels.float() / 255,
-        torch.from_numpy(part.labels),
-        threat=threat,
-        steps=10,
-        step_size=threat.epsilon / 4,
-        random_start=False,
-    )
-    both = np.stack([part.images, threat.to_pixels(adversarial, pixels).numpy()], axis=1)
-    return both.reshape(-1, *both.shape[2:])
-
-
-def _gates(recipe: Recipe, kernels: KernelReport, parity: ParityReport) -> None:
-    if kernels.integer_share < recipe.quantize.integer_share:
-        named = ", ".join(f"{kernel.operator} {kernel.name}" for kernel in kernels.float_kernels[:5])
-        raise GateError(
-            "MACs in integer kernels",
-            expected=f"at least {recipe.quantize.integer_share:.1%}",
-            got=f"{kernels.integer_share:.1%}; in float: {named}",
-            fix="set quantize.integer_share lower, or replace these layers",
-        )
-    if recipe.quantize.scales == "power-of-two" and not parity.exact:
-        raise GateError(
-            "twin and engine on this machine",
-            expected="no differing integer and no differing logit",
-            got=f"{parity.engine_logits} logits and {sum(a.mismatches for a in parity.activations)} activations differ",
-            fix="set quantize.weight_bits = 7 where the processor has no VNNI",
-        )

@@ -27,10 +27,10 @@ def _width(stream: TextIO) -> int | None:
     return None if stream.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH
 
 
-console = Console(width=_width(sys.stdout), highlight=False)
+console = Console(width=_width(sys.stdout), highlight=False, markup=False, emoji=False)
 """Results, on stdout."""
 
-errors = Console(width=_width(sys.stderr), stderr=True, highlight=False)
+errors = Console(width=_width(sys.stderr), stderr=True, highlight=False, markup=False, emoji=False)
 """Everything else, on stderr."""
 
 

@@ -69,17 +69,23 @@ class EpochRunner:
             loss = self._step(x, y, (number - 1) * self.steps_per_epoch + index, generator)
             total += loss
             if not np.isfinite(total):
-                raise ModelError(
-                    f"{self.stage} diverged in epoch {number}",
-                    expected="a finite loss",
-                    got=str(loss),
-                    fix="lower the learning rate or set gradient_clip",
-                )
+                raise self._diverged(number, expected="a finite loss", got=str(loss))
             if index % 20 == 19 or index + 1 == self.steps_per_epoch:
                 done = (number - 1) * self.steps_per_epoch + index + 1
                 text = f"epoch {number}/{settings.epochs}, loss {total / (index + 1):.3f}"
                 self.progress(self.stage, done, settings.epochs * self.steps_per_epoch, text)
+        # the last step's weights made no loss yet
+        if not all(bool(torch.isfinite(parameter).all()) for parameter in self.module.parameters()):
+            raise self._diverged(number, expected="finite weights", got="NaN or infinity")
         return total / self.steps_per_epoch, time.perf_counter() - started
+
+    def _diverged(self, number: int, *, expected: str, got: str) -> ModelError:
+        return ModelError(
+            f"{self.stage} diverged in epoch {number}",
+            expected=expected,
+            got=got,
+            fix="lower the learning rate or set gradient_clip",
+        )
 
     def _step(self, x: Tensor, y: Tensor, step: int, generator: torch.Generator) -> float:
         settings = self.settings

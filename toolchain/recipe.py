@@ -225,12 +225,16 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
 
     Args:
         settings: as in a TOML file.
-        overrides: by dotted key, "finetune.epochs": 5.
+        overrides: by dotted key, "finetune.epochs": 5. Another `model.name` drops the other settings of that section,
+            which are about the recipe's own network: TOML has no way to unset them.
 
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
     """
     merged: dict[str, Any] = copy.deepcopy(dict(settings))
+    model = merged.get("model", {})
+    if isinstance(model, dict) and overrides.get("model.name", default := model.get("name", "cnn8")) != default:
+        merged["model"] = {}
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         place = merged

@@ -14,6 +14,8 @@ from .verify import Verification
 
 __all__ = ["build_report", "bundle_report", "verification_report"]
 
+_COUNTS = ("channels", "parameters", "macs")
+
 
 def build_report(build: Build) -> list[Table]:
     """What a build made: layers, training, proofs, files."""
@@ -42,15 +44,22 @@ def _stages(build: Build) -> list[tuple[str, Trained]]:
 
 
 def bundle_report(manifest: Manifest) -> list[Table]:
-    """A bundle's layers, kernels, files and numbers."""
-    kernels = Table(title=f"Kernels ({manifest.proofs['kernels']['backend']})" if "kernels" in manifest.proofs else "")
+    """A bundle's layers, kernels, files and numbers; what a bundle of another writer lacks is left out."""
+    tables = [_layers(manifest.layers), _proofs(manifest.proofs), _summary(manifest, manifest.name)]
+    if "integer_share" in manifest.proofs.get("kernels", {}):
+        tables.insert(1, _kernels(manifest.proofs["kernels"]))
+    return tables
+
+
+def _kernels(proof: Mapping[str, Any]) -> Table:
+    table = Table(title=f"Kernels ({proof['backend']})")
     for column in ("kernel", "operator", "MACs", "integer"):
-        kernels.add_column(column, justify="right" if column == "MACs" else "left")
-    for kernel in manifest.proofs.get("kernels", {}).get("kernels", ()):
-        kernels.add_row(
+        table.add_column(column, justify="right" if column == "MACs" else "left")
+    for kernel in proof["kernels"]:
+        table.add_row(
             kernel["name"], kernel["operator"], f"{kernel['macs']:,}", "yes" if kernel["integer"] else kernel["reason"]
         )
-    return [_layers(manifest.layers), kernels, _proofs(manifest.proofs), _summary(manifest, manifest.name)]
+    return table
 
 
 def verification_report(result: Verification) -> list[Table]:
@@ -84,16 +93,13 @@ def _layers(layers: Iterable[Mapping[str, Any]]) -> Table:
     total = [0, 0, 0, 0]
     for layer in layers:
         for index, key in enumerate(("parameters_before", "parameters_after", "macs_before", "macs_after")):
-            total[index] += layer[key]
-        if layer["kind"] == "norm":
+            total[index] += layer.get(key, 0)
+        if layer.get("kind") == "norm":
             continue
         table.add_row(
-            layer["name"],
-            layer["kind"],
-            _change(layer["channels_before"], layer["channels_after"]),
-            _change(layer["parameters_before"], layer["parameters_after"]),
-            _change(layer["macs_before"], layer["macs_after"]),
-            layer["reason"],
+            *(str(layer.get(key, "")) for key in ("name", "kind")),
+            *(_change(*(layer.get(f"{key}_{when}") for when in ("before", "after"))) for key in _COUNTS),
+            str(layer.get("reason", "")),
         )
     table.add_section()
     table.add_row("whole network", "", "", _change(total[0], total[1]), _change(total[2], total[3]), "")
@@ -103,9 +109,9 @@ def _layers(layers: Iterable[Mapping[str, Any]]) -> Table:
 def _proofs(proofs: Mapping[str, Any]) -> Table:
     table = Table(title="Proofs", show_header=False)
     kernels, parity = proofs.get("kernels", {}), proofs.get("parity", {})
-    if kernels:
+    if "integer_share" in kernels:
         table.add_row("MACs in integer kernels", f"{kernels['integer_share']:.1%} of {kernels['macs']:,}")
-    if parity:
+    if "activations" in parity:
         wrong = sum(a["mismatches"] for a in parity["activations"])
         table.add_row("images compared", f"{parity['images']:,}")
         table.add_row("logits twin / engine that differ", str(parity["engine_logits"]))
@@ -128,7 +134,9 @@ def _summary(manifest: Manifest, title: str) -> Table:
     return table
 
 
-def _change(before: int, after: int) -> str:
+def _change(before: int | None, after: int | None) -> str:
+    if before is None or after is None:
+        return ""
     return f"{before:,}" if before == after else f"{before:,} -> {after:,}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from ..export.parity import ParityReport, check_parity
 from ..export.twin import Twin
 from ..runtime.bundle import Bundle, read_bundle
 from ..runtime.engine import load
-from ..runtime.errors import BundleError, GateError
+from ..runtime.errors import BundleError, DataError, GateError
 from ..runtime.progress import ProgressCallback, silent
 
 __all__ = ["Verification", "verify_bundle"]
@@ -67,7 +67,8 @@ class Verification:
             raise GateError(
                 f"{self.bundle.path}: twin and engine",
                 expected="no differing integer and no differing logit",
-                got=f"{self.proof_logits + self.parity.engine_logits} differing logits",
+                got=f"{self.proof_logits} stored logits, {self.parity.engine_logits} other logits and "
+                f"{sum(a.mismatches for a in self.parity.activations)} integers differ",
                 fix="build with quantize.weight_bits = 7 for processors without VNNI",
             )
 
@@ -91,16 +92,14 @@ def verify_bundle(
     manifest = bundle.manifest
     model = onnx.load(str(bundle.file(manifest.graph)))
     engine = load(path, check=False)
-    try:
-        with np.load(bundle.file("proof.npz"), allow_pickle=False) as proof:
-            stored, logits = proof["images"], proof["logits"]
-    except (OSError, KeyError, ValueError) as error:
-        raise BundleError(f"{path}: proof.npz", expected="arrays images and logits", got=str(error)) from error
+    stored, logits = _proof(bundle)
     found = engine(stored)
+    if found.shape != logits.shape:
+        raise BundleError(f"{path}: proof.npz: logits", expected=str(found.shape), got=str(logits.shape))
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
     compared = [stored, noise]
     if test_images:
-        compared.append(_test_pairs(manifest.provenance.recipe, Twin(model), test_images, progress))
+        compared.append(_test_pairs(bundle, Twin(model), test_images, progress))
     share = manifest.provenance.recipe.get("quantize", {}).get("integer_share", 1.0)
     return Verification(
         bundle=bundle,
@@ -113,11 +112,32 @@ def verify_bundle(
     )
 
 
-def _test_pairs(recipe: Mapping[str, Any], twin: Twin, count: int, progress: ProgressCallback) -> npt.NDArray[np.uint8]:
+def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The stored images and the twin's logits."""
+    try:
+        with bundle.file("proof.npz").open("rb") as file:
+            content = np.load(file, allow_pickle=False)
+            return content["images"], content["logits"]
+    except (OSError, EOFError, KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
+        what = f"{bundle.path}: proof.npz"
+        raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
+
+
+def _test_pairs(bundle: Bundle, twin: Twin, count: int, progress: ProgressCallback) -> npt.NDArray[np.uint8]:
     """The first test images and their adversarial versions by PGD-20, step epsilon / 10, as pixels."""
+    recipe = bundle.manifest.provenance.recipe
+    if "data" not in recipe or "adversary" not in recipe:
+        raise BundleError(f"{bundle.path}: test images", expected="a recipe that names data and adversary", got="none")
     settings = recipe["data"]
     root = None if settings["root"] is None else Path(settings["root"])
-    test = load_dataset(settings["name"], root=root, image_size=settings["image_size"]).test
+    # only the test part is used, and a small data set need not fill the default parts
+    test = load_dataset(settings["name"], root=root, heldout=0, calibration=0, image_size=settings["image_size"]).test
+    if test.images.shape[1:] != bundle.manifest.input.shape:
+        raise DataError(
+            f"{settings['name']}: the images do not fit {bundle.path}",
+            expected=str(bundle.manifest.input.shape),
+            got=str(test.images.shape[1:]),
+        )
     test = test.head(min(count, len(test)))
     threat = ThreatModel.parse(recipe["adversary"]["threat"])
     found = [test.images]

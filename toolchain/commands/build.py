@@ -40,7 +40,11 @@ _FLAGS = {
 @click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder.  [default: out/NAME]")
 @click.option("--data", help="Data set name, image folder, .npz or package.module:factory.  [default: recipe]")
 @click.option("--data-root", help="Folder to look in first for a data set given by name.")
-@click.option("--model", help="cnn8, torchvision name, .pt2 or package.module:factory.  [default: recipe]")
+@click.option(
+    "--model",
+    help="cnn8, torchvision name, .pt2 or package.module:factory; another one than the recipe's drops the settings of "
+    "that.  [default: recipe]",
+)
 @click.option("--width", type=int, help="Channels of cnn8's first block.  [default: recipe]")
 @click.option("--checkpoint", help="Trained weights (.safetensors or torch file); skips standard training.")
 @click.option("--sparsity", type=float, help="Share of filters to remove, 0 <= s < 1.  [default: recipe]")

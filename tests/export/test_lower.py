@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from hardtemper.export.lower import INPUT_SCALE, OPSET, FloatGraph, lower, lower_onnx, pixel_graph
+from hardtemper.runtime.errors import ModelError
+
+Build = Callable[..., onnx.ModelProto]
+Run = Callable[..., Any]
+Pixels = Callable[..., NDArray[np.uint8]]
+
+
+def test_the_graph_is_the_module(residual: nn.Module, residual_graph: FloatGraph, pixels: Pixels, run: Run) -> None:
+    images = pixels(5, (3, 12, 12)).astype(np.float32) / 255
+    with torch.no_grad():
+        wanted = residual(torch.from_numpy(images)).numpy()
+    for count in (1, len(images)):
+        found = run(residual_graph.model, {"image": images[:count]})[0]
+        np.testing.assert_allclose(found, wanted[:count], rtol=1e-4, atol=1e-4)
+
+
+def test_the_graph_is_clean(residual_graph: FloatGraph) -> None:
+    graph = residual_graph.model.graph
+    assert {node.op_type for node in graph.node} <= {
+        "Add", "AveragePool", "Clip", "Concat", "Conv", "Flatten", "Gemm", "GlobalAveragePool", "MaxPool", "Relu",
+    }  # fmt: skip
+    assert [value.name for value in graph.input] == ["image"]
+    assert [value.name for value in graph.output] == ["logits"]
+    assert graph.input[0].type.tensor_type.shape.dim[0].dim_value == 0
+    assert residual_graph.input_shape == (3, 12, 12)
+    assert not residual_graph.model.metadata_props
+    assert not any(node.doc_string or node.metadata_props for node in graph.node)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("scale", [INPUT_SCALE, 1 / 255])
+def test_the_pixel_graph_is_the_same_function(
+    exact: bool, scale: float, residual_graph: FloatGraph, pixels: Pixels, run: Run
+) -> None:
+    images = pixels(5, (3, 12, 12))
+    model = ir.to_proto(pixel_graph(residual_graph, scale=scale, exact=exact))
+    operators = [node.op_type for node in model.graph.node]
+    assert ("AveragePool" in operators) is not exact  # 3x3 windows: 1/9 is no power of two
+    wanted = run(residual_graph.model, {"image": images.astype(np.float32) / 255})[0]
+    np.testing.assert_allclose(run(model, {"image": images})[0], wanted, rtol=1e-3, atol=1e-4)
+
+
+def test_the_module_is_left_as_it_was() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(2 * 4 * 4, 2))
+    net[1].eval()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    graph = lower(net, input_shape=(1, 6, 6))
+    assert [module.training for module in net] == [True, False, True, True]
+    assert net.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())
+    assert [node.op_type for node in graph.model.graph.node] == ["Conv", "Flatten", "Gemm"]
+
+
+class Branching(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.flatten(1) if x.sum() > 0 else -x.flatten(1)
+
+
+def test_a_module_that_cannot_be_traced() -> None:
+    with pytest.raises(ModelError, match=r"Branching cannot be exported.*data-dependent"):
+        lower(Branching(), input_shape=(1, 4, 4))
+
+
+class Mixing(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.reshape(2, -1)
+
+
+@pytest.mark.parametrize("module", [Mixing(), nn.Conv2d(1, 2, 3)], ids=["mixes images", "gives maps"])
+def test_results_that_are_no_logits(module: nn.Module) -> None:
+    with pytest.raises(ModelError, match="logits"):
+        lower(module, input_shape=(1, 4, 4))
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17, 18, 20])
+def test_onnx_files_of_others(opset: int, build: Build, run: Run) -> None:
+    """Whoever wrote them, in whatever opset: batch norm unfolded, constants as nodes, initializers among the inputs."""
+    rng = np.random.default_rng(0)
+    constants = {name: rng.normal(size=4).astype(np.float32) for name in "gbm"} | {
+        "w": rng.normal(size=(4, 3, 3, 3)).astype(np.float32),
+        "v": rng.uniform(0.5, 1, 4).astype(np.float32),
+    }
+    axes = "<axes=[2,3], keepdims=0>(r)" if opset < 18 else "<keepdims=0>(r, axes)"
+    model = build(
+        "t = Conv<pads=[1,1,1,1]>(x, w) n = BatchNormalization(t, g, b, m, v) i = Identity(n)"
+        f" k = Constant<value_float=2.0>() s = Mul(i, k) r = Relu(s) y = ReduceMean{axes}",
+        inputs={"x": "float[N,3,8,8]"},
+        outputs={"y": "float[N,4]"},
+        constants=constants | ({} if opset < 18 else {"axes": np.array([2, 3])}),
+        opset=opset if opset > 11 else 12,  # value_float came with 12
+    )
+    if opset == 11:
+        model.opset_import[0].version = 11
+        model.graph.node[3].CopyFrom(
+            onnx.helper.make_node("Constant", [], ["k"], value=onnx.numpy_helper.from_array(np.float32(2.0)))
+        )
+    model.graph.input.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [4, 3, 3, 3]))
+    graph = lower_onnx(model)
+    assert [node.op_type for node in graph.model.graph.node] == ["Conv", "Relu", "GlobalAveragePool", "Flatten"]
+    assert graph.model.opset_import[0].version >= OPSET
+    x = rng.normal(size=(3, 3, 8, 8)).astype(np.float32)
+    np.testing.assert_allclose(run(graph.model, {"x": x})[0], run(model, {"x": x})[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "got"),
+    [
+        ({"x": "float[N,3,8,8]", "z": "float[N,3,8,8]"}, "2 inputs"),
+        ({"x": "float[N,8]"}, r"shape \[0, 8\]"),
+        ({"x": "float[N,3,H,8]"}, r"shape \[0, 3, 0, 8\]"),
+        ({"x": "uint8[N,3,8,8]"}, "1 inputs"),
+    ],
+)
+def test_other_inputs_are_refused(inputs: dict[str, str], got: str, build: Build) -> None:
+    kind, shape = inputs["x"].split("[")
+    model = build("y = Identity(x)", inputs=inputs, outputs={"y": f"{kind}[{shape}"})
+    with pytest.raises(ModelError, match=got):
+        lower_onnx(model)

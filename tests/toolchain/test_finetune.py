@@ -1,0 +1,256 @@
+"""Training: reproducible, resumable at every epoch, and it gives back the best epoch."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hardtemper.bench.data.dataset import Part
+from hardtemper.export.twin import Twin
+from hardtemper.runtime.errors import DataError
+from hardtemper.toolchain import finetune as module_under_test
+from hardtemper.toolchain.finetune import Trained, finetune
+from hardtemper.toolchain.recipe import Adversary, Training, TwinTraining
+
+PGD2 = Adversary(threat="linf:0.1", steps=2, step_size=0.06)
+EVERYTHING = Training(
+    epochs=3,
+    batch_size=64,
+    learning_rate=0.05,
+    schedule="one-cycle",
+    momentum=0.9,
+    weight_decay=1e-3,
+    label_smoothing=0.1,
+    gradient_clip=1.0,
+    flip=True,
+)
+ON_THE_TWIN = TwinTraining(epochs=3, batch_size=64, learning_rate=0.01)
+
+
+def weights(module: nn.Module) -> dict[str, Tensor]:
+    return {key: value.clone() for key, value in module.state_dict().items()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def outcome(trained: Trained) -> list[tuple[Any, ...]]:
+    return [(e.number, e.loss, e.clean, e.robust) for e in trained.epochs] + [(trained.kept,)]
+
+
+class Interruption(Exception):  # noqa: N818 - no error: what Ctrl-C or a kill does
+    pass
+
+
+class Disk:
+    """A `save` that keeps the last checkpoint as bytes and is interrupted behind the epoch `stop`."""
+
+    def __init__(self, stop: int | None = None) -> None:
+        self.stop, self.content, self.epochs = stop, b"", [0]
+
+    def __call__(self, checkpoint: dict[str, Any]) -> None:
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        self.content = buffer.getvalue()
+        self.epochs.append(len(checkpoint["epochs"]))
+        if self.epochs[-1] == self.stop:
+            raise Interruption
+
+    def read(self) -> dict[str, Any]:
+        checkpoint: dict[str, Any] = torch.load(io.BytesIO(self.content), weights_only=True)
+        return checkpoint
+
+
+def test_it_learns(tune: Callable[..., Trained]) -> None:
+    trained = tune(Training(epochs=3, batch_size=32, learning_rate=0.05, momentum=0.9))
+    assert [epoch.number for epoch in trained.epochs] == [1, 2, 3]
+    assert trained.epochs[-1].loss < trained.epochs[0].loss
+    clean = trained.epochs[trained.kept - 1].clean
+    assert clean is not None
+    assert clean > 0.9
+    assert trained.epochs[0].robust is None
+    assert not trained.module.training
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("adversary", [None, PGD2])
+def test_one_seed_one_result(tune: Callable[..., Trained], adversary: Adversary | None, precision: str) -> None:
+    settings = EVERYTHING.model_copy(update={"precision": precision, "epochs": 2})
+    first = tune(settings, adversary=adversary)
+    torch.rand(17)  # nothing comes from torch's own generator
+    second = tune(settings, adversary=adversary)
+    assert same(weights(first.module), weights(second.module))
+    assert outcome(first) == outcome(second)
+    for other in ({"seed": 6}, {"stage": "other"}):
+        assert not same(weights(first.module), weights(tune(settings, adversary=adversary, **other).module))
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3])
+@pytest.mark.parametrize("adversary", [None, PGD2])
+def test_interrupted_and_resumed_is_not_interrupted(
+    net: Callable[..., nn.Sequential], tune: Callable[..., Trained], adversary: Adversary | None, stop: int
+) -> None:
+    """Momentum, dropout, mirroring, the schedule and the best epoch all go on where they stopped."""
+    whole = tune(EVERYTHING, adversary=adversary)
+    disk = Disk(stop)
+    with pytest.raises(Interruption):
+        tune(EVERYTHING, adversary=adversary, save=disk)
+    torch.manual_seed(99)
+    resumed = tune(EVERYTHING, module=net(seed=1), adversary=adversary, resume=disk.read())
+    assert same(weights(resumed.module), weights(whole.module))
+    assert outcome(resumed) == outcome(whole)
+
+
+def test_interrupted_within_an_epoch(tune: Callable[..., Trained]) -> None:
+    whole = tune(EVERYTHING)
+    disk = Disk()
+
+    def press_ctrl_c(task: str, done: int, total: int, text: str) -> None:
+        assert (task, total) == ("test", 24)
+        assert text.startswith(f"epoch {-(-done // 8)}/3, loss ")
+        if done > 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        tune(EVERYTHING, save=disk, progress=press_ctrl_c)
+    assert disk.epochs == [0, 1]
+    assert same(weights(tune(EVERYTHING, resume=disk.read()).module), weights(whole.module))
+
+
+@pytest.mark.parametrize("stop", [1, 2])
+def test_a_twin_resumes_too(tune: Callable[..., Trained], twin: Callable[[], Twin], stop: int) -> None:
+    options: dict[str, Any] = {"adversary": PGD2, "baseline": True}
+    whole, disk = tune(ON_THE_TWIN, module=twin(), **options), Disk(stop)
+    with pytest.raises(Interruption):
+        tune(ON_THE_TWIN, module=twin(), save=disk, **options)
+    resumed = tune(ON_THE_TWIN, module=twin(), resume=disk.read(), **options)
+    assert same(weights(resumed.module), weights(whole.module))
+    assert outcome(resumed) == outcome(whole)
+    assert isinstance(resumed.module, Twin)
+    assert isinstance(whole.module, Twin)
+    assert resumed.module.to_onnx().SerializeToString(deterministic=True) == whole.module.to_onnx().SerializeToString(
+        deterministic=True
+    )
+
+
+def test_a_finished_training_is_only_read(
+    net: Callable[..., nn.Sequential], tune: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk()
+    whole = tune(EVERYTHING, save=disk)
+    monkeypatch.setattr(module_under_test, "held_out_accuracy", None)  # would fail
+    again = tune(EVERYTHING, module=net(seed=1), resume=disk.read(), save=Disk(1))
+    assert same(weights(again.module), weights(whole.module))
+    assert again.epochs == whole.epochs
+
+
+def scripted(monkeypatch: pytest.MonkeyPatch, scores: list[tuple[float, float | None]]) -> None:
+    """Let the held-out accuracies be these."""
+    left = iter(scores)
+    monkeypatch.setattr(module_under_test, "held_out_accuracy", lambda *_, **__: next(left))
+
+
+@pytest.mark.parametrize(
+    ("scores", "kept"),
+    [
+        ([(0.5, None), (0.9, None), (0.7, None), (0.8, None)], 2),
+        ([(0.9, None), (0.9, None), (0.9, None), (0.9, None)], 1),
+        ([(0.1, None), (0.2, None), (0.3, None), (0.4, None)], 4),
+        ([(0.9, 0.1), (0.5, 0.4), (0.6, 0.4), (1.0, 0.2)], 3),
+        ([(0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0)], 1),
+    ],
+)
+@pytest.mark.parametrize("keep_best", [True, False])
+def test_the_best_epoch_is_kept(
+    tune: Callable[..., Trained],
+    monkeypatch: pytest.MonkeyPatch,
+    scores: list[tuple[float, float | None]],
+    kept: int,
+    keep_best: bool,
+) -> None:
+    scripted(monkeypatch, scores)
+    behind: list[dict[str, Tensor]] = []
+    settings = EVERYTHING.model_copy(update={"epochs": 4, "batch_size": 256, "keep_best": keep_best})
+    trained = tune(settings, save=lambda checkpoint: behind.append(copy.deepcopy(checkpoint["module"])))
+    kept = kept if keep_best else 4
+    assert trained.kept == kept
+    assert same(weights(trained.module), behind[kept - 1])
+    assert [(epoch.clean, epoch.robust) for epoch in trained.epochs] == scores
+
+
+def test_without_held_out_images_the_last_epoch_is_kept(
+    net: Callable[..., nn.Sequential], train: Part, heldout: Part
+) -> None:
+    nobody = Part(
+        images=heldout.images[:0],
+        labels=heldout.labels[:0],
+        name="heldout",
+        indices=heldout.indices[:0],
+        split="train",
+    )
+    kept = []
+    for held in (None, nobody):
+        settings = EVERYTHING.model_copy(update={"patience": 1})
+        trained = finetune(net(), train, held, settings, adversary=None, seed=0, stage="t", baseline=True)
+        assert (trained.kept, len(trained.epochs), trained.epochs[0].clean) == (3, 3, None)
+        kept.append(weights(trained.module))
+    assert same(*kept)
+
+
+@pytest.mark.parametrize(
+    ("patience", "scores", "expected"),
+    [
+        (2, [0.5, 0.6, 0.6, 0.5, 0.9], (4, 2)),
+        (1, [0.5, 0.4, 0.9], (2, 1)),
+        (3, [0.5, 0.4, 0.4, 0.6, 0.5, 0.5], (6, 4)),
+        (0, [0.9, 0.1, 0.1, 0.1, 0.1, 0.1], (6, 1)),
+    ],
+)
+def test_patience(
+    tune: Callable[..., Trained],
+    monkeypatch: pytest.MonkeyPatch,
+    patience: int,
+    scores: list[float],
+    expected: tuple[int, int],
+) -> None:
+    """`expected` is how many epochs there are, and which is kept."""
+    scripted(monkeypatch, [(score, None) for score in scores])
+    disk = Disk()
+    settings = EVERYTHING.model_copy(update={"epochs": 6, "batch_size": 256, "patience": patience})
+    trained = tune(settings, save=disk)
+    assert (len(trained.epochs), trained.kept) == expected
+    again = tune(settings, resume=disk.read())  # what stopped stays stopped
+    assert outcome(again) == outcome(trained)
+
+
+def test_training_that_only_hurts_gives_the_module_back(tune: Callable[..., Trained], twin: Callable[[], Twin]) -> None:
+    module = twin()
+    before = weights(module)
+    settings = ON_THE_TWIN.model_copy(update={"learning_rate": 100.0, "schedule": "constant", "epochs": 2})
+    saved = Disk()
+    trained = tune(settings, module=module, baseline=True, adversary=PGD2, save=saved)
+    assert (trained.kept, len(trained.epochs)) == (0, 2)
+    assert same(weights(trained.module), before)
+    assert not same(saved.read()["module"], before)
+    assert tune(settings, module=twin(), adversary=PGD2).kept == 1
+
+
+def test_no_epochs_no_change(net: Callable[..., nn.Sequential], tune: Callable[..., Trained]) -> None:
+    module = net()
+    before = weights(module)
+    trained = tune(Training(epochs=0), module=module, baseline=True)
+    assert (trained.epochs, trained.kept) == ((), 0)
+    assert same(weights(module), before)
+    assert trained.to_json() == {"epochs": [], "kept": 0}
+
+
+def test_fewer_images_than_a_batch(tune: Callable[..., Trained]) -> None:
+    with pytest.raises(DataError, match="at least 513 images; got: 512"):
+        tune(Training(epochs=1, batch_size=513))

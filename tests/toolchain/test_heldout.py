@@ -1,0 +1,52 @@
+"""Accuracies on held-out images, counted by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hardtemper.bench.data.dataset import Part
+from hardtemper.toolchain.heldout import held_out_accuracy
+from hardtemper.toolchain.recipe import Adversary
+
+
+class Linear(nn.Module):
+    """Two classes by a hyperplane, on which the worst case of an l-inf ball has a closed form."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        w = torch.randn(64, generator=torch.Generator().manual_seed(3))
+        self.weight = nn.Parameter(torch.stack([torch.zeros(64), w]))
+        self.bias = nn.Parameter(torch.tensor([0.0, -float(w.sum()) / 2]))
+        self.training = True
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x.flatten(1), self.weight, self.bias)
+
+
+def test_held_out_accuracy_by_hand() -> None:
+    module = Linear()
+    images = torch.randint(0, 256, (700, 1, 8, 8), generator=torch.Generator().manual_seed(4), dtype=torch.uint8)
+    x = images.float() / 255
+    w, b = module.weight[1].detach(), module.bias[1].detach()
+    labels = ((x.flatten(1) @ w + b) > 0).long()
+    labels[::7] = 1 - labels[::7]  # a hundred wrong ones
+    some = Part(
+        images=images.numpy(),
+        labels=labels.numpy(),
+        name="heldout",
+        indices=np.arange(700, dtype=np.int64),
+        split="train",
+    )
+    assert held_out_accuracy(module, some, None, seed=0) == (6 / 7, None)
+    assert not module.training
+    # towards the other class by epsilon in every pixel, within [0, 1]
+    epsilon = 8 / 255
+    direction = torch.where(labels[:, None] == 1, -w.sign(), w.sign())
+    worst = (x.flatten(1) + epsilon * direction).clamp(0, 1)
+    stood = int((((worst @ w + b) > 0).long() == labels).sum())
+    assert 50 < stood < 550
+    clean, robust = held_out_accuracy(module, some, Adversary(threat="linf:8/255"), seed=0)
+    assert (clean, robust) == (6 / 7, stood / 700)

@@ -1,0 +1,173 @@
+"""Checkpoints: replaced whole, passed over where they do not fit, damaged or not there."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from torch import nn
+
+from hardtemper.bench.data.dataset import Dataset
+from hardtemper.bench.data.load import load_dataset
+from hardtemper.runtime.errors import BundleError
+from hardtemper.toolchain.recipe import with_overrides
+from hardtemper.toolchain.workspace import Workspace, fingerprints
+
+CHECKPOINT = {"module": {"w": torch.arange(4.0)}, "epochs": [{"number": 1, "loss": 0.5}], "best": None}
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "a" / "b.work")
+    assert work.load("train", "f") is None
+    work.save("train", "f", CHECKPOINT)
+    loaded = work.load("train", "f")
+    assert loaded is not None
+    assert torch.equal(loaded["module"]["w"], torch.arange(4.0))
+    assert loaded["epochs"] == CHECKPOINT["epochs"]
+    assert work.load("train", "another") is None
+    assert work.load("finetune", "f") is None
+    assert [path.name for path in work.folder.iterdir()] == ["train.pt"]
+    work.remove()
+    assert not work.folder.exists()
+    work.remove()
+
+
+def test_the_last_one_counts(tmp_path: Path) -> None:
+    work = Workspace(tmp_path)
+    for number in (1, 2, 3):
+        work.save("train", "f", {"number": number})
+    assert work.load("train", "f") == {"number": 3}
+
+
+@hypothesis_settings(max_examples=30)
+@given(st.data())
+def test_a_damaged_checkpoint_is_none(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    work = Workspace(tmp_path_factory.mktemp("work"))
+    work.save("train", "f", CHECKPOINT)
+    path = work.folder / "train.pt"
+    content = bytearray(path.read_bytes())
+    if data.draw(st.booleans()):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    else:
+        del content[data.draw(st.integers(0, len(content) - 1)) :]
+    path.write_bytes(content)
+    assert work.load("train", "f") is None
+
+
+def test_a_file_of_something_else_is_none(tmp_path: Path) -> None:
+    torch.save({"fingerprint": "f", "checkpoint": {}}, tmp_path / "train.pt")
+    assert Workspace(tmp_path).load("train", "f") is None
+
+
+def test_a_failed_write_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    work = Workspace(tmp_path)
+    work.save("train", "f", {"number": 1})
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(BundleError, match=r"cannot write checkpoints; got: No space left on device; fix: "):
+        work.save("train", "f", {"number": 2})
+    assert work.load("train", "f") == {"number": 1}
+
+
+def test_a_place_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BundleError, match=r"file/x\.work: cannot write checkpoints; got: Not a directory"):
+        Workspace(tmp_path / "file" / "x.work").make()
+
+
+@pytest.fixture
+def data(npz: Path) -> Dataset:
+    return load_dataset(str(npz), heldout=64, calibration=32)
+
+
+def changed(data: Dataset, part: str, field: str) -> Dataset:
+    """One value of one part is another."""
+    old = getattr(data, part)
+    array = getattr(old, field).copy()
+    array.flat[7] ^= 1
+    return dataclasses.replace(data, **{part: dataclasses.replace(old, **{field: array})})
+
+
+ALL = {"dense", "finetune", "twin"}
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "touched"),
+    [
+        ("train", "images", ALL),
+        ("train", "labels", ALL),
+        ("heldout", "images", ALL),
+        ("heldout", "labels", ALL),
+        ("calibration", "images", {"twin"}),
+        ("test", "images", set()),
+        ("test", "labels", set()),
+    ],
+)
+def test_fingerprints_see_every_image_but_the_tests(data: Dataset, part: str, field: str, touched: set[str]) -> None:
+    recipe, module = with_overrides({}, {}), nn.Linear(2, 2)
+    before = fingerprints(recipe, data, module)
+    after = fingerprints(recipe, changed(data, part, field), module)
+    assert {stage for stage in before if before[stage] != after[stage]} == touched
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "touched"),
+    [
+        ("name", "other", set()),
+        ("seed", 1, ALL),
+        ("data.heldout", 65, ALL),
+        ("model.width", 5, ALL),
+        ("train.epochs", 3, ALL),
+        ("train.precision", "bfloat16", ALL),
+        ("robust", True, {"finetune", "twin"}),
+        ("compress.sparsity", 0.25, {"finetune", "twin"}),
+        ("adversary.steps", 3, {"finetune", "twin"}),
+        ("finetune.momentum", 0.5, {"finetune", "twin"}),
+        ("quantize.scales", "free", {"twin"}),
+        ("quantize.observer", "minmax", {"twin"}),
+        ("quantize.integer_share", 0.5, set()),
+        ("finetune_twin.epochs", 2, {"twin"}),
+    ],
+)
+def test_fingerprints_see_what_a_stage_depends_on(data: Dataset, key: str, value: Any, touched: set[str]) -> None:
+    module = nn.Linear(2, 2)
+    before = fingerprints(with_overrides({"train": {"precision": "float32"}}, {}), data, module)
+    after = fingerprints(with_overrides({"train": {"precision": "float32"}}, {key: value}), data, module)
+    assert {stage for stage in before if before[stage] != after[stage]} == touched
+    assert all(len(mark) == 64 for mark in after.values())
+
+
+def test_fingerprints_see_the_network(data: Dataset) -> None:
+    """A checkpoint file, or the code of a factory, changes under the same name."""
+    recipe = with_overrides({}, {})
+    torch.manual_seed(0)
+    module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
+    first = fingerprints(recipe, data, module)
+    assert fingerprints(recipe, data, module) == first
+    with torch.no_grad():
+        module[0].weight[0, 0] += 1
+    second = fingerprints(recipe, data, module)
+    module.append(nn.ReLU())
+    third = fingerprints(recipe, data, module)
+    assert len({marks[stage] for marks in (first, second, third) for stage in ALL}) == 9
+
+
+def test_fingerprints_are_the_same_elsewhere(data: Dataset) -> None:
+    recipe = with_overrides({}, {})
+    again = dataclasses.replace(
+        data, train=dataclasses.replace(data.train, images=np.asfortranarray(data.train.images))
+    )
+    module = nn.Conv2d(2, 2, 3)
+    one = fingerprints(recipe, data, module)
+    module.to(memory_format=torch.channels_last)
+    assert fingerprints(recipe, again, module) == one

@@ -1,0 +1,67 @@
+"""The proof of a build: the images that twin and engine are compared on, and the gates that it has to pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from ..bench.attacks.pgd import pgd
+from ..bench.attacks.threat import ThreatModel
+from ..bench.data.dataset import Dataset
+from ..export.kernels import KernelReport
+from ..export.parity import ParityReport
+from ..runtime.errors import GateError
+from .recipe import Recipe
+
+__all__ = ["check_gates", "proof_images"]
+
+_PROOF_IMAGES = 256
+
+
+def proof_images(recipe: Recipe, twin: nn.Module, data: Dataset) -> npt.NDArray[np.uint8]:
+    """Held-out images and (with an adversary) their adversarial versions, in pairs; uint8 pixels.
+
+    Calibration images stand in where none are held out.
+    """
+    part = data.heldout if len(data.heldout) else data.calibration
+    part = part.head(min(_PROOF_IMAGES, len(part)))
+    if not recipe.robust:
+        return part.images
+    threat = ThreatModel.parse(recipe.adversary.threat)
+    pixels = torch.from_numpy(part.images)
+    adversarial = pgd(
+        twin,
+        pixels.float() / 255,
+        torch.from_numpy(part.labels),
+        threat=threat,
+        steps=10,
+        step_size=threat.epsilon / 4,
+        random_start=False,
+    )
+    both = np.stack([part.images, threat.to_pixels(adversarial, pixels).numpy()], axis=1)
+    return both.reshape(-1, *both.shape[2:])
+
+
+def check_gates(recipe: Recipe, kernels: KernelReport, parity: ParityReport) -> None:
+    """Let pass only what the recipe asks for.
+
+    Raises:
+        GateError: too few MACs in integer kernels, or twin and engine differ although the scheme is exact.
+    """
+    if kernels.integer_share < recipe.quantize.integer_share:
+        named = ", ".join(f"{kernel.operator} {kernel.name}" for kernel in kernels.float_kernels[:5])
+        raise GateError(
+            "MACs in integer kernels",
+            expected=f"at least {recipe.quantize.integer_share:.1%}",
+            got=f"{kernels.integer_share:.1%}; in float: {named}",
+            fix="set quantize.integer_share lower, or replace these layers",
+        )
+    if recipe.quantize.scales == "power-of-two" and not parity.exact:
+        raise GateError(
+            "twin and engine on this machine",
+            expected="no differing integer and no differing logit",
+            got=f"{parity.engine_logits} logits and {sum(a.mismatches for a in parity.activations)} activations differ",
+            fix="set quantize.weight_bits = 7 where the processor has no VNNI",
+        )
