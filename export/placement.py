@@ -1,14 +1,14 @@
 """Where quantizers stand in the graph, as one pass.
 
-A value gets a quantizer where an integer kernel requantizes: behind each Conv, Gemm, Add, Concat and average pool,
-after the ReLU or ReLU6 that follows it. A clamp that the uint8 range already makes is dropped from the graph. Max pools
-and reshapes move integers, so their result shares their input's grid. The logits are not requantized: the last Gemm
-gives its int32 sums times one scale per class.
+A value gets a quantizer where an integer kernel requantizes: behind each Conv, Gemm, Add, Concat and average pool. A
+ReLU or ReLU6 that follows is made by the ends of the uint8 range, or becomes a Clip of the integers where the scale is
+no divisor of its bound. Max pools and reshapes move integers, so their result shares their input's grid. The logits are
+not requantized: the last Gemm gives its int32 sums times one scale per class.
 
     DequantizeLinear -> operator -> QuantizeLinear      is one integer kernel (QLinearConv, QLinearAdd, QGemm, ...)
 
 Requires: every operator has such a kernel. Ensures: no other operator is left; each reads nothing but dequantized
-integers, and but for the logits one QuantizeLinear alone reads its result.
+integers (a Clip: quantized ones), and but for the logits one QuantizeLinear alone reads its result.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ __all__ = ["KNOWN", "PlaceQuantizers", "quantized_values", "unknown_operators"]
 _REQUANTIZED = frozenset({"Conv", "Gemm", "Add", "Concat", "AveragePool", "GlobalAveragePool"})
 _MOVED = frozenset({"MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze"})
 _CLAMPS = frozenset({"Relu", "Clip"})
+Bounds = tuple[float | None, float | None]
+
 KNOWN = _REQUANTIZED | _MOVED | _CLAMPS
 """Operators that can be quantized."""
 
@@ -36,7 +38,7 @@ def unknown_operators(graph: ir.Graph) -> dict[str, list[str]]:
     unknown: dict[str, list[str]] = {}
     for node in graph:
         variable = [v for v in node.inputs if v is not None and constant(v) is None]
-        weights_vary = node.op_type in ("Conv", "Gemm") and len(variable) > 1
+        weights_vary = node.op_type in ("Conv", "Gemm", "Clip") and len(variable) > 1
         constant_term = node.op_type in ("Add", "Concat") and len(variable) < len(node.inputs)
         known = node.op_type in KNOWN or node.op_type == "DequantizeLinear"
         alone = node.op_type in _CLAMPS and not _follows_requantized(node)
@@ -50,9 +52,8 @@ def quantized_values(graph: ir.Graph) -> list[ir.Value]:
     found = []
     for node in graph:
         if node.op_type in _REQUANTIZED:
-            value = (_clamp_behind(node) or node).outputs[0]
-            if not _is_logits(node, value):
-                found.append(value)
+            if not _is_logits(node):
+                found.append((_clamp_behind(node) or node).outputs[0])
     return found
 
 
@@ -68,8 +69,8 @@ def _follows_requantized(clamp: ir.Node) -> bool:
     return producer is not None and producer.op_type in _REQUANTIZED and _clamp_behind(producer) is clamp
 
 
-def _is_logits(node: ir.Node, value: ir.Value) -> bool:
-    return node.op_type == "Gemm" and value.is_graph_output()
+def _is_logits(node: ir.Node) -> bool:
+    return node.op_type == "Gemm" and node.outputs[0].is_graph_output()
 
 
 class PlaceQuantizers(ir.passes.InPlacePass):
@@ -100,7 +101,9 @@ class PlaceQuantizers(ir.passes.InPlacePass):
 
     def ensures(self, model: ir.Model) -> None:
         for node in model.graph:
-            if node.op_type not in ("QuantizeLinear", "DequantizeLinear"):
+            if node.op_type not in KNOWN | {"QuantizeLinear", "DequantizeLinear"}:
+                raise ir.passes.PostconditionError(f"{node.op_type} {node.outputs[0].name!r} is left")
+            if node.op_type in KNOWN:
                 _ensure_integer_kernel(node)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -127,48 +130,68 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         else:
             for index in range(len(node.inputs)):
                 self._read(node, index)
-        clamp = _clamp_behind(node)
-        result = (clamp or node).outputs[0]
-        if _is_logits(node, result):
+        if _is_logits(node):
             return
-        grid = self._grids[result.name or ""]
-        if clamp is None:
-            self._insert(graph, result, node, grid)
-        elif (end := self._absorbing(clamp, grid)) is None:
-            self._insert(graph, result, clamp, grid)
-        else:
+        clamp = _clamp_behind(node)
+        grid = self._grids[(clamp or node).outputs[0].name or ""]
+        bounds: Bounds = (None, None)
+        if clamp is not None:
+            bounds = _bounds(clamp)
+            grid = self._ending_at(bounds, grid)
             _drop(graph, clamp)
-            self._insert(graph, node.outputs[0], node, end)
+        self._insert(graph, node.outputs[0], node, grid, bounds)
 
-    def _absorbing(self, clamp: ir.Node, grid: Grid) -> Grid | None:
-        """The grid that ends where the clamp does, `grid` or a finer one; None where none of the scheme does."""
-        bounds = [constant(value) for value in clamp.inputs[1:]] if clamp.op_type == "Clip" else [np.float32(0)]
-        low, high = (*bounds, None, None)[:2]
-        if low is None or float(low) != 0 or grid.zero_point != 0:
-            return None
-        if high is None or grid.high <= float(high):
+    def _ending_at(self, bounds: Bounds, grid: Grid) -> Grid:
+        """A finer grid that ends where the clamp does, where the scheme has one; `grid` where not."""
+        low, high = bounds
+        if low != 0 or grid.zero_point != 0 or high is None or grid.high <= high:
             return grid
-        tight = Grid.covering(0, float(high), scheme=self._scheme)
-        return tight if abs(tight.high - float(high)) <= 1e-6 * float(high) else None
+        tight = Grid.covering(0, high, scheme=self._scheme)
+        return tight if abs(tight.high - high) <= 1e-6 * high else grid
 
-    def _insert(self, graph: ir.Graph, value: ir.Value, after: ir.Node, grid: Grid) -> None:
-        """value -> QuantizeLinear -> DequantizeLinear; later readers of `value` take the latter."""
+    def _insert(
+        self, graph: ir.Graph, value: ir.Value, after: ir.Node, grid: Grid, bounds: Bounds = (None, None)
+    ) -> None:
+        """value -> QuantizeLinear (-> Clip) -> DequantizeLinear; later readers of `value` take the last."""
         name = value.name or "value"
         scale = add_initializer(graph, f"{name}_scale", np.array(grid.scale, np.float32))
         zero = add_initializer(graph, f"{name}_zero_point", np.array(grid.zero_point, np.uint8))
-        q = ir.node("QuantizeLinear", [value, scale, zero])
-        dq = ir.node("DequantizeLinear", [q.outputs[0], scale, zero])
-        q.outputs[0].type, q.outputs[0].shape = ir.TensorType(ir.DataType.UINT8), value.shape
-        dq.outputs[0].type, dq.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), value.shape
-        graph.insert_after(after, [q, dq])
-        q.outputs[0].name = f"{name}_quantized"
+        chain = [ir.node("QuantizeLinear", [value, scale, zero])]
+        ends = _on_grid(bounds, grid)
+        if ends != (0, 255):
+            low, high = (
+                add_initializer(graph, f"{name}_{side}", np.array(end, np.uint8))
+                for side, end in zip(("lowest", "highest"), ends, strict=True)
+            )
+            chain.append(ir.node("Clip", [chain[0].outputs[0], low, high]))
+        for node, label in zip(chain, ("quantized", "clipped"), strict=False):
+            node.outputs[0].name = f"{name}_{label}"
+            node.outputs[0].type, node.outputs[0].shape = ir.TensorType(ir.DataType.UINT8), value.shape
+        dequantized = ir.node("DequantizeLinear", [chain[-1].outputs[0], scale, zero])
+        result = dequantized.outputs[0]
+        result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), value.shape
+        graph.insert_after(after, [*chain, dequantized])
         if value.is_graph_output():
             index = next(i for i, output in enumerate(graph.outputs) if output is value)
-            graph.outputs[index] = dq.outputs[0]
-            value.name, dq.outputs[0].name = f"{name}_unquantized", name
+            graph.outputs[index] = result
+            value.name, result.name = f"{name}_unquantized", name
         else:
-            dq.outputs[0].name = f"{name}_dequantized"
-        self._done[value] = (dq.outputs[0], grid)
+            result.name = f"{name}_dequantized"
+        self._done[value] = (result, grid)
+
+
+def _bounds(clamp: ir.Node) -> Bounds:
+    """What a Relu or Clip cuts off below and above."""
+    if clamp.op_type == "Relu":
+        return 0.0, None
+    low, high = (*(constant(value) for value in clamp.inputs[1:]), None, None)[:2]
+    return None if low is None else float(low), None if high is None else float(high)
+
+
+def _on_grid(bounds: Bounds, grid: Grid) -> tuple[int, int]:
+    """The bounds as integers of the grid."""
+    low, high = (None if bound is None else round(bound / grid.scale) + grid.zero_point for bound in bounds)
+    return 0 if low is None else min(max(low, 0), 255), 255 if high is None else min(max(high, 0), 255)
 
 
 def _drop(graph: ir.Graph, clamp: ir.Node) -> None:
@@ -184,13 +207,13 @@ def _drop(graph: ir.Graph, clamp: ir.Node) -> None:
 def _ensure_integer_kernel(node: ir.Node) -> None:
     label = f"{node.op_type} {node.outputs[0].name!r}"
     producers = [value.producer() for value in node.inputs if value is not None and constant(value) is None]
-    sources = {producer.op_type for producer in producers if producer is not None}
-    allowed = _REQUANTIZED if node.op_type in _CLAMPS else {"DequantizeLinear"}
-    if node.op_type not in KNOWN or not sources <= allowed or len(producers) == 0:
-        raise ir.passes.PostconditionError(f"{label} reads {sorted(sources)}, not {sorted(allowed)}")
+    sources = {None if producer is None else producer.op_type for producer in producers}
+    on_integers = node.op_type == "Clip"
+    if sources != {"QuantizeLinear" if on_integers else "DequantizeLinear"}:
+        raise ir.passes.PostconditionError(f"{label} reads {sources}")
     result = node.outputs[0]
     readers = [reader.op_type for reader, _ in result.uses()]
-    if _is_logits(node, result) and not readers:
+    if _is_logits(node) and not readers:
         return
-    if result.is_graph_output() or len(readers) != 1 or readers[0] not in {"QuantizeLinear", *_CLAMPS}:
-        raise ir.passes.PostconditionError(f"{label} is read as floats by {readers or 'the caller'}")
+    if result.is_graph_output() or readers != ["DequantizeLinear" if on_integers else "QuantizeLinear"]:
+        raise ir.passes.PostconditionError(f"{label} is read by {readers or 'the caller'}")

@@ -55,8 +55,7 @@ def module_name(path: Path) -> str:
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """Names of the files in a wheel, built from a copy of the tree tests included."""
     pytest.importorskip("build")
-    if int(importlib.import_module("setuptools").__version__.partition(".")[0]) < 77:
-        pytest.skip("needs setuptools 77: pip install 'setuptools>=77'")
+    pytest.importorskip("setuptools", minversion="77")
     copy = tmp_path_factory.mktemp("source") / "hardtemper"
     shutil.copytree(
         ROOT, copy, ignore=shutil.ignore_patterns(".*", "build", "dist", "out", "*.egg-info", "__pycache__", "*.work")

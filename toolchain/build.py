@@ -60,7 +60,8 @@ def build(
         keep_work: leave the checkpoints behind, so that a changed recipe can start from them.
 
     Raises:
-        InputError: bad recipe, data or model, or `out` cannot be written; found before anything is trained.
+        InputError: bad recipe, data or model, or `out` cannot be written; before anything is trained, as far as it can
+            be known then.
         GateError: too few MACs in integer kernels, or twin and engine differ although the scheme is exact.
     """
     target = check_target(out, overwrite=overwrite)  # the writer asks again, but hours later

@@ -41,6 +41,21 @@ class Preactivation(nn.Module):
         return self.head(self.pool(x).flatten(1))  # type: ignore[no-any-return]
 
 
+class Clamped(nn.Module):
+    """ReLU6 where no weights behind could take its scale, and bounds of other kinds; logits that end in a ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.hard = nn.Hardtanh(-0.7, 1.3)
+        self.head = nn.Linear(6 * 64, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.relu6(9 * self.first(x))
+        x = nn.functional.relu6(x + self.hard(4 * self.second(x)))
+        return torch.relu(self.head(x.flatten(1)))
+
+
 class Matrices(nn.Module):
     """Linear layers only, one without a bias and one as a matrix product."""
 
@@ -72,6 +87,7 @@ def _zoo(name: str) -> Callable[[], nn.Module]:
 
 NETS = {
     "preactivation": Net(Preactivation, (1, 8, 8)),
+    "clamped": Net(Clamped, (1, 8, 8)),
     "matrices": Net(Matrices, (1, 8, 8)),
     "resnet18": Net(_zoo("resnet18"), (3, 32, 32)),
     "mobilenet_v2": Net(_zoo("mobilenet_v2"), (3, 32, 32)),
@@ -110,7 +126,7 @@ def test_power_of_two_scales_are_exact(name: str, graph: Callable[[str], FloatGr
     assert len(parity.activations) > 0
 
 
-@pytest.mark.parametrize("name", ["residual", "preactivation", "matrices", "resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize("name", ["residual", "preactivation", "clamped", "matrices", "resnet18", "mobilenet_v2"])
 def test_free_scales_run_on_integers_too(name: str, graph: Callable[[str], FloatGraph], pixels: Pixels) -> None:
     source = graph(name)
     integer = quantize(source, pixels(12, source.input_shape), scheme=Scheme(scales="free"))
@@ -130,6 +146,17 @@ def test_seven_bits(scales: Any, residual_graph: FloatGraph, pixels: Pixels) -> 
     assert len(weights) >= 6
     assert max(int(np.abs(weight.astype(int)).max()) for weight in weights) == 63
     assert check_parity(integer.model, pixels(4, (3, 12, 12)), unoptimized=False).exact
+
+
+def test_clamps_on_a_grid_that_does_not_end_there(graph: Callable[[str], FloatGraph], pixels: Pixels) -> None:
+    """ReLU6 at scale 2^-5: 6 is 192 of 255. The convolution stays an integer kernel, and so does the Clip."""
+    integer = quantize(graph("clamped"), pixels(12, (1, 8, 8)))
+    clips = [node for node in integer.model.graph.node if node.op_type == "Clip"]
+    assert len(clips) >= 2
+    stored = {t.name: numpy_helper.to_array(t) for t in integer.model.graph.initializer}
+    assert {stored[node.input[2]].item() for node in clips} & {96, 192}
+    kernels = [kernel for kernel in inspect_kernels(integer.model).kernels if kernel.operator == "Clip"]
+    assert [kernel.output_types for kernel in kernels] == [("uint8",)] * len(clips)
 
 
 @pytest.mark.parametrize("observer", ["minmax", "histogram", "percentile", "mse"])

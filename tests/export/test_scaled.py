@@ -105,9 +105,7 @@ def test_means_equal_the_kernel(size: int, build: Build, run: Run) -> None:
 @pytest.mark.parametrize("size", [2, 3])
 def test_averages_equal_the_kernel(size: int, build: Build, run: Run) -> None:
     x = np.random.default_rng(0).integers(0, 256, (16, 8, 12, 12)).astype(np.uint8)
-    text = (
-        f"f = DequantizeLinear(a, sa, za) h = AveragePool<kernel_shape=[{size},{size}]>(f) y = QuantizeLinear(h, sc, zc)"
-    )
+    text = f"f = DequantizeLinear(a, sa, za) h = AveragePool<kernel_shape=[{size},{size}]>(f) y = QuantizeLinear(h, sc, zc)"
     side = 13 - size
     for scales, zeros in grids(3)[:12]:
         scales = [scales[0], 1.0, float(np.float32(scales[0] * 0.7))]

@@ -102,9 +102,7 @@ def test_signed_activations(
     per_channel: bool, float_files: dict[int, Path], tmp_path: Path, pixels: Pixels, run: Run
 ) -> None:
     """ONNX Runtime computes some of these layers in float on x86, so only nearly the same: a step here and there."""
-    model = quantized(
-        float_files[17], tmp_path, pixels, activation_type=QuantType.QInt8, per_channel=per_channel
-    )
+    model = quantized(float_files[17], tmp_path, pixels, activation_type=QuantType.QInt8, per_channel=per_channel)
     twin = Twin(model)
     assert twin.to_onnx().SerializeToString() == model.SerializeToString()
     images = pixels(12, SHAPE, seed=1)
@@ -233,9 +231,7 @@ def test_sums_beyond_what_float32_holds(operator: str, groups: int, build: Build
     if operator == "Gemm" and groups == 2:
         pytest.skip("a Gemm has no groups")
     weight = rng.choice([-127, -100, 90, 127, 126], shape, p=[0.1, 0.1, 0.2, 0.4, 0.2]).astype(np.int8)
-    node = (
-        f"y = Conv<group={groups}>(x, w, b)" if operator == "Conv" else "f = Flatten(x) y = Gemm<transB=1>(f, w, b)"
-    )
+    node = f"y = Conv<group={groups}>(x, w, b)" if operator == "Conv" else "f = Flatten(x) y = Gemm<transB=1>(f, w, b)"
     shape_of_y = "N,8,1,1" if operator == "Conv" else "N,8"
     model = build(
         f"x = DequantizeLinear(image, s, z) w = DequantizeLinear<axis=0>(wq, sw) b = DequantizeLinear<axis=0>(bq, sb)"

@@ -261,13 +261,13 @@ def test_help_tells_defaults_and_an_example(capsys: pytest.CaptureFixture[str], 
     ],
 )
 def test_help_tells_units(capsys: pytest.CaptureFixture[str], name: str, units: list[str]) -> None:
-    assert main([name, "-h"]) == 0
+    assert main([name, "--help"]) == 0
     text = " ".join(capsys.readouterr().out.split())
     assert [unit for unit in units if unit not in text] == []
 
 
 def test_the_help_of_the_group(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--help"]) == 0
+    assert main(["-h"]) == 0
     text = capsys.readouterr().out
     assert "--debug" in text
     assert all(f"toolchain {name}" in text for name in ("build", "bench", "verify"))

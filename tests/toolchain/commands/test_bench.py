@@ -109,6 +109,7 @@ def test_an_onnx_file(model: Path, data: Path, tmp_path: Path) -> None:
 def test_every_setting_arrives(model: Path, data: Path, tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     given = ["--images", 5, "--clean-images", 6, "--threads", "all", "--seed", 3, "--sequential", "--batch", 1]
+    given += ["--no-dense"]
     result = run(model, "--data", data, "--json", path, *FAST, *given)
     assert result.exit_code == 0, result.output
     assert json.loads(path.read_text(encoding="utf-8"))["settings"] == {
@@ -124,6 +125,7 @@ def test_every_setting_arrives(model: Path, data: Path, tmp_path: Path) -> None:
         "threat": "linf:0.1",
         "sequential": True,
         "seed": 3,
+        "dense": False,
     }
 
 
