@@ -125,10 +125,8 @@ def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool) -> ir.Model:
         exact: rewrite what would need a multiplier that is no power of two (average pools, ReLU6).
     """
     model = ir.from_proto(graph.model)
-    steps: list[ir.passes.PassBase] = [PixelInput(scale), MergeConvs(), StandaloneRelu()]
-    if exact:
-        steps += [AveragePoolToConv(), FoldClip()]
-    _run(model, steps)
+    pools, clips = ([AveragePoolToConv()], [FoldClip()]) if exact else ([], [])
+    _run(model, [PixelInput(scale), *pools, MergeConvs(), StandaloneRelu(), *clips])
     return model
 
 

@@ -25,7 +25,7 @@ from .weights import QuantizedWeights
 __all__ = ["KNOWN", "PlaceQuantizers", "quantized_values", "unknown_operators"]
 
 _REQUANTIZED = frozenset({"Conv", "Gemm", "Add", "Concat", "AveragePool", "GlobalAveragePool"})
-_MOVED = frozenset({"MaxPool", "Flatten", "Reshape", "Transpose", "Squeeze", "Unsqueeze"})
+_MOVED = frozenset({"Flatten", "MaxPool", "Reshape", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 _CLAMPS = frozenset({"Relu", "Clip"})
 Bounds = tuple[float | None, float | None]
 
@@ -49,12 +49,8 @@ def unknown_operators(graph: ir.Graph) -> dict[str, list[str]]:
 
 def quantized_values(graph: ir.Graph) -> list[ir.Value]:
     """The values that need a grid of their own."""
-    found = []
-    for node in graph:
-        if node.op_type in _REQUANTIZED:
-            if not _is_logits(node):
-                found.append((_clamp_behind(node) or node).outputs[0])
-    return found
+    nodes = [node for node in graph if node.op_type in _REQUANTIZED and not _is_logits(node)]
+    return [(_clamp_behind(node) or node).outputs[0] for node in nodes]
 
 
 def _clamp_behind(node: ir.Node) -> ir.Node | None:
@@ -113,7 +109,9 @@ class PlaceQuantizers(ir.passes.InPlacePass):
             elif node.op_type in _REQUANTIZED:
                 self._requantize(model.graph, node)
             elif node.op_type in _MOVED:
-                self._insert(model.graph, node.outputs[0], node, self._read(node, 0))
+                grid = self._read(node, 0)
+                for output in node.outputs:
+                    self._insert(model.graph, output, node, grid)
         return ir.passes.PassResult(model, True)
 
     def _read(self, node: ir.Node, index: int) -> Grid:
@@ -211,9 +209,9 @@ def _ensure_integer_kernel(node: ir.Node) -> None:
     on_integers = node.op_type == "Clip"
     if sources != {"QuantizeLinear" if on_integers else "DequantizeLinear"}:
         raise ir.passes.PostconditionError(f"{label} reads {sources}")
-    result = node.outputs[0]
-    readers = [reader.op_type for reader, _ in result.uses()]
-    if _is_logits(node) and not readers:
-        return
-    if result.is_graph_output() or readers != ["DequantizeLinear" if on_integers else "QuantizeLinear"]:
-        raise ir.passes.PostconditionError(f"{label} is read by {readers or 'the caller'}")
+    for result in node.outputs:
+        readers = [reader.op_type for reader, _ in result.uses()]
+        if _is_logits(node) and not readers:
+            continue
+        if result.is_graph_output() or readers != ["DequantizeLinear" if on_integers else "QuantizeLinear"]:
+            raise ir.passes.PostconditionError(f"{label} is read by {readers or 'the caller'}")

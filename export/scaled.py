@@ -9,7 +9,8 @@ magnitude that n can have, from which each operator proves that they do or compu
 Where ONNX Runtime fuses DequantizeLinear -> operator -> QuantizeLinear to one kernel, the kernel's formula differs from
 the three operators in the last float32 bit, and near a tie in the integer. `Sum`, `Product`, `Mean` and `Averages` wait
 for their reader: `real` is the float operator's formula, `requantized` the kernel's on x86 with AVX2 (below
-onnxruntime/core/mlas/lib; files in the docstrings). With power-of-two scales the two are equal.
+onnxruntime/core/mlas/lib; files in the docstrings). With power-of-two scales the two are equal. (The NEON kernel of
+QLinearAdd rounds ties away from zero, whatever the scales: on arm64, parity is for `check_parity` to find.)
 """
 
 from __future__ import annotations

@@ -62,8 +62,8 @@ class Twin(nn.Module):
         weights, stored = trained(self._nodes), stored_integers(self._nodes)
         for name, array in constants.items():
             self._load(name, array, name in weights)
-        for name in stored.keys() & weights & constants.keys():
-            if constants[name].dtype.kind in "iu":
+        for name, array in constants.items():
+            if name in weights and name in stored and array.dtype.kind in "iu":
                 self._train_integers(name, stored[name], (shadow or {}).get(name))
 
     def _load(self, name: str, array: npt.NDArray[np.generic], is_weight: bool) -> None:

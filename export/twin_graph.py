@@ -90,20 +90,29 @@ def read_nodes(model: onnx.ModelProto) -> list[Node]:
     _refuse_unknown(model.graph)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     readers: dict[str, list[onnx.NodeProto]] = {}
+    constants = {tensor.name for tensor in model.graph.initializer} | {""}
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-    return [_node(node, readers, opset) for node in model.graph.node if node.op_type != "Constant"]
+        if node.op_type in ("Constant", "DequantizeLinear"):
+            constants.add(node.output[0])
+    return [
+        _node(
+            node, opset, requantized=constants.issuperset(node.input[1:]) and _is_requantized(node.output[0], readers)
+        )
+        for node in model.graph.node
+        if node.op_type != "Constant"
+    ]
 
 
-def _node(node: onnx.NodeProto, readers: Mapping[str, Sequence[onnx.NodeProto]], opset: int) -> Node:
+def _node(node: onnx.NodeProto, opset: int, *, requantized: bool) -> Node:
     attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
     if node.op_type == "Split":
         attributes.setdefault("num_outputs", len(node.output))  # what it was before opset 18
     if node.op_type in ("Softmax", "LogSoftmax") and opset < 13:
         attributes.setdefault("axis", 1)
     if node.op_type in ("Conv", "Gemm"):
-        attributes[REQUANTIZED] = _is_requantized(node.output[0], readers)
+        attributes[REQUANTIZED] = requantized
     return Node(node.op_type, tuple(node.input), tuple(node.output), attributes)
 
 

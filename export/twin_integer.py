@@ -6,8 +6,8 @@ The sum in brackets is the int32 accumulator of an integer kernel. Where it migh
 input channels whose partial sums cannot, the blocks are added in float64 and rounded to float32 once, as a kernel does
 when it converts the accumulator.
 
-A float bias between a DequantizeLinear and a QuantizeLinear is rounded to n_b as ONNX Runtime does it when it loads the
-graph (onnxruntime/core/optimizer/qdq_transformer/weight_bias_quantization.cc).
+Float weights and biases between a DequantizeLinear and a QuantizeLinear are rounded to n_w and n_b, as ONNX Runtime
+does when it loads the graph (onnxruntime/core/optimizer/qdq_transformer/weight_bias_quantization.cc).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 REQUANTIZED = "requantized"
-"""Attribute that the twin gives a node whose result a QuantizeLinear reads, through a clamp at most."""
+"""Attribute that the twin gives a Conv or Gemm of constants whose one reader, clamps aside, is a QuantizeLinear."""
 
 
 def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None = None) -> Tensor:
@@ -75,6 +75,7 @@ def dequantize(attributes: Attributes, q: Value, scale: Value, zero: Value | Non
 
 def conv(attributes: Attributes, x: Value, weight: Value, bias: Value | None = None) -> Value:
     """Conv on [N, C, H, W]."""
+    weight = _rounded(attributes, x, weight)
     settings = window(attributes, spatial(x), spatial(weight))
     groups = int(attributes.get("group", 1))
 
@@ -94,6 +95,7 @@ def gemm(attributes: Attributes, a: Value, b: Value, c: Value | None = None) -> 
     alpha, beta = attributes.get("alpha", 1.0), attributes.get("beta", 1.0)
     if attributes.get("transA", 0):
         a = _transpose(a)
+    b = _rounded(attributes, a, b)
     w = b if attributes.get("transB", 0) else _transpose(b)
     rows = isinstance(w, Scaled) and (w.s.numel() == 1 or w.s.shape == (len(w.n), 1))
     plain = alpha == beta == 1 and _integer_bias(attributes, c)
@@ -136,6 +138,16 @@ def spatial(value: Value) -> tuple[int, int]:
 
 def _dequantized(value: Value) -> TypeGuard[Scaled]:
     return isinstance(value, Scaled) and value.zero is not None
+
+
+def _rounded(attributes: Attributes, x: Value, weight: Value) -> Value:
+    """A float weight as ONNX Runtime's int8: s = (max - min) / 255, z = round(-128 - min / s), per tensor (qmath.h)."""
+    if not attributes.get(REQUANTIZED) or not _dequantized(x) or not isinstance(weight, Tensor):
+        return weight
+    low, high = weight.detach().min().clamp(max=0), weight.detach().max().clamp(min=0)
+    s = torch.where(high == low, torch.ones_like(high), (high - low) / 255)
+    z = (-128 - low / s).clamp(-128, 127).round()
+    return Scaled(clamp_round(weight / s, Target(s, float(z), -128, 127)) - z, s, 255.0)
 
 
 def _integer_bias(attributes: Attributes, bias: Value | None) -> bool:

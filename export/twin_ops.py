@@ -87,7 +87,7 @@ def _cast(attributes: Attributes, x: Value) -> Value:
 
 def _dropout(attributes: Attributes, x: Value, *settings: Value | None) -> tuple[Value, ...]:
     """At inference the identity, with a mask that keeps all."""
-    return x, torch.ones((x.n if isinstance(x, Scaled) else dense(x)).shape, dtype=torch.bool)
+    return x, torch.ones_like(x.n if isinstance(x, Scaled) else dense(x), dtype=torch.bool)
 
 
 def _batch_norm(attributes: Attributes, x: Value, *parameters: Value) -> Value:

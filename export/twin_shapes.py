@@ -53,7 +53,8 @@ def _axes(axes: Value | None, attributes: Attributes) -> list[int] | None:
 
 def shape(attributes: Attributes, x: Value) -> Value:
     """Shape."""
-    sizes = torch.tensor((x.n if isinstance(x, Scaled) else dense(x)).shape)
+    a = x.n if isinstance(x, Scaled) else dense(x)
+    sizes = torch.tensor(a.shape, device=a.device)
     return sizes[attributes.get("start", 0) : attributes.get("end")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -66,9 +66,7 @@ def make_pixels(count: int, shape: tuple[int, int, int], seed: int = 0) -> NDArr
     return np.concatenate([images, np.stack(extremes)])
 
 
-def run_onnx(
-    model: onnx.ModelProto, feed: Mapping[str, Array], *, optimize: bool = False, extra: Sequence[str] = ()
-) -> list[Array]:
+def run_onnx(model: onnx.ModelProto, feed: Mapping[str, Array], *, optimize: bool = False) -> list[Array]:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), session_options(optimize=optimize), providers=["CPUExecutionProvider"]
     )

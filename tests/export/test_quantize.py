@@ -56,6 +56,21 @@ class Clamped(nn.Module):
         return torch.relu(self.head(x.flatten(1)))
 
 
+class Shuffled(nn.Module):
+    """ShuffleNet's moves: half of the channels pass by, then all are shuffled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.head = nn.Linear(8, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        passing, x = torch.relu(self.first(x)).chunk(2, 1)
+        x = torch.cat([passing, torch.relu(self.second(x))], 1)
+        x = x.reshape(-1, 2, 4, 8, 8).transpose(1, 2).reshape(-1, 8, 8, 8)
+        return self.head(nn.functional.max_pool2d(x, 8).flatten(1))  # type: ignore[no-any-return]
+
+
 class Matrices(nn.Module):
     """Linear layers only, one without a bias and one as a matrix product."""
 
@@ -88,6 +103,7 @@ def _zoo(name: str) -> Callable[[], nn.Module]:
 NETS = {
     "preactivation": Net(Preactivation, (1, 8, 8)),
     "clamped": Net(Clamped, (1, 8, 8)),
+    "shuffled": Net(Shuffled, (1, 8, 8)),
     "matrices": Net(Matrices, (1, 8, 8)),
     "resnet18": Net(_zoo("resnet18"), (3, 32, 32)),
     "mobilenet_v2": Net(_zoo("mobilenet_v2"), (3, 32, 32)),
@@ -126,7 +142,9 @@ def test_power_of_two_scales_are_exact(name: str, graph: Callable[[str], FloatGr
     assert len(parity.activations) > 0
 
 
-@pytest.mark.parametrize("name", ["residual", "preactivation", "clamped", "matrices", "resnet18", "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name", ["residual", "preactivation", "clamped", "shuffled", "matrices", "resnet18", "mobilenet_v2"]
+)
 def test_free_scales_run_on_integers_too(name: str, graph: Callable[[str], FloatGraph], pixels: Pixels) -> None:
     source = graph(name)
     integer = quantize(source, pixels(12, source.input_shape), scheme=Scheme(scales="free"))

@@ -47,12 +47,15 @@ def grids(seed: int) -> list[tuple[list[float], list[int]]]:
     return found
 
 
-def fused(build: Build, text: str, scales: list[float], zeros: list[int], shape: str, result: str) -> onnx.ModelProto:
+def fused(
+    build: Build, text: str, scales: list[float], zeros: list[int], shapes: tuple[str, str] = ("256,256", "256,256")
+) -> onnx.ModelProto:
+    """The graph `text` of a and b to y, of the given shapes."""
     names = "abc"
     constants: dict[str, Any] = {f"s{n}": np.float32(s) for n, s in zip(names, scales, strict=True)}
     constants |= {f"z{n}": np.uint8(z) for n, z in zip(names, zeros, strict=True)}
-    inputs = {name: f"uint8[{shape}]" for name in names[:2] if f"({name}," in text}
-    return build(text, inputs=inputs, outputs={"y": f"uint8[{result}]"}, constants=constants)
+    inputs = {name: f"uint8[{shapes[0]}]" for name in names[:2] if f"({name}," in text}
+    return build(text, inputs=inputs, outputs={"y": f"uint8[{shapes[1]}]"}, constants=constants)
 
 
 _BOTH = "f = DequantizeLinear(a, sa, za) g = DequantizeLinear(b, sb, zb)"
@@ -63,11 +66,10 @@ PAIRS = [grid.astype(np.uint8) for grid in np.meshgrid(np.arange(256), np.arange
 @pytest.mark.parametrize(("operator", "kind"), [("Add", Sum), ("Mul", Product)])
 def test_pairs_equal_the_kernel(operator: str, kind: Any, build: Build, run: Run) -> None:
     mismatches = 0
-    for scales, zeros in grids(0):
-        if operator == "Mul":
-            scales = [scales[0], scales[1], float(np.float32(200 * scales[0] * scales[1]))]
+    for (first, second, third), zeros in grids(0):
+        scales = [first, second, third if operator == "Add" else float(np.float32(200 * first * second))]
         text = f"{_BOTH} h = {operator}(f, g) y = QuantizeLinear(h, sc, zc)"
-        model = fused(build, text, scales, zeros, "256,256", "256,256")
+        model = fused(build, text, scales, zeros)
         expected = run(model, {"a": PAIRS[0], "b": PAIRS[1]}, optimize=True)[0]
         pair = [scaled(q, s, z) for q, s, z in zip(PAIRS, scales, zeros, strict=False)]
         found = kind(*pair).requantized(target(scales[2], zeros[2])).numpy()
@@ -80,7 +82,7 @@ def test_a_sum_and_its_relu(build: Build, run: Run) -> None:
     """Zero point 0 makes the ReLU; any other leaves it a float operator, between float operators."""
     for scales, zeros in grids(1)[:8]:
         text = f"{_BOTH} h = Add(f, g) r = Relu(h) y = QuantizeLinear(r, sc, zc)"
-        model = fused(build, text, scales, zeros, "256,256", "256,256")
+        model = fused(build, text, scales, zeros)
         expected = run(model, {"a": PAIRS[0], "b": PAIRS[1]}, optimize=True)[0]
         pair = [scaled(q, s, z) for q, s, z in zip(PAIRS, scales, zeros, strict=False)]
         found = Sum(*pair, rectified=True).requantized(target(scales[2], zeros[2])).numpy()
@@ -92,9 +94,9 @@ def test_a_sum_and_its_relu(build: Build, run: Run) -> None:
 def test_means_equal_the_kernel(size: int, build: Build, run: Run) -> None:
     x = np.random.default_rng(0).integers(0, 256, (64, 40, size, size)).astype(np.uint8)
     text = "f = DequantizeLinear(a, sa, za) h = GlobalAveragePool(f) y = QuantizeLinear(h, sc, zc)"
-    for scales, zeros in grids(2)[:12]:
-        scales = [scales[0], 1.0, float(np.float32(scales[0] * 0.7))]
-        model = fused(build, text, scales, zeros, f"N,40,{size},{size}", "N,40,1,1")
+    for (scale, *_), zeros in grids(2)[:12]:
+        scales = [scale, 1.0, float(np.float32(scale * 0.7))]
+        model = fused(build, text, scales, zeros, (f"N,40,{size},{size}", "N,40,1,1"))
         expected = run(model, {"a": x}, optimize=True)[0]
         value = scaled(x, scales[0], zeros[0])
         mean = Mean(value.n.sum((2, 3), keepdim=True), value.s, size * size)
@@ -105,11 +107,12 @@ def test_means_equal_the_kernel(size: int, build: Build, run: Run) -> None:
 @pytest.mark.parametrize("size", [2, 3])
 def test_averages_equal_the_kernel(size: int, build: Build, run: Run) -> None:
     x = np.random.default_rng(0).integers(0, 256, (16, 8, 12, 12)).astype(np.uint8)
-    text = f"f = DequantizeLinear(a, sa, za) h = AveragePool<kernel_shape=[{size},{size}]>(f) y = QuantizeLinear(h, sc, zc)"
+    pool = f"AveragePool<kernel_shape=[{size},{size}]>(f)"
+    text = f"f = DequantizeLinear(a, sa, za) h = {pool} y = QuantizeLinear(h, sc, zc)"
     side = 13 - size
-    for scales, zeros in grids(3)[:12]:
-        scales = [scales[0], 1.0, float(np.float32(scales[0] * 0.7))]
-        model = fused(build, text, scales, zeros, "N,8,12,12", f"N,8,{side},{side}")
+    for (scale, *_), zeros in grids(3)[:12]:
+        scales = [scale, 1.0, float(np.float32(scale * 0.7))]
+        model = fused(build, text, scales, zeros, ("N,8,12,12", f"N,8,{side},{side}"))
         expected = run(model, {"a": x}, optimize=True)[0]
         values = torch.nn.functional.avg_pool2d(scaled(x, scales[0], zeros[0]).real(), size, 1)
         assert np.array_equal(Averages(values).requantized(target(scales[2], zeros[2])).numpy(), expected)
