@@ -139,7 +139,8 @@ def load(path: str | Path, *, threads: int | None = None, check: bool = True) ->
         InputError: `threads` below 1.
 
     Warns:
-        InstructionSetWarning: this processor's uint8 x int8 kernels can saturate, and the bundle was proved on another.
+        InstructionSetWarning: the bundle was proved on another processor, and this one's uint8 x int8 kernels can
+            saturate, or it is of another architecture.
     """
     bundle = read_bundle(path, check=check)
     manifest = bundle.manifest
@@ -177,6 +178,14 @@ def _warn_of_other_kernels(manifest: Manifest) -> None:
     proved, here = manifest.provenance.instruction_set, instruction_set()
     scheme = manifest.quantization
     if proved == here or not scheme or scheme.get("activation_type", "uint8") != "uint8":
+        return
+    if proved.partition("-")[0] != here.partition("-")[0]:
+        # MLAS on NEON rounds the ties of a quantized sum away from zero, on x86 to even
+        message = (
+            f"this processor is {here}, the bundle was proved on {proved}: kernels of another architecture may round "
+            "ties differently; run `toolchain verify` on this machine"
+        )
+        warnings.warn(message, InstructionSetWarning, stacklevel=3)
         return
     if sums_can_saturate(
         here, activation_bits=_bits(scheme, "activation_bits"), weight_bits=_bits(scheme, "weight_bits")
