@@ -38,7 +38,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	mkdir -p $(VENV)/typing && ln -sfn $(CURDIR) $(VENV)/typing/hardtemper
 	touch $@
 
-# real images; Debian packages them, elsewhere `--set data.download=true` fetches them
+# real images; Debian packages them, elsewhere `--download` fetches them
 $(DATA):
 	$(SUDO) apt-get update -qq
 	$(SUDO) apt-get install -y -qq dataset-fashion-mnist

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import hardtemper
-from hardtemper.runtime.errors import DataError, HardtemperError
+from hardtemper.runtime.errors import DataError, HardtemperError, RecipeError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.commands import cli
 
@@ -317,3 +317,16 @@ def test_a_whole_build(
     assert "parity: done, 0 logits differ" in captured.err
     assert (tmp_path / "out.work" / "finetune.pt").exists()
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["name"] == "tiny"
+
+
+def test_download_reaches_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+
+    def run(recipe: Any, **_: object) -> None:
+        seen.append(recipe.data.download)
+        raise RecipeError("stop here")
+
+    monkeypatch.setattr("hardtemper.toolchain.build.build", run)
+    for arguments in (["build", "--download"], ["build"]):
+        assert main(arguments) == 2
+    assert seen == [True, False]

@@ -30,6 +30,7 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     "--data", help=f"Data set name, image folder, .npz or package.module:factory.  [default: the bundle's, or {_DATA}]"
 )
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
+@click.option("--download", is_flag=True, help="Download a named data set where no folder holds it.")
 @click.option(
     "--image-size", type=int, help="Side in pixels to resize images to.  [default: the bundle's, or as stored]"
 )
@@ -113,6 +114,7 @@ def bench(
     *,
     data: str | None,
     data_root: Path | None,
+    download: bool,
     image_size: int | None,
     threat: str | None,
     attack: str,
@@ -142,6 +144,7 @@ def bench(
         heldout=0,  # only the test part is used
         calibration=0,
         image_size=image_size or source.get("image_size"),
+        download=download,
     )
     with progress_bars() as progress:
         report = run_bench(target, dataset, resolved, progress=progress)

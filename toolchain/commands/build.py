@@ -22,6 +22,7 @@ __all__ = ["build"]
 _FLAGS = {
     "data": "data.name",
     "data_root": "data.root",
+    "download": "data.download",
     "model": "model.name",
     "width": "model.width",
     "checkpoint": "model.checkpoint",
@@ -40,6 +41,7 @@ _FLAGS = {
 @click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder.  [default: out/NAME]")
 @click.option("--data", help="Data set name, image folder, .npz or package.module:factory.  [default: recipe]")
 @click.option("--data-root", help="Folder to look in first for a data set given by name.")
+@click.option("--download", is_flag=True, default=None, help="Download a named data set where no folder holds it.")
 @click.option(
     "--model",
     help="cnn8, torchvision name, .pt2 or package.module:factory; another one than the recipe's drops the settings of "

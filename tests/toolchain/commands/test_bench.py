@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from hardtemper.bench.outcome import BenchReport
 from hardtemper.export.bundle import write_bundle
 from hardtemper.runtime.cpu import instruction_set
-from hardtemper.runtime.errors import HardtemperError
+from hardtemper.runtime.errors import DataError, HardtemperError
 from hardtemper.runtime.manifest import Input, Output, Provenance
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.commands.bench import bench
@@ -221,4 +221,17 @@ def test_help_names_every_default_and_an_example() -> None:
     assert "Example: toolchain bench" in text
     for option in options:
         assert option.opts[0] in text
-    assert text.count("[default: ") == len(options) - 3  # --data-root, --sequential and --json have none
+    assert text.count("[default: ") == len(options) - 4  # --data-root, --download, --sequential and --json have none
+
+
+def test_download_reaches_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def load(name: str, **settings: Any) -> None:
+        asked.update(settings)
+        raise DataError(name)
+
+    monkeypatch.setattr("hardtemper.bench.data.load.load_dataset", load)
+    result = CliRunner().invoke(bench, [str(tmp_path / "x.onnx"), "--data", "mnist", "--download"])
+    assert isinstance(result.exception, DataError)
+    assert asked["download"] is True
