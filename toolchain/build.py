@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 import onnx_ir as ir
 import torch
 from torch import nn
@@ -83,13 +82,12 @@ def build(
     dense_graph = lower(source.module, input_shape=source.input_shape)
     dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
     compressed = _compress(recipe, source, data)
-    adversary = recipe.adversary if recipe.robust else None
     tuned = finetune(
         compressed.module,
         data.train,
         data.heldout,
         recipe.finetune,
-        adversary=adversary,
+        adversary=recipe.opponent,
         seed=recipe.seed,
         stage="fine-tune",
         resume=work.load("finetune", marks["finetune"]),
@@ -97,10 +95,12 @@ def build(
         progress=progress,
     )
     integer = _quantize(recipe, tuned.module, source, data, progress)
-    model, twin = _tune_twin(recipe, integer, data, work=work, mark=marks["twin"], progress=progress)
+    twin = Twin(integer.model, shadow=integer.shadow)
+    tuned_twin = _tune_twin(recipe, twin, data, work=work, mark=marks["twin"], progress=progress)
+    model = twin.to_onnx()
     kernels = inspect_kernels(model)
-    images = proof_images(recipe, twin.module, data)
-    parity = check_parity(model, images, twin=_as_twin(twin.module), progress=progress)
+    images = proof_images(recipe, twin, data)
+    parity = check_parity(model, images, twin=twin, progress=progress)
     check_gates(recipe, kernels, parity)
     made = Made(
         source=source,
@@ -108,7 +108,7 @@ def build(
         dense_onnx=dense_onnx,
         compressed=compressed,
         tuned=tuned,
-        twin=twin,
+        twin=tuned_twin,
         model=model,
         kernels=kernels,
         parity=parity,
@@ -203,20 +203,19 @@ def _quantize(
 
 
 def _tune_twin(
-    recipe: Recipe, integer: IntegerGraph, data: Dataset, *, work: Workspace, mark: str, progress: ProgressCallback
-) -> tuple[onnx.ModelProto, Trained]:
-    """Fine-tune on the integers, and write them back into the graph."""
-    twin = Twin(integer.model, shadow=integer.shadow)
+    recipe: Recipe, twin: Twin, data: Dataset, *, work: Workspace, mark: str, progress: ProgressCallback
+) -> Trained:
+    """Fine-tune on the integers."""
     settings = recipe.finetune_twin
     train = data.train
     if settings.images is not None and settings.images < len(train):
         train = train.subset(settings.images, seed=recipe.seed)
-    trained = finetune(
+    return finetune(
         twin,
         train,
         data.heldout,
         settings,
-        adversary=recipe.adversary if recipe.robust else None,
+        adversary=recipe.opponent,
         seed=recipe.seed,
         stage="fine-tune twin",
         baseline=True,
@@ -224,9 +223,3 @@ def _tune_twin(
         save=lambda checkpoint: work.save("twin", mark, checkpoint),
         progress=progress,
     )
-    return twin.to_onnx(), trained
-
-
-def _as_twin(module: nn.Module) -> Twin:
-    assert isinstance(module, Twin)
-    return module

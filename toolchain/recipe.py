@@ -184,6 +184,11 @@ class Recipe(_Section):
     quantize: Quantization = Quantization()
     finetune_twin: TwinTraining = TwinTraining()
 
+    @property
+    def opponent(self) -> Adversary | None:
+        """Whom fine-tuning is against; None in a standard build."""
+        return self.adversary if self.robust else None
+
 
 def recipe_names() -> list[str]:
     """The recipes that ship with the package."""

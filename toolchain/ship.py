@@ -122,8 +122,7 @@ def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: boo
 def _held_out(recipe: Recipe, data: Dataset, twin: Trained) -> list[dict[str, Any]]:
     if not len(data.heldout):
         return []
-    adversary = recipe.adversary if recipe.robust else None
-    clean, robust = held_out_accuracy(twin.module, data.heldout, adversary, seed=recipe.seed)
+    clean, robust = held_out_accuracy(twin.module, data.heldout, recipe.opponent, seed=recipe.seed)
     rows = [("held-out accuracy", clean)]
     if robust is not None:
         rows.append(("held-out accuracy under PGD-10", robust))
