@@ -26,7 +26,7 @@ from ..runtime.errors import InputError
 from ..runtime.progress import ProgressCallback, silent
 from .measurement import Measurement, Setting
 
-__all__ = ["Latency", "measure_latency"]
+__all__ = ["Latency", "measure_latency", "no_garbage_collection", "summarize", "take_batch"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,10 +122,10 @@ def measure_latency(
     total = 0.0
     for turn in range(warmup):
         for engine in engines.values():
-            engine(_batch(images, turn, batch))
-    with _no_garbage_collection():
+            engine(take_batch(images, turn, batch))
+    with no_garbage_collection():
         while len(rounds) < repeats or total < min_seconds:
-            piece = _batch(images, len(rounds), batch)
+            piece = take_batch(images, len(rounds), batch)
             times = []
             for engine in engines.values():
                 start = clock()
@@ -137,17 +137,19 @@ def measure_latency(
                 progress(task, len(rounds), repeats, f"{1000 * min(times):.2f} ms")
     seconds = np.array(rounds)
     progress(task, repeats, repeats, f"{len(rounds)} rounds")
-    return tuple(_statistics(name, seconds[:, index], seconds[:, 0], batch) for index, name in enumerate(engines))
+    return tuple(summarize(name, seconds[:, index], seconds[:, 0], batch) for index, name in enumerate(engines))
 
 
-def _batch(images: NDArray[np.uint8], turn: int, batch: int) -> NDArray[np.uint8]:
+def take_batch(images: NDArray[np.uint8], turn: int, batch: int) -> NDArray[np.uint8]:
+    """The images of one round: the `turn`-th `batch` of them, from the start again at the end."""
     where = np.arange(turn * batch, (turn + 1) * batch)
     taken: NDArray[np.uint8] = images.take(where, axis=0, mode="wrap")
     return taken
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
+    """Collect now and not again until the end."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -158,7 +160,8 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _statistics(name: str, seconds: NDArray[np.float64], first: NDArray[np.float64], batch: int) -> Latency:
+def summarize(name: str, seconds: NDArray[np.float64], first: NDArray[np.float64], batch: int) -> Latency:
+    """Statistics of seconds [n], compared with those of the first engine in the same rounds [n]."""
     p10, median, p90, p99 = (float(value) for value in np.percentile(1000 * seconds, (10, 50, 90, 99)))
     return Latency(
         name=name,

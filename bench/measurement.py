@@ -26,7 +26,7 @@ from .. import __version__
 from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.errors import InputError
 
-__all__ = ["Environment", "Measurement", "Setting", "share", "wilson"]
+__all__ = ["Environment", "Measurement", "Setting", "Skip", "share", "wilson"]
 
 Setting = str | int | float | bool | None
 
@@ -75,6 +75,14 @@ class Measurement:
         """Read what `to_dict` wrote."""
         spread = value["spread"]
         return cls(**{**value, "spread": None if spread is None else (spread[0], spread[1])})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skip:
+    """Something that was not measured, and the reason."""
+
+    what: str
+    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

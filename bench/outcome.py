@@ -8,21 +8,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..runtime.errors import InputError
-from .measurement import Environment, Measurement, Setting
-from .robust import RobustnessResult
+from .measurement import Environment, Measurement, Setting, Skip
+from .verdict import RobustnessResult
 
-__all__ = ["FORMAT_VERSION", "BenchReport", "Skip", "SubjectReport"]
+__all__ = ["FORMAT_VERSION", "BenchReport", "SubjectReport"]
 
 FORMAT_VERSION = 1
 """Of the JSON form, the only one that is written and read."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Skip:
-    """Something that was not measured, and the reason."""
-
-    what: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

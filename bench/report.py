@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-__all__ = ["report_lines", "report_table", "write_report"]
+__all__ = ["report_lines", "report_table", "row_of", "write_report"]
 
 
 def report_table(report: BenchReport) -> Table:
@@ -23,7 +23,7 @@ def report_table(report: BenchReport) -> Table:
     from rich.table import Table
     from rich.text import Text
 
-    columns = [dict(_row(measurement) for measurement in subject.measurements) for subject in report.subjects]
+    columns = [dict(row_of(measurement) for measurement in subject.measurements) for subject in report.subjects]
     labels = sorted(dict.fromkeys(label for rows in columns for label in rows), key=_section)
     table = Table(title=Text(report.target), caption=Text(_caption(report)), caption_justify="left")
     table.add_column("")
@@ -37,7 +37,7 @@ def report_table(report: BenchReport) -> Table:
 
 
 def report_lines(report: BenchReport) -> list[str]:
-    """What was skipped and why, and what a reader of the table must know; one line each."""
+    """Alarms, what was skipped and why, and what a reader of the table must know; one line each."""
     return [line for subject in report.subjects for line in _remarks(subject)]
 
 
@@ -55,8 +55,14 @@ def write_report(report: BenchReport, path: Path) -> None:
 
 
 def _remarks(subject: SubjectReport) -> list[str]:
-    skipped = [f"{subject.name}: {skip.what} skipped: {skip.reason}" for skip in subject.skipped]
-    return skipped + [f"{subject.name}: {note}" for note in subject.notes]
+    alarms = [m for m in subject.measurements if m.name == "alarm" and m.settings["raised"]]
+    lines = [
+        f"ALARM, {m.settings['alarm']}: {m.value:.1f} % of {m.n}, where {m.settings['threshold']:g} % is the limit: "
+        f"{m.settings['says']}"
+        for m in alarms
+    ]
+    lines += [f"{skip.what} skipped: {skip.reason}" for skip in subject.skipped]
+    return [f"{subject.name}: {line}" for line in (*lines, *subject.notes)]
 
 
 def _caption(report: BenchReport) -> str:
@@ -79,8 +85,8 @@ def _section(label: str) -> int:
     return next(section for word, section in _SECTIONS.items() if label.startswith(word))
 
 
-def _row(measurement: Measurement) -> tuple[str, str]:
-    """A measurement's label and text."""
+def row_of(measurement: Measurement) -> tuple[str, str]:
+    """A measurement's label and text, in a table's row."""
     return _ROWS[measurement.name](measurement)
 
 
@@ -105,7 +111,36 @@ def _memory(m: Measurement) -> tuple[str, str]:
 
 def _attack(m: Measurement) -> tuple[str, str]:
     left = ", remaining only" if m.settings.get("remaining_only") else ""
-    return f"robust, {m.settings['attack']}{left} (n {m.n})", _share(m)
+    alarms = m.settings.get("alarms", "none")
+    doubt = "" if alarms == "none" else f" ALARM: {alarms}"
+    return f"robust, {m.settings['attack']}{left} (n {m.n})", _share(m) + doubt
+
+
+def _alarm(m: Measurement) -> tuple[str, str]:
+    state = "RAISED" if m.settings["raised"] else "quiet"
+    return f"alarm, {m.settings['alarm']} (n {m.n})", f"{state}, {m.value:.1f} % (limit {m.settings['threshold']:g} %)"
+
+
+def _distance(m: Measurement) -> tuple[str, str]:
+    name, _, quartile = m.name.rpartition("-")
+    return f"distance, {name.replace('-', ' ')} found, {quartile} (n {m.n})", f"{m.value:.1f} levels"
+
+
+def _clever(m: Measurement) -> tuple[str, str]:
+    low, high = m.spread or (m.value, m.value)
+    return f"distance, CLEVER score, median (n {m.n})", f"{m.value:.1f} levels (p25 {low:.1f}, p75 {high:.1f})"
+
+
+def _by_distance(m: Measurement) -> tuple[str, str]:
+    return f"distance, beyond {m.settings['norm']}:{m.settings['epsilon']:.4g} (n {m.n})", _share(m)
+
+
+def _corruption(m: Measurement) -> tuple[str, str]:
+    return f"corrupted, {m.settings['corruption']} {m.settings['severity']} (n {m.n})", _share(m)
+
+
+def _only(m: Measurement) -> tuple[str, str]:
+    return f"robust, {m.name.replace('-', ' ')} (n {m.n})", _share(m)
 
 
 def _mismatch(m: Measurement) -> tuple[str, str]:
@@ -132,8 +167,21 @@ _ROWS: Mapping[str, Callable[[Measurement], tuple[str, str]]] = {
     "peak-memory": _memory,
     "clean-accuracy": lambda m: (f"accuracy, clean (n {m.n})", _share(m)),
     "robust-accuracy": _attack,
-    "broken-by-queries-only": lambda m: (f"robust, broken by queries only (n {m.n})", _share(m)),
+    "broken-by-queries-only": _only,
+    "broken-by-transfer-only": _only,
+    "alarm": _alarm,
     "twin-mismatch": _mismatch,
+    "verdict-moved": lambda m: ("twin's verdict differs", f"{m.value:.0f} of {m.n} images"),
+    "robust-accuracy-by-epsilon": lambda m: (f"curve, {m.settings['threat']} (n {m.n})", _share(m)),
+    "minimal-perturbation-p25": _distance,
+    "minimal-perturbation-p50": _distance,
+    "minimal-perturbation-p75": _distance,
+    "robust-accuracy-by-distance": _by_distance,
+    "clever": _clever,
+    "corruption-accuracy": _corruption,
+    "mean-corruption-accuracy": lambda m: (f"corrupted, mean accuracy (n {m.n})", f"{m.value:.1f} %"),
+    "mean-corruption-error": lambda m: (f"corrupted, mean error (n {m.n})", f"{m.value:.1f} %"),
+    "robust-accuracy-by-steps": lambda m: (f"curve, pgd, {m.settings['steps']} steps (n {m.n})", _share(m)),
 }
 
 _SECTIONS: Mapping[str, int] = {
@@ -145,5 +193,9 @@ _SECTIONS: Mapping[str, int] = {
     "memory": 2,
     "accuracy": 3,
     "robust": 3,
-    "twin": 4,
+    "alarm": 4,
+    "twin": 5,
+    "curve": 6,
+    "distance": 7,
+    "corrupted": 8,
 }

@@ -2,17 +2,18 @@
 
     robust(x)  <=>  engine(x) = y   and   engine(x') = y for every candidate x' of every attack
 
-Candidates are 8-bit images inside the ball, whatever they were searched on: white-box on the twin, with queries on the
-engine itself. What breaks the twin and not the engine does not count. An image that is wrong as it is counts as broken
-and is not attacked. Every attack's own figure is over all images, so that figures compare; in a sequential run, which
-gives the same union in less time, an attack sees only images that withstood those before it, and its figure is what is
-left after it. Logits with a NaN are no answer, hence wrong.
+Candidates are 8-bit images inside the ball, whatever they were searched on: white-box on the twin, on another model, or
+with queries on the engine itself. What breaks the twin and not the engine does not count, but is counted. An image that
+is wrong as it is counts as broken and is not attacked. Every attack's own figure is over all images, so that figures
+compare; in a sequential run, which gives the same union in less time, an attack sees only images that withstood those
+before it, and its figure is what is left after it. Logits with a NaN are no answer, hence wrong. Against a targeted
+threat model engine(x') may be anything but the target.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,106 +25,24 @@ from .agreement import Agreement, compare, twin_logits
 from .attacks.gradient import Model
 from .attacks.square import Scores
 from .attacks.threat import ThreatModel
-from .measurement import Measurement, Setting, share
-from .presets import AttackPlan
+from .pieces import Pieces
+from .plans import AttackPlan
+from .verdict import AttackOutcome, Candidates, RobustnessResult
 
-__all__ = ["AttackOutcome", "RobustnessResult", "evaluate_robustness", "right_answers"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class AttackOutcome:
-    """What one attack did to the engine.
-
-    Attributes:
-        plan: the attack.
-        n: images in all.
-        attacked: images that were attacked: those that were right, or in a sequential run right and unbroken so far.
-        broken: of these, the images whose candidate the engine gets wrong.
-        robust: images that are right and that this attack did not break; in a sequential run, nor any before it.
-        remaining_only: whether this was a sequential run.
-        agreement: engine and twin on the candidates; None where there is no twin.
-        seconds: wall-clock time of the search.
-        evaluations: images passed through the twin or the engine by the search.
-    """
-
-    plan: AttackPlan
-    n: int
-    attacked: int
-    broken: int
-    robust: int
-    remaining_only: bool
-    agreement: Agreement | None
-    seconds: float
-    evaluations: int
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class RobustnessResult:
-    """The verdict on n images.
-
-    Attributes:
-        threat: the ball.
-        seed: of everything random in the attacks.
-        batch_size: images that were attacked at once; with the seed, it fixes the random numbers.
-        clean: images that the engine gets right as they are.
-        attacks: in the order they ran.
-        robust: bool [N], which images withstood everything.
-        adversarial: uint8 [N, C, H, W]: for each image that is not robust, the first candidate that the engine gets
-            wrong (the image itself where that is wrong); for the others the image itself.
-        queries_only: images that the engine's own scores broke and no white-box attack did. Many of them say that the
-            gradients mislead (Athalye et al. 2018, arXiv:1802.00420). None in a sequential run, or without both kinds.
-    """
-
-    threat: ThreatModel
-    seed: int
-    batch_size: int
-    clean: int
-    attacks: tuple[AttackOutcome, ...]
-    robust: NDArray[np.bool_] = field(repr=False)
-    adversarial: NDArray[np.uint8] = field(repr=False)
-    queries_only: int | None
-
-    @property
-    def n(self) -> int:
-        """Images in all."""
-        return len(self.robust)
-
-    def measurements(self) -> tuple[Measurement, ...]:
-        """The figure of each attack, then of the union; `queries_only`; twin against engine on the candidates."""
-        shared: dict[str, Setting] = {"threat": str(self.threat), "seed": self.seed, "batch_size": self.batch_size}
-        found = []
-        for outcome in self.attacks:
-            plan = outcome.plan
-            settings: dict[str, Setting] = {
-                **shared,
-                **plan.settings,
-                "attack": plan.name,
-                "target": plan.target,
-                "attacked": outcome.attacked,
-                "broken": outcome.broken,
-                "remaining_only": outcome.remaining_only,
-                "seconds": outcome.seconds,
-                "evaluations": outcome.evaluations,
-            }
-            found.append(share("robust-accuracy", outcome.robust, self.n, **settings))
-        names = " + ".join(outcome.plan.name for outcome in self.attacks)
-        seconds = sum(outcome.seconds for outcome in self.attacks)
-        union: dict[str, Setting] = {**shared, "attack": "union", "of": names, "clean": self.clean, "seconds": seconds}
-        found.append(share("robust-accuracy", int(self.robust.sum()), self.n, **union))
-        if self.queries_only is not None:
-            found.append(share("broken-by-queries-only", self.queries_only, self.n, **shared))
-        found += [
-            outcome.agreement.measurement(outcome.plan.name, threat=str(self.threat))
-            for outcome in self.attacks
-            if outcome.agreement is not None
-        ]
-        return tuple(found)
+__all__ = ["evaluate_robustness", "right_answers", "withstood"]
 
 
 def right_answers(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which rows of logits [N, K] are largest at the label [N] and hold no NaN: bool [N]."""
     right: NDArray[np.bool_] = (logits.argmax(1) == labels) & ~np.isnan(logits).any(1)
     return right
+
+
+def withstood(logits: NDArray[np.float32], labels: NDArray[np.int64], threat: ThreatModel) -> NDArray[np.bool_]:
+    """Which rows of logits [N, K] are no success of the attacker's: bool [N]."""
+    fooled, unanswered = threat.fooled(logits.argmax(1), labels), np.isnan(logits).any(1)
+    stood: NDArray[np.bool_] = ~(fooled | unanswered) if threat.target is None else ~fooled | unanswered
+    return stood
 
 
 def evaluate_robustness(
@@ -135,8 +54,10 @@ def evaluate_robustness(
     threat: ThreatModel,
     attacks: Sequence[AttackPlan],
     seed: int,
+    others: Mapping[str, Model] | None = None,
     sequential: bool = False,
     batch_size: int = 256,
+    pieces: Pieces | None = None,
     progress: ProgressCallback = silent,
 ) -> RobustnessResult:
     """Attack, replay on the engine, count.
@@ -144,14 +65,16 @@ def evaluate_robustness(
     Args:
         engine: uint8 [N, C, H, W] -> logits [N, K]; an `Engine`.
         twin: its differentiable form, float [N, C, H, W] in [0, 1] -> logits [N, K]; None where there is none, and then
-            every attack must be on the engine.
+            no attack may be on it.
         images: uint8 [N, C, H, W], N >= 1.
-        labels: int64 [N].
+        labels: int64 [N]; against a targeted threat model, none is the target.
         threat: the ball.
         attacks: one or more, names all different.
         seed: 0 or more.
+        others: differentiable models that attacks are made on besides, by `AttackPlan.target`.
         sequential: see the module's rule.
         batch_size: images attacked at once, 1 or more.
+        pieces: where finished searches are kept, so that an interrupted run goes on.
         progress: told after each batch; the task is the attack's name.
 
     Raises:
@@ -159,87 +82,146 @@ def evaluate_robustness(
         DataError: no images, or labels that do not match them.
         GateError: an attack handed back images outside the ball.
     """
-    _check(twin, images, labels, attacks, seed=seed, batch_size=batch_size)
-    clean = right_answers(_in_pieces(engine, images, batch_size), labels)
-    robust = clean.copy()
-    adversarial = images.copy()
+    models: dict[str, object] = {"engine": engine, **(others or {})}
+    if twin is not None:
+        models["twin"] = twin
+    _check(models, images, labels, attacks, threat=threat, seed=seed, batch_size=batch_size)
+    starts = range(0, len(images), batch_size)
+    right = right_answers(np.concatenate([engine(images[i : i + batch_size]) for i in starts]), labels)
+    robust = right.copy()
+    court = _Court(engine, twin, models, images, labels, threat, seed, batch_size, pieces, progress)
     outcomes = []
-    broken_by: dict[str, NDArray[np.bool_]] = {target: np.zeros(len(images), bool) for target in ("twin", "engine")}
     for plan in attacks:
-        where = np.flatnonzero(robust if sequential else clean)
-        broken = np.zeros(len(images), bool)
-        agreements, seconds, evaluations = [], 0.0, 0
-        for start in range(0, len(where), batch_size):
-            piece = where[start : start + batch_size]
-            found = plan.search(
-                twin if plan.target == "twin" else engine,
-                images[piece],
-                labels[piece],
-                threat=threat,
-                # One stream a batch: the same noise for every batch would make them one experiment.
-                seed=int(np.random.SeedSequence([seed, start]).generate_state(1)[0]),
-                **plan.settings,
-            )
-            _refuse_outside(plan, threat, found.adversarial, images[piece])
-            logits = engine(found.adversarial)
-            broken[piece] = ~right_answers(logits, labels[piece])
-            if twin is not None:
-                agreements.append(compare(logits, twin_logits(twin, found.adversarial)))
-            seconds, evaluations = seconds + found.seconds, evaluations + found.evaluations
-            first = broken[piece] & robust[piece]
-            adversarial[piece[first]] = found.adversarial[first]
-            robust[piece[first]] = False
-            done = start + len(piece)
-            progress(plan.name, done, len(where), f"{int(broken.sum())} of {done} images broken")
-        broken_by[plan.target] |= broken
+        where = np.flatnonzero(robust if sequential else right)
+        trial = court.attack(plan, where)
+        broken = trial.candidates.rows[trial.candidates.on_engine]
+        robust[broken] = False
         outcomes.append(
             AttackOutcome(
                 plan=plan,
                 n=len(images),
                 attacked=len(where),
-                broken=int(broken.sum()),
-                robust=int((robust if sequential else clean & ~broken).sum()),
+                broken=len(broken),
+                robust=int(robust.sum()) if sequential else int(right.sum()) - len(broken),
                 remaining_only=sequential,
-                agreement=None if twin is None else Agreement.total(agreements),
-                seconds=seconds,
-                evaluations=evaluations,
+                agreement=trial.agreement,
+                candidates=trial.candidates,
+                seconds=trial.seconds,
+                evaluations=trial.evaluations,
             )
         )
-    both_kinds = {plan.target for plan in attacks} == {"twin", "engine"}
     return RobustnessResult(
         threat=threat,
         seed=seed,
         batch_size=batch_size,
-        clean=int(clean.sum()),
+        right=right,
         attacks=tuple(outcomes),
         robust=robust,
-        adversarial=adversarial,
-        queries_only=int((broken_by["engine"] & ~broken_by["twin"]).sum()) if both_kinds and not sequential else None,
+        adversarial=_first_of(outcomes, images),
     )
 
 
-def _refuse_outside(
-    plan: AttackPlan, threat: ThreatModel, adversarial: NDArray[np.uint8], images: NDArray[np.uint8]
-) -> None:
-    inside = threat.contains(torch.from_numpy(adversarial), torch.from_numpy(images))
-    if not inside.all():
-        raise GateError(
-            f"{plan.name} left the threat model {threat}",
-            expected="every candidate inside the ball",
-            got=f"{int((~inside).sum())} of {len(images)} outside",
+@dataclass(frozen=True, slots=True)
+class _Trial:
+    """One attack on the images it was shown."""
+
+    candidates: Candidates
+    agreement: Agreement | None
+    seconds: float
+    evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Court:
+    """What every attack of a run shares."""
+
+    engine: Scores
+    twin: Model | None
+    models: Mapping[str, object]
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    threat: ThreatModel
+    seed: int
+    batch_size: int
+    pieces: Pieces | None
+    progress: ProgressCallback
+
+    def attack(self, plan: AttackPlan, where: NDArray[np.int64]) -> _Trial:
+        """Search on the images `where`, a batch at a time, and replay."""
+        search = plan.search if self.pieces is None else self.pieces.search(plan)
+        found, agreements, seconds, evaluations, broken = [], [], 0.0, 0, 0
+        for start in range(0, len(where), self.batch_size):
+            rows = where[start : start + self.batch_size]
+            result = search(
+                self.models[plan.target],
+                self.images[rows],
+                self.labels[rows],
+                threat=self.threat,
+                # One stream a batch: the same noise for every batch would make them one experiment.
+                seed=int(np.random.SeedSequence([self.seed, start]).generate_state(1)[0]),
+                **plan.settings,
+            )
+            self._refuse_outside(plan, result.adversarial, rows)
+            candidates, agreement = self._replay(result.adversarial, rows)
+            found.append(candidates)
+            agreements += [] if agreement is None else [agreement]
+            seconds, evaluations = seconds + result.seconds, evaluations + result.evaluations
+            broken += int(candidates.on_engine.sum())
+            done = start + len(rows)
+            self.progress(plan.name, done, len(where), f"{broken} of {done} images broken")
+        total = None if self.twin is None else Agreement.total(agreements)
+        return _Trial(self._joined(found), total, seconds, evaluations)
+
+    def _replay(self, adversarial: NDArray[np.uint8], rows: NDArray[np.int64]) -> tuple[Candidates, Agreement | None]:
+        logits, labels = self.engine(adversarial), self.labels[rows]
+        engine = ~withstood(logits, labels, self.threat)
+        if self.twin is None:
+            return Candidates(
+                rows=rows[engine], images=adversarial[engine], on_engine=engine[engine], on_twin=None
+            ), None
+        other = twin_logits(self.twin, adversarial)
+        twin = ~withstood(other, labels, self.threat)
+        kept = engine | twin
+        candidates = Candidates(rows=rows[kept], images=adversarial[kept], on_engine=engine[kept], on_twin=twin[kept])
+        return candidates, compare(logits, other)
+
+    def _joined(self, parts: Sequence[Candidates]) -> Candidates:
+        """All batches together; of no batch, nothing."""
+        return Candidates(
+            rows=np.concatenate([np.zeros(0, np.int64), *(part.rows for part in parts)]),
+            images=np.concatenate([self.images[:0], *(part.images for part in parts)]),
+            on_engine=np.concatenate([np.zeros(0, bool), *(part.on_engine for part in parts)]),
+            on_twin=None
+            if self.twin is None
+            else np.concatenate([np.zeros(0, bool), *(part.on_twin for part in parts if part.on_twin is not None)]),
         )
 
+    def _refuse_outside(self, plan: AttackPlan, adversarial: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
+        inside = self.threat.contains(torch.from_numpy(adversarial), torch.from_numpy(self.images[rows]))
+        if not inside.all():
+            raise GateError(
+                f"{plan.name} left the threat model {self.threat}",
+                expected="every candidate inside the ball",
+                got=f"{int((~inside).sum())} of {len(rows)} outside",
+            )
 
-def _in_pieces(engine: Scores, images: NDArray[np.uint8], batch_size: int) -> NDArray[np.float32]:
-    return np.concatenate([engine(images[start : start + batch_size]) for start in range(0, len(images), batch_size)])
+
+def _first_of(outcomes: Sequence[AttackOutcome], images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """For each image the candidate of the first attack that broke the engine, else the image."""
+    adversarial: NDArray[np.uint8] = images.copy()
+    for outcome in reversed(outcomes):
+        found = outcome.candidates
+        adversarial[found.rows[found.on_engine]] = found.images[found.on_engine]
+    return adversarial
 
 
 def _check(
-    twin: Model | None,
+    models: Mapping[str, object],
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     attacks: Sequence[AttackPlan],
     *,
+    threat: ThreatModel,
     seed: int,
     batch_size: int,
 ) -> None:
@@ -250,15 +232,18 @@ def _check(
             expected="attacks with different names, seed >= 0, batch_size >= 1",
             got=f"attacks {', '.join(names) or 'none'}, seed {seed}, batch_size {batch_size}",
         )
-    if twin is None and (white := [plan.name for plan in attacks if plan.target == "twin"]):
-        raise RecipeError(
-            f"no twin to search on for {', '.join(white)}",
-            expected="a twin",
-            fix="attack with scores only: square",
-        )
+    for plan in attacks:
+        if plan.target not in models:
+            raise RecipeError(
+                f"no {plan.target} to search on for {plan.name}",
+                expected=f"an attack on {' or '.join(models)}",
+                fix="attack with scores only: square",
+            )
     if not len(images) or images.dtype != np.uint8 or images.ndim != 4 or labels.shape != (len(images),):
         raise DataError(
             "images to attack",
             expected="uint8 [N, C, H, W], N >= 1, and labels [N]",
             got=f"{images.dtype} {list(images.shape)} and labels {list(labels.shape)}",
         )
+    if threat.target is not None and (labels == threat.target).any():
+        raise DataError(f"images of the target class {threat.target}", expected="images of other classes")

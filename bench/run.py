@@ -15,17 +15,19 @@ from ..runtime.engine import Engine
 from ..runtime.errors import DataError, ModelError
 from ..runtime.progress import ProgressCallback, silent
 from .agreement import Agreement, compare, twin_logits
+from .attack_subject import attack_subject
 from .attacks.threat import ThreatModel
+from .corruptions import evaluate_corruptions
 from .data.dataset import Dataset, Part
 from .latency import measure_latency
-from .measurement import Environment, Measurement, share
+from .measurement import Environment, Measurement, Skip, share
 from .memory import measure_memory
-from .outcome import BenchReport, Skip, SubjectReport
-from .presets import attack_plans
-from .robust import RobustnessResult, evaluate_robustness, right_answers
+from .outcome import BenchReport, SubjectReport
+from .presets import wants_parent
+from .robust import right_answers
 from .settings import BenchSettings, default_threat
 from .size import measure_size
-from .subjects import Subject, open_subjects
+from .subjects import Subject, open_others, open_subjects
 
 __all__ = ["run_bench"]
 
@@ -37,6 +39,7 @@ def run_bench(
     dataset: Dataset,
     settings: BenchSettings | None = None,
     *,
+    work: Path | None = None,
     progress: ProgressCallback = silent,
 ) -> BenchReport:
     """Measure a bundle or an ONNX file.
@@ -45,11 +48,14 @@ def run_bench(
         target: a bundle's folder or an ONNX file with 8-bit pixels, or floats in [0, 1], as input.
         dataset: its test part is used.
         settings: see `BenchSettings`.
+        work: a folder for the verdicts with their adversarial images (`archive.py`) and, until a verdict is there, for
+            finished pieces of it, from which an interrupted run goes on; None keeps nothing.
         progress: told about every batch; tasks are named "dense: pgd-20" and so on.
 
     Raises:
         BundleError, ModelError: the target cannot be opened.
         DataError: the data set does not fit the network.
+        InputError: `work` cannot be written.
     """
     settings = settings or BenchSettings()
     start, created = time.perf_counter(), datetime.now(timezone.utc)
@@ -57,6 +63,12 @@ def run_bench(
     subjects = open_subjects(target, dense=settings.dense)
     for subject in subjects:
         _check_data(subject.open(settings.threads), dataset, target)
+    others: tuple[Subject, ...] = ()
+    if settings.robust:
+        paths = [Path(path) for path in settings.transfer]
+        others = open_others(target, parent=wants_parent(settings.preset), paths=paths)
+    for other in others:
+        _check_data(other.open(settings.threads), dataset, other.path)
     clean = _chosen(dataset.test, settings.clean_images, settings.seed)
     times = _latencies(subjects, clean, settings, progress)
     reports = tuple(
@@ -64,9 +76,11 @@ def run_bench(
             subject,
             times=times[subject.name],
             clean=clean,
-            test=dataset.test,
+            dataset=dataset,
             settings=settings,
             threat=threat,
+            others=others,
+            work=work,
             progress=progress,
         )
         for subject in subjects
@@ -138,21 +152,19 @@ def _measure(
     *,
     times: list[Measurement],
     clean: Part,
-    test: Part,
+    dataset: Dataset,
     settings: BenchSettings,
     threat: ThreatModel,
+    others: tuple[Subject, ...],
+    work: Path | None,
     progress: ProgressCallback,
 ) -> SubjectReport:
     def told(task: str, done: int, total: int, text: str) -> None:
         progress(f"{subject.name}: {task}", done, total, text)
 
     engine = subject.open(None)
+    measurements = [*_weight(subject), *times]
     skipped = []
-    measurements = [*measure_size(subject.graph)]
-    if subject.twin is not None:
-        weights = sum(parameter.numel() for parameter in subject.twin.parameters())
-        measurements.append(Measurement(name="parameters", value=weights, unit="numbers", n=1))
-    measurements += times
     for index, batch in enumerate(settings.batches):
         memory = _memory(subject, batch, settings.threads)
         if isinstance(memory, Skip):
@@ -161,20 +173,36 @@ def _measure(
             measurements.append(memory)
         told("memory", index + 1, len(settings.batches), "")
     measurements += _clean(subject, engine, clean, settings.seed, told)
-    robustness = None
-    if settings.robust:
-        robustness, left_out = _attack(subject, engine, test, settings=settings, threat=threat, progress=told)
-        skipped += left_out
-    else:
+    if settings.corruptions:
+        part = _chosen(dataset.test, settings.images, settings.seed)
+        measurements += evaluate_corruptions(
+            engine, part.images, part.labels, seed=settings.seed, progress=told
+        ).measurements()
+    if not settings.robust:
         skipped.append(Skip(what="robust accuracy", reason="not asked for"))
+        attacked = None
+    else:
+        attacked = attack_subject(
+            subject, engine, dataset, settings=settings, threat=threat, others=others, work=work, progress=told
+        )
+        measurements += attacked.measurements
+        skipped += attacked.skipped
     return SubjectReport(
         name=subject.name,
         path=str(subject.path),
-        measurements=tuple(measurements) + (robustness.measurements() if robustness else ()),
+        measurements=tuple(measurements),
         skipped=tuple(skipped),
-        notes=subject.notes,
-        robustness=robustness,
+        notes=subject.notes + (attacked.notes if attacked else ()),
+        robustness=attacked.result if attacked else None,
     )
+
+
+def _weight(subject: Subject) -> list[Measurement]:
+    found = [*measure_size(subject.graph)]
+    if subject.twin is not None:
+        weights = sum(parameter.numel() for parameter in subject.twin.parameters())
+        found.append(Measurement(name="parameters", value=weights, unit="numbers", n=1))
+    return found
 
 
 def _memory(subject: Subject, batch: int, threads: int | None) -> Measurement | Skip:
@@ -199,34 +227,3 @@ def _clean(subject: Subject, engine: Engine, part: Part, seed: int, progress: Pr
     if subject.twin is not None:
         found.append(Agreement.total(agreements).measurement("clean"))
     return found
-
-
-def _attack(
-    subject: Subject,
-    engine: Engine,
-    test: Part,
-    *,
-    settings: BenchSettings,
-    threat: ThreatModel,
-    progress: ProgressCallback,
-) -> tuple[RobustnessResult | None, list[Skip]]:
-    part = _chosen(test, settings.images, settings.seed)
-    plans = attack_plans(settings.preset, threat)
-    usable = [plan for plan in plans if plan.target == "engine" or subject.twin is not None]
-    skipped = [Skip(what=plan.name, reason=subject.no_twin) for plan in plans if plan not in usable]
-    if not usable:
-        reason = f"every attack of {settings.preset!r} searches on the twin; quick and default also ask the engine"
-        return None, [*skipped, Skip(what="robust accuracy", reason=reason)]
-    result = evaluate_robustness(
-        engine,
-        subject.twin,
-        part.images,
-        part.labels,
-        threat=threat,
-        attacks=usable,
-        seed=settings.seed,
-        sequential=settings.sequential,
-        batch_size=_BATCH,
-        progress=progress,
-    )
-    return result, skipped

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..runtime.errors import RecipeError
 from .attacks.threat import ThreatModel
-from .presets import attack_plans
+from .presets import choose_attacks, mentions
 
 __all__ = ["BenchSettings", "default_threat"]
 
@@ -27,11 +27,16 @@ class BenchSettings:
         min_seconds: timed seconds at least, for each batch size and all engines together.
         clean_images: test images for clean accuracy, at most; None for all of them.
         robust: whether to attack.
-        images: test images to attack, at most; None for all of them.
-        preset: which attacks (`presets.py`).
+        images: test images to attack and to corrupt, at most; None for all of them.
+        preset: which attacks, one name or several with commas between them (`presets.py`).
         threat: None for `default_threat`.
         dense: measure a bundle's dense float network beside its engine.
-        sequential: attack only what withstood the attacks before (`robust.py`).
+        sequential: attack only what withstood the attacks before (`robust.py`); None for the preset's own habit, which
+            is to do so where it would take hours otherwise.
+        transfer: bundles and ONNX files to make candidates on besides.
+        curves: measure how robust accuracy depends on radius and steps, minimal perturbations and CLEVER scores, on
+            some of the attacked images.
+        corruptions: measure accuracy under common corruptions, on test images drawn like those that are attacked.
         seed: 0 or more; draws the test images and everything random in the attacks.
 
     Raises:
@@ -49,7 +54,10 @@ class BenchSettings:
     preset: str = "default"
     threat: ThreatModel | None = None
     dense: bool = True
-    sequential: bool = False
+    sequential: bool | None = None
+    transfer: tuple[str, ...] = ()
+    curves: bool = False
+    corruptions: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -74,11 +82,22 @@ class BenchSettings:
                 f"bench: the threat model {self.threat} holds no other 8-bit image",
                 expected="a radius of 1/255 or more",
             )
-        attack_plans(self.preset, ThreatModel("linf", 0.1))  # an unknown name is refused before any work
+        choose_attacks(self.preset, ThreatModel("linf", 0.1))  # an unknown name is refused before any work
+
+    @property
+    def remaining_only(self) -> bool:
+        """`sequential`, decided."""
+        return mentions(self.preset, "standard", "full") if self.sequential is None else self.sequential
+
+    @property
+    def wants_curves(self) -> bool:
+        """Whether curves were asked for; the preset "full" has them."""
+        return self.curves or mentions(self.preset, "full")
 
     def to_dict(self, threat: ThreatModel) -> dict[str, Any]:
         """As JSON values; `threat` is the one that was used."""
-        return asdict(self) | {"batches": list(self.batches), "threat": str(threat)}
+        lists = {"batches": list(self.batches), "transfer": list(self.transfer)}
+        return asdict(self) | lists | {"threat": str(threat), "sequential": self.remaining_only}
 
 
 def default_threat(input_shape: tuple[int, int, int]) -> ThreatModel:

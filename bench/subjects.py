@@ -1,25 +1,28 @@
 """What is measured: a bundle's engine beside the dense network it came from, or one ONNX file alone.
 
 Each comes with its own twin, made from the very graph that the engine runs. Where no twin can be made the reason is
-kept, and only attacks on scores remain.
+kept, and only attacks on scores remain. Other networks may be opened beside them, for candidates that transfer.
 """
 
 from __future__ import annotations
 
+import hashlib
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
 import torch
 
 from ..export.twin import Twin
-from ..runtime.bundle import read_bundle
+from ..runtime.bundle import hash_file, read_bundle
 from ..runtime.engine import Engine, load, open_onnx
-from ..runtime.errors import HardtemperError
+from ..runtime.errors import HardtemperError, ModelError
 from .attacks.gradient import frozen
+from .size import graph_files
 
-__all__ = ["Subject", "open_subjects"]
+__all__ = ["Subject", "open_others", "open_subjects"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -30,6 +33,7 @@ class Subject:
         name: "dense" or "shipped" for a bundle, "model" for an ONNX file.
         path: what `open` opens: the bundle's folder or the ONNX file.
         graph: the ONNX file that runs.
+        digest: SHA-256 of the graph with its weights.
         twin: its differentiable form; None where there is none.
         no_twin: why not, "" where there is one.
         notes: what a reader of its numbers must know.
@@ -38,6 +42,7 @@ class Subject:
     name: str
     path: Path
     graph: Path
+    digest: str
     twin: Twin | None = field(repr=False)
     no_twin: str
     notes: tuple[str, ...]
@@ -65,6 +70,34 @@ def open_subjects(target: Path, *, dense: bool = True) -> tuple[Subject, ...]:
     return (_subject("dense", bundle.file(parent), bundle.file(parent)), shipped)
 
 
+def open_others(target: Path, *, parent: bool, paths: Sequence[Path]) -> tuple[Subject, ...]:
+    """Networks to make candidates on that are tried on the target.
+
+    Args:
+        target: what is attacked.
+        parent: open the dense float network that a bundle was made from, as "parent", where it holds one.
+        paths: bundles and ONNX files; each is named after its path's last part.
+
+    Raises:
+        BundleError, ModelError: one cannot be opened, or has no twin.
+    """
+    found = []
+    if parent and target.is_dir():
+        bundle = read_bundle(target, check=False)
+        if bundle.manifest.dense is not None:
+            dense = bundle.file(bundle.manifest.dense)
+            found.append(_subject("parent", dense, dense))
+    for path in paths:
+        (other,) = open_subjects(path, dense=False)
+        if other.twin is None:
+            fix = "name a network of operators that the twin knows"
+            raise ModelError(f"{path}: nothing transfers from it", got=other.no_twin, fix=fix)
+        taken = [subject.name for subject in found]
+        name = path.stem if path.stem not in taken else f"{path.stem}-{len(taken)}"
+        found.append(replace(other, name=name))
+    return tuple(found)
+
+
 def _subject(name: str, path: Path, graph: Path) -> Subject:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -77,7 +110,16 @@ def _subject(name: str, path: Path, graph: Path) -> Subject:
     last = [node.op_type for node in model.graph.node if model.graph.output[0].name in node.output]
     if last == ["Softmax"]:
         notes.append("the graph ends in a Softmax: gradients vanish where it is sure, so white-box attacks look weak")
-    return Subject(name=name, path=path, graph=graph, twin=twin, no_twin=reason, notes=tuple(notes))
+    digests = "".join(hash_file(file) for file in graph_files(graph))
+    return Subject(
+        name=name,
+        path=path,
+        graph=graph,
+        digest=hashlib.sha256(digests.encode()).hexdigest(),
+        twin=twin,
+        no_twin=reason,
+        notes=tuple(notes),
+    )
 
 
 def _open(path: Path, *, threads: int | None) -> Engine:

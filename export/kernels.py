@@ -18,10 +18,10 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from ..runtime.errors import ModelError
+from ..runtime.errors import GateError, ModelError
 from ..runtime.onnxruntime_backend import session_options
 
-__all__ = ["Kernel", "KernelReport", "inspect_kernels"]
+__all__ = ["Kernel", "KernelReport", "check_integer_share", "inspect_kernels", "macs_as_written"]
 
 _WEIGHT_INPUT = {"Conv": 1, "FusedConv": 1, "QLinearConv": 3, "Gemm": 1, "FusedGemm": 1, "MatMul": 1, "FusedMatMul": 1}
 _WEIGHT_INPUT |= {"QGemm": 3, "QLinearMatMul": 3, "MatMulInteger": 1, "ConvInteger": 1, "MatMulIntegerToFloat": 1}
@@ -85,6 +85,26 @@ class KernelReport:
         }
 
 
+def check_integer_share(kernels: KernelReport, least: float) -> None:
+    """Let pass only an engine that runs on integers.
+
+    Args:
+        least: share of the MACs, in [0, 1].
+
+    Raises:
+        GateError: too few MACs in integer kernels; layers with MACs are named first.
+    """
+    if kernels.integer_share < least:
+        floats = sorted(kernels.float_kernels, key=lambda kernel: -kernel.macs)[:5]
+        named = ", ".join(f"{k.operator} {k.name}" + (f" ({k.reason})" if k.reason else "") for k in floats)
+        raise GateError(
+            "MACs in integer kernels",
+            expected=f"at least {least:.1%}",
+            got=f"{kernels.integer_share:.1%}; in float: {named}",
+            fix="set quantize.integer_share lower, or replace these layers",
+        )
+
+
 def inspect_kernels(model: onnx.ModelProto) -> KernelReport:
     """Run one black image through `model` and read which kernels did it.
 
@@ -106,7 +126,7 @@ def inspect_kernels(model: onnx.ModelProto) -> KernelReport:
                 got=str(len(executed)),
             )
         kernels.append(_kernel(node, arguments, weights, outputs))
-    macs = _macs_as_written(model)
+    macs = sum(macs_as_written(model).values())
     counted = sum(kernel.macs for kernel in kernels)
     if counted != macs:
         raise ModelError(
@@ -204,17 +224,18 @@ def _product(sizes: Any) -> int:
     return int(np.prod([int(size) for size in sizes], dtype=np.int64)) if len(sizes) else 1
 
 
-def _macs_as_written(model: onnx.ModelProto) -> int:
-    """MACs per image of the graph before any optimization, from inferred shapes."""
+def macs_as_written(model: onnx.ModelProto) -> dict[str, int]:
+    """MACs per image of each convolution and matrix product, by its result, before any optimization."""
     inferred = onnx.shape_inference.infer_shapes(model).graph
     shapes = {t.name: tuple(t.dims) for t in inferred.initializer}
     for value in [*inferred.input, *inferred.value_info, *inferred.output]:
         if value.name not in shapes:
             shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-    total = 0
+    macs = {}
     for node in inferred.node:
         index = _WEIGHT_INPUT.get(node.op_type)
         if index is not None:
             weight = shapes.get(node.input[index], ())
-            total += _product(shapes[node.output[0]][1:]) * _product(weight) // max(_out_channels(node, weight), 1)
-    return total
+            count = _product(shapes[node.output[0]][1:]) * _product(weight)
+            macs[node.output[0]] = count // max(_out_channels(node, weight), 1)
+    return macs

@@ -116,16 +116,17 @@ def lower_onnx(model: onnx.ModelProto) -> FloatGraph:
     return FloatGraph(model=_clean(ir.from_proto(model)), input_shape=(dims[1], dims[2], dims[3]))
 
 
-def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool) -> ir.Model:
+def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool, largest: int = 255) -> ir.Model:
     """The same function of uint8 pixels, in the form that the quantizer reads.
 
     Args:
         graph: a clean float graph.
         scale: what one step of a pixel stands for (1/255 or 2^-8).
         exact: rewrite what would need a multiplier that is no power of two (average pools, ReLU6).
+        largest: largest integer of an activation, at which a ReLU6 comes to saturate.
     """
     model = ir.from_proto(graph.model)
-    pools, clips = ([AveragePoolToConv()], [FoldClip()]) if exact else ([], [])
+    pools, clips = ([AveragePoolToConv()], [FoldClip(largest)]) if exact else ([], [])
     _run(model, [PixelInput(scale), *pools, MergeConvs(), StandaloneRelu(), *clips])
     return model
 

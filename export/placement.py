@@ -7,8 +7,14 @@ not requantized: the last Gemm gives its int32 sums times one scale per class.
 
     DequantizeLinear -> operator -> QuantizeLinear      is one integer kernel (QLinearConv, QLinearAdd, QGemm, ...)
 
+For the target `tensorrt` a convolution that only an Add reads is not requantized: TensorRT makes convolution, residual
+sum and ReLU one kernel where just the shortcut is quantized ("Q/DQ Layer-Placement Recommendations", NVIDIA TensorRT
+documentation). Where both terms are such convolutions, the one at the end of the longer path stays unrounded. With
+power-of-two scales such a sum is a multiple of the finer scale, and exact in float32 below 2^24 of its steps.
+
 Requires: every operator has such a kernel. Ensures: no other operator is left; each reads nothing but dequantized
-integers (a Clip: quantized ones), and but for the logits one QuantizeLinear alone reads its result.
+integers (a Clip: quantized ones; an Add: one unrounded convolution at most), and but for the logits and those
+convolutions one QuantizeLinear alone reads its result.
 """
 
 from __future__ import annotations
@@ -47,9 +53,10 @@ def unknown_operators(graph: ir.Graph) -> dict[str, list[str]]:
     return unknown
 
 
-def quantized_values(graph: ir.Graph) -> list[ir.Value]:
+def quantized_values(graph: ir.Graph, *, scheme: Scheme | None = None) -> list[ir.Value]:
     """The values that need a grid of their own."""
-    nodes = [node for node in graph if node.op_type in _REQUANTIZED and not _is_logits(node)]
+    unrounded = _unrounded_terms(graph, scheme or Scheme())
+    nodes = [n for n in graph if n.op_type in _REQUANTIZED and not _is_logits(n) and n not in unrounded]
     return [(_clamp_behind(node) or node).outputs[0] for node in nodes]
 
 
@@ -63,6 +70,27 @@ def _follows_requantized(clamp: ir.Node) -> bool:
     x = clamp.inputs[0]
     producer = None if x is None else x.producer()
     return producer is not None and producer.op_type in _REQUANTIZED and _clamp_behind(producer) is clamp
+
+
+def _unrounded_terms(graph: ir.Graph, scheme: Scheme) -> set[ir.Node]:
+    """The convolutions whose result goes into a sum without a quantizer between, one a sum at most."""
+    if not scheme.signed:
+        return set()
+    depth: dict[ir.Value, int] = {}
+    found: set[ir.Node] = set()
+    for node in graph:
+        behind = 1 + max((depth.get(value, 0) for value in node.inputs if value is not None), default=0)
+        depth.update(dict.fromkeys(node.outputs, behind))
+        if node.op_type == "Add":
+            terms = [v for v in node.inputs if v is not None and _is_conv(v.producer()) and only_consumer(v) is node]
+            longest = max(terms, key=lambda value: depth[value], default=None)
+            producer = None if longest is None else longest.producer()
+            found |= set() if producer is None else {producer}
+    return found
+
+
+def _is_conv(node: ir.Node | None) -> bool:
+    return node is not None and node.op_type == "Conv"
 
 
 def _is_logits(node: ir.Node) -> bool:
@@ -86,12 +114,13 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         self.weights = QuantizedWeights(scheme)
         self._done: dict[ir.Value, tuple[ir.Value, Grid]] = {}
         """A float value -> the value that dequantizes it."""
+        self._unrounded: set[ir.Node] = set()
 
     def requires(self, model: ir.Model) -> None:
         unknown = unknown_operators(model.graph)
         if unknown:
             raise ir.passes.PreconditionError(f"operators without an integer kernel: {unknown}")
-        missing = {value.name for value in quantized_values(model.graph)} - self._grids.keys()
+        missing = {v.name for v in quantized_values(model.graph, scheme=self._scheme)} - self._grids.keys()
         if missing:
             raise ir.passes.PreconditionError(f"values without a grid: {missing}")
 
@@ -100,9 +129,10 @@ class PlaceQuantizers(ir.passes.InPlacePass):
             if node.op_type not in KNOWN | {"QuantizeLinear", "DequantizeLinear"}:
                 raise ir.passes.PostconditionError(f"{node.op_type} {node.outputs[0].name!r} is left")
             if node.op_type in KNOWN:
-                _ensure_integer_kernel(node)
+                _ensure_integer_kernel(node, self._unrounded)
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
+        self._unrounded = _unrounded_terms(model.graph, self._scheme)
         for node in list(model.graph):
             if node.op_type == "DequantizeLinear":
                 self._done[node.outputs[0]] = (node.outputs[0], self._pixels)
@@ -126,9 +156,10 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         if node.op_type in ("Conv", "Gemm"):
             self.weights.quantize(graph, node, self._read(node, 0))
         else:
-            for index in range(len(node.inputs)):
-                self._read(node, index)
-        if _is_logits(node):
+            for index, value in enumerate(node.inputs):
+                if value is None or value.producer() not in self._unrounded:
+                    self._read(node, index)
+        if _is_logits(node) or node in self._unrounded:
             return
         clamp = _clamp_behind(node)
         grid = self._grids[(clamp or node).outputs[0].name or ""]
@@ -153,18 +184,19 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         """value -> QuantizeLinear (-> Clip) -> DequantizeLinear; later readers of `value` take the last."""
         name = value.name or "value"
         scale = add_initializer(graph, f"{name}_scale", np.array(grid.scale, np.float32))
-        zero = add_initializer(graph, f"{name}_zero_point", np.array(grid.zero_point, np.uint8))
+        shift, kind = (128, ir.DataType.INT8) if self._scheme.signed else (0, ir.DataType.UINT8)
+        zero = add_initializer(graph, f"{name}_zero_point", np.array(grid.zero_point - shift, kind.numpy()))
         chain = [ir.node("QuantizeLinear", [value, scale, zero])]
         ends = _on_grid(bounds, grid)
         if ends != (0, 255):
             low, high = (
-                add_initializer(graph, f"{name}_{side}", np.array(end, np.uint8))
+                add_initializer(graph, f"{name}_{side}", np.array(end - shift, kind.numpy()))
                 for side, end in zip(("lowest", "highest"), ends, strict=True)
             )
             chain.append(ir.node("Clip", [chain[0].outputs[0], low, high]))
         for node, label in zip(chain, ("quantized", "clipped"), strict=False):
             node.outputs[0].name = f"{name}_{label}"
-            node.outputs[0].type, node.outputs[0].shape = ir.TensorType(ir.DataType.UINT8), value.shape
+            node.outputs[0].type, node.outputs[0].shape = ir.TensorType(kind), value.shape
         dequantized = ir.node("DequantizeLinear", [chain[-1].outputs[0], scale, zero])
         result = dequantized.outputs[0]
         result.type, result.shape = ir.TensorType(ir.DataType.FLOAT), value.shape
@@ -202,16 +234,19 @@ def _drop(graph: ir.Graph, clamp: ir.Node) -> None:
     x.name = name
 
 
-def _ensure_integer_kernel(node: ir.Node) -> None:
+def _ensure_integer_kernel(node: ir.Node, unrounded: set[ir.Node]) -> None:
     label = f"{node.op_type} {node.outputs[0].name!r}"
     producers = [value.producer() for value in node.inputs if value is not None and constant(value) is None]
+    terms = [producer for producer in producers if producer in unrounded] if node.op_type == "Add" else []
+    if len(terms) == 1:
+        producers.remove(terms[0])
     sources = {None if producer is None else producer.op_type for producer in producers}
     on_integers = node.op_type == "Clip"
     if sources != {"QuantizeLinear" if on_integers else "DequantizeLinear"}:
         raise ir.passes.PostconditionError(f"{label} reads {sources}")
     for result in node.outputs:
         readers = [reader.op_type for reader, _ in result.uses()]
-        if _is_logits(node) and not readers:
+        if (_is_logits(node) and not readers) or (node in unrounded and readers == ["Add"]):
             continue
         if result.is_graph_output() or readers != ["DequantizeLinear" if on_integers else "QuantizeLinear"]:
             raise ir.passes.PostconditionError(f"{label} is read by {readers or 'the caller'}")

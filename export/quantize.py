@@ -55,9 +55,9 @@ def quantize(
         DataError: no images, or activations that are not finite on them.
     """
     scheme = scheme or Scheme()
-    model = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact)
+    model = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activation_limit)
     _refuse_unknown(model.graph)
-    names = [value.name or "" for value in quantized_values(model.graph)]
+    names = [value.name or "" for value in quantized_values(model.graph, scheme=scheme)]
     grids = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
     placer = PlaceQuantizers(grids, pixels=Grid(INPUT_SCALE, 0), scheme=scheme)
     placer(model)

@@ -22,6 +22,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .levels import Levels
+
 __all__ = [
     "EXACT",
     "Averages",
@@ -152,7 +154,7 @@ class Averages:
         return clamp_round(self.values / target.scale, target, zero_first=True)
 
 
-Value = Tensor | Scaled | Sum | Product | Mean | Averages
+Value = Tensor | Scaled | Sum | Product | Mean | Averages | Levels
 
 
 def dense(value: Value) -> Tensor:

@@ -8,6 +8,13 @@ Activations are uint8, weights int8 and symmetric per output channel, biases int
 float32, and z is 0 for tensors without values below zero, 128 otherwise. Float simulation, integer shift and int8
 kernel are then one function. `free`: the plain asymmetric scheme, s = (max - min) / 255 and z = round(-min / s)
 (Jacob et al. 2018, eq. 12).
+
+For the target `tensorrt` activations are int8 with zero point 0, the only form that its parser takes ("Working with
+Quantized Types", NVIDIA TensorRT documentation):
+
+    q = clamp(round_half_even(x / s), -128, 127)
+
+Here that is the uint8 grid of zero point 128, all integers 128 lower.
 """
 
 from __future__ import annotations
@@ -19,8 +26,9 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "weight_scales"]
+__all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "Target", "weight_scales"]
 
+Target = Literal["cpu", "tensorrt"]
 Scales = Literal["power-of-two", "free"]
 Observer = Literal["minmax", "histogram", "percentile", "mse"]
 
@@ -36,12 +44,15 @@ class Scheme:
     """How to quantize.
 
     Attributes:
+        target: `cpu` (uint8 activations) or `tensorrt` (int8 activations of zero point 0; a convolution that a sum
+            reads is not rounded before it).
         scales: `power-of-two` (exact on every backend) or `free`.
         observer: how the range of an activation is chosen from the calibration images.
         percentile: share of values, in percent, that `percentile` keeps inside the range.
         weight_bits: 8, or 7 for CPUs without VNNI, whose 16-bit sums overflow on uint8 x int8 pairs.
     """
 
+    target: Target = "cpu"
     scales: Scales = "power-of-two"
     observer: Observer = "mse"
     percentile: float = 99.99
@@ -53,19 +64,29 @@ class Scheme:
         return self.scales == "power-of-two"
 
     @property
+    def signed(self) -> bool:
+        """Whether activations are int8 of zero point 0."""
+        return self.target == "tensorrt"
+
+    @property
+    def activation_limit(self) -> int:
+        """Largest integer of an activation: 127 or 255."""
+        return 127 if self.signed else 255
+
+    @property
     def weight_limit(self) -> int:
         """Largest magnitude of an integer weight: 127 or 63."""
         return (1 << (self.weight_bits - 1)) - 1
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a manifest: what `quantization` holds there."""
-        types = {"target": "cpu", "activation_type": "uint8", "activation_bits": 8, "weight_type": "int8"}
-        return asdict(self) | types
+        activations = "int8" if self.signed else "uint8"
+        return asdict(self) | {"activation_type": activations, "activation_bits": 8, "weight_type": "int8"}
 
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """Scale and zero point of one uint8 tensor."""
+    """Scale and zero point of one uint8 tensor; of an int8 tensor once 128 is taken off."""
 
     scale: float
     zero_point: int
@@ -88,7 +109,10 @@ class Grid:
         """
         low, high = min(low, 0.0), max(high, 0.0)
         if high - low < _NARROWEST:
-            low, high = 0.0, 255 * 2.0**-8
+            low, high = 0.0, scheme.activation_limit * 2.0**-8
+        if scheme.signed:
+            step = max(-low / 128, high / 127)
+            return Grid(_power_of_two(step) if scheme.exact else float(np.float32(step)), 128)
         if not scheme.exact:
             scale = float(np.float32((high - low) / 255))
             return Grid(scale, int(np.clip(round(-low / scale), 0, 255)))

@@ -9,12 +9,16 @@ one float32 multiplication, which is what integer kernels do with an int32 accum
 would round, and near ties round differently. Gradients are straight-through: round and the weights' rounding have
 derivative one, a clamp has derivative zero outside its range.
 
+While nothing is trained, integer layers run on bytes in 8-bit kernels (`twin_plan`): the same bits, and a gradient
+that is zero where a result is 0 or 255, in the precision of `levels`.
+
 Any classifier graph of the operators in `twin_ops` works, float or Q/DQ, whoever made it. torch is imported here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -23,9 +27,11 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from .byte_layers import exact
+from .levels import pixel_levels
 from .scaled import Value, along, dense, round_ste
-from .twin_graph import Node, Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
-from .twin_ops import OPERATORS
+from .twin_graph import Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
+from .twin_plan import Plan, byte_plan, node_plan
 
 __all__ = ["Twin"]
 
@@ -65,9 +71,13 @@ class Twin(nn.Module):
         for name, array in constants.items():
             if name in weights and name in stored and array.dtype.kind in "iu":
                 self._train_integers(name, stored[name], (shadow or {}).get(name))
+        self._by_node = node_plan(self._nodes)
+        self._on_bytes: _Standing | None = None
 
     def _load(self, name: str, array: npt.NDArray[np.generic], is_weight: bool) -> None:
         tensor = torch.from_numpy(np.array(array, order="C"))
+        if tensor.dim() == 4:
+            tensor = tensor.to(memory_format=torch.channels_last)  # kernels of convolutions and pools are faster so
         if is_weight and array.dtype == np.float32:
             self.register_parameter(self._keys[name], nn.Parameter(tensor))
         else:
@@ -124,24 +134,46 @@ class Twin(nn.Module):
         return tuple(node.outputs[0] for node in nodes if node.inputs[0] not in self._keys)
 
     def _run(self, images: Tensor, keep: Iterable[str]) -> dict[str, Value]:
-        x = round_ste(images * 255).clamp(0, 255) if self.takes_pixels else images
-        values: dict[str, Value] = {self._input: x}
+        plan = self._plan(images)
+        values: dict[str, Value] = dict(plan.known)
+        values[self._input] = self._image(images, on_bytes=plan is not self._by_node)
         wanted = {*keep, self.output}
         kept: dict[str, Value] = {}
-        left = _readers(self._nodes)
-        for node in self._nodes:
+        left = dict(plan.readers)
+        for step in plan.steps:
             arguments = [
-                None if not name else values[name] if name in values else self._constant(name) for name in node.inputs
+                None if not name else values[name] if name in values else self._constant(name) for name in step.inputs
             ]
-            result = OPERATORS[node.op_type](node.attributes, *arguments)
+            result = step.operator(*arguments)
             results = result if isinstance(result, tuple) else (result,)
-            values.update(zip(node.outputs, results, strict=False))  # what nobody reads has no name
-            kept.update({name: values[name] for name in node.outputs if name in wanted})
-            for name in node.inputs:
+            values.update(zip(step.outputs, results, strict=False))  # what nobody reads has no name
+            kept.update({name: values[name] for name in step.outputs if name in wanted})
+            for name in step.inputs:
                 left[name] -= 1
                 if left[name] == 0:
                     values.pop(name, None)
         return kept
+
+    def _image(self, images: Tensor, *, on_bytes: bool) -> Value:
+        if not self.takes_pixels:
+            return images
+        return pixel_levels(images) if on_bytes else round_ste(images * 255).clamp(0, 255)
+
+    def _plan(self, images: Tensor) -> Plan:
+        """Integer kernels where nobody trains the weights."""
+        trained = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters())
+        ours = images.device.type == "cpu" and images.dtype == torch.float32
+        if trained or not ours or not self.quantizers or not exact():
+            return self._by_node
+        if self._on_bytes is None or not self._on_bytes.still(self):
+            with torch.no_grad():
+                constants = {name: self._constant(name) for name in self._keys}
+                plan = byte_plan(self._nodes, constants, self.output)
+            self._on_bytes = _Standing(plan, self)
+        return self._on_bytes.plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_on_bytes": None}  # packed weights can be neither copied nor stored
 
     def to_onnx(self) -> onnx.ModelProto:
         """The ONNX graph with the trained weights written back: integers where it held integers."""
@@ -170,12 +202,24 @@ class Twin(nn.Module):
         return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}
 
 
-def _readers(nodes: Iterable[Node]) -> dict[str, int]:
-    count: dict[str, int] = {}
-    for node in nodes:
-        for name in node.inputs:
-            count[name] = count.get(name, 0) + 1
-    return count
+class _Standing:
+    """A plan with the weights that it was made from."""
+
+    def __init__(self, plan: Plan, twin: Twin) -> None:
+        self.plan = plan
+        self._weights = [weight.detach().clone() for weight in twin.parameters()]
+        self._rest = [(buffer, _version(buffer)) for buffer in twin.buffers()]
+
+    def still(self, twin: Twin) -> bool:
+        """Whether they are what they were. Weights are compared, since `.data` can be written to without a trace."""
+        rest = zip(self._rest, twin.buffers(), strict=True)
+        return all(was is now and version == _version(now) for (was, version), now in rest) and all(
+            torch.equal(was, now) for was, now in zip(self._weights, twin.parameters(), strict=True)
+        )
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
 
 
 def _limits(integers: Tensor, zero: Tensor) -> tuple[float, float]:

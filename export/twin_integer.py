@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .levels import Levels
 from .scaled import EXACT, Mean, Product, Scaled, Sum, Target, Value, along, clamp_round, dense, round_ste
 from .windows import Attributes, pad_window, window
 
@@ -29,6 +30,7 @@ __all__ = [
     "dequantize",
     "gemm",
     "global_average_pool",
+    "in_units",
     "matmul",
     "multiply",
     "quantize",
@@ -46,9 +48,9 @@ def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None 
     limits = torch.iinfo(z.dtype)
     if z.numel() == 1 and s.numel() == 1:
         target = Target(s.reshape(()), float(z), limits.min, limits.max)
-        if not isinstance(x, Tensor):
+        if not isinstance(x, Tensor | Levels):
             return x.requantized(target)
-        return clamp_round(x / target.scale, target)
+        return clamp_round(dense(x) / target.scale, target)
     real, axis = dense(x), attributes.get("axis", 1)
     offset = along(z, real.dim(), axis).to(real.dtype)
     rounded = round_ste(real / along(s, real.dim(), axis)) + offset
@@ -102,6 +104,8 @@ def gemm(attributes: Attributes, a: Value, b: Value, c: Value | None = None) -> 
     if isinstance(a, Scaled) and isinstance(w, Scaled) and rows and plain:
         scale = a.s * (w.s.reshape(1, -1) if w.s.numel() > 1 else w.s)
         return _accumulate(F.linear, a, w, c, scale, divisible=True)
+    if alpha == beta == 1 and (c is None or dense(c).dim() == 1):
+        return F.linear(dense(a), dense(w), None if c is None else dense(c))
     y: Tensor = alpha * (dense(a) @ dense(w).T)
     return y if c is None else y + beta * dense(c)
 
@@ -132,7 +136,13 @@ def global_average_pool(attributes: Attributes, x: Value) -> Value:
 
 def spatial(value: Value) -> tuple[int, int]:
     """(H, W) of [N, C, H, W], or of a kernel [O, I, H, W]."""
-    shape = value.n.shape if isinstance(value, Scaled) else dense(value).shape
+    shape = (
+        value.n.shape
+        if isinstance(value, Scaled)
+        else value.q.shape
+        if isinstance(value, Levels)
+        else dense(value).shape
+    )
     return int(shape[-2]), int(shape[-1])
 
 
@@ -165,7 +175,7 @@ def _accumulate(
     operation: Callable[..., Tensor], x: Scaled, weight: Scaled, bias: Value | None, scale: Tensor, *, divisible: bool
 ) -> Scaled:
     """The accumulator of `operation`; `divisible` where the sum runs over axis 1 of both x and weight."""
-    n_bias, tallest = _bias(bias, scale.reshape(-1))
+    n_bias, tallest = in_units(bias, scale.reshape(-1))
     blocks = _blocks(x.bound, weight, tallest)
     if blocks == 1:
         n = operation(x.n, weight.n, None if n_bias is None else n_bias.to(x.n.dtype))
@@ -180,7 +190,7 @@ def _accumulate(
     return Scaled(n.float(), scale, EXACT)
 
 
-def _bias(bias: Value | None, scale: Tensor) -> tuple[Tensor | None, float]:
+def in_units(bias: Value | None, scale: Tensor) -> tuple[Tensor | None, float]:
     """The bias in units of the accumulator, and its largest magnitude."""
     if bias is None:
         return None, 0.0

@@ -28,8 +28,8 @@ Operator = Callable[..., Value | tuple[Value, ...]]
 
 def _relu(attributes: Attributes, x: Value) -> Value:
     if isinstance(x, Scaled):
-        return Scaled(x.n.clamp(min=0), x.s, x.bound)
-    return replace(x, rectified=True) if isinstance(x, Sum) else dense(x).clamp(min=0)
+        return Scaled(x.n.relu(), x.s, x.bound)
+    return replace(x, rectified=True) if isinstance(x, Sum) else dense(x).relu()
 
 
 def _clip(attributes: Attributes, x: Value, low: Value | None = None, high: Value | None = None) -> Value:

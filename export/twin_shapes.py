@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .levels import Levels, max_pooled
 from .scaled import Scaled, Value, dense
 from .twin_integer import spatial
 from .windows import Attributes, pad_window, text, window
@@ -37,6 +38,8 @@ __all__ = [
 
 def _moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
     """What commutes with a positive scale acts on n and keeps s, where s is one number."""
+    if isinstance(x, Levels):
+        return Levels(move(x.q), move(x.path))
     if isinstance(x, Scaled) and x.s.numel() == 1:
         return Scaled(move(x.n), x.s, x.bound)
     return move(dense(x))
@@ -141,6 +144,10 @@ def concat(attributes: Attributes, *parts: Value) -> Value:
 def max_pool(attributes: Attributes, x: Value) -> Value:
     """MaxPool on [N, C, H, W]; padding never wins."""
     settings, ceil = window(attributes, spatial(x)), bool(attributes.get("ceil_mode", 0))
+    if isinstance(x, Levels):
+        q, pads = pad_window(x.q, settings, 0)
+        path, _ = pad_window(x.path, settings, 0)
+        return max_pooled(Levels(q, path), (settings.kernel, settings.strides, pads, settings.dilations, ceil))
 
     def move(a: Tensor) -> Tensor:
         a, pads = pad_window(a, settings, -math.inf)

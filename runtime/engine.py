@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,38 +125,52 @@ class Engine:
         return self.backend.run(np.ascontiguousarray(pixels))[:n]
 
 
-def load(path: str | Path, *, threads: int | None = None, check: bool = True) -> Engine:
-    """Open a bundle on ONNX Runtime.
+def load(
+    path: str | Path,
+    *,
+    backend: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+    threads: int | None = None,
+    check: bool = True,
+) -> Engine:
+    """Open a bundle.
 
     Args:
         path: the bundle's folder.
-        threads: threads within an operator, 1 or more; None for every core.
+        backend: "onnxruntime" on the processor, or "tensorrt" on the GPU, with the engine that `toolchain compile`
+            built on this machine.
+        threads: threads within an operator, 1 or more; None for every core. For ONNX Runtime only.
         check: hash every file first (see `read_bundle`).
 
     Raises:
-        BundleError: the folder, its manifest or one of its files cannot be used.
-        ModelError: the graph cannot be used.
-        InputError: `threads` below 1.
+        BundleError: the folder, its manifest or one of its files cannot be used, or no engine was built from it here.
+        ModelError: the graph or the engine cannot be used.
+        InputError: `threads` below 1 or given for the GPU, no such backend, or no GPU.
+        MissingExtraError: the backend's packages are not installed.
 
     Warns:
         InstructionSetWarning: the bundle was proved on another processor, and this one's uint8 x int8 kernels can
             saturate, or it is of another architecture.
     """
+    if backend not in ("onnxruntime", "tensorrt") or (backend == "tensorrt" and threads is not None):
+        got = f"{backend!r}" if threads is None else f"{backend!r} with threads {threads}"
+        raise InputError("backend", expected="onnxruntime, or tensorrt without threads", got=got)
     bundle = read_bundle(path, check=check)
     manifest = bundle.manifest
-    backend = OnnxRuntimeBackend(bundle.file(manifest.graph), threads=threads)
-    for field, said, found in (
-        ("input.shape", list(manifest.input.shape), list(backend.input_shape)),
-        ("input.dtype", manifest.input.dtype, backend.input_dtype),
-        ("input.name", manifest.input.name, backend.input_name),
-        ("output.classes", f"{len(manifest.output.classes)} labels", f"{backend.classes} labels"),
-        ("output.name", manifest.output.name, backend.output_name),
-    ):
-        if said != found:
-            what = f"{bundle.path}: {MANIFEST_NAME}: {field}"
-            raise BundleFormatError(what, expected=f"{found}, as in {manifest.graph}", got=str(said))
+    if backend == "tensorrt":
+        from .tensorrt_open import open_cached
+
+        on_gpu = open_cached(bundle.file(manifest.graph))
+        _compare(bundle, _shapes(manifest, on_gpu))
+        return Engine(backend=on_gpu, labels=manifest.output.classes, bundle=bundle)
+    on_cpu = OnnxRuntimeBackend(bundle.file(manifest.graph), threads=threads)
+    names = (
+        ("input.dtype", manifest.input.dtype, on_cpu.input_dtype),
+        ("input.name", manifest.input.name, on_cpu.input_name),
+        ("output.name", manifest.output.name, on_cpu.output_name),
+    )
+    _compare(bundle, (*_shapes(manifest, on_cpu), *names))
     _warn_of_other_kernels(manifest)
-    return Engine(backend=backend, labels=manifest.output.classes, bundle=bundle)
+    return Engine(backend=on_cpu, labels=manifest.output.classes, bundle=bundle)
 
 
 def open_onnx(path: str | Path, *, threads: int | None = None) -> Engine:
@@ -172,6 +186,21 @@ def open_onnx(path: str | Path, *, threads: int | None = None) -> Engine:
     """
     backend = OnnxRuntimeBackend(path, threads=threads)
     return Engine(backend=backend, labels=tuple(str(index) for index in range(backend.classes)))
+
+
+def _shapes(manifest: Manifest, backend: Backend) -> tuple[tuple[str, object, object], ...]:
+    return (
+        ("input.shape", list(manifest.input.shape), list(backend.input_shape)),
+        ("output.classes", f"{len(manifest.output.classes)} labels", f"{backend.classes} labels"),
+    )
+
+
+def _compare(bundle: Bundle, fields: tuple[tuple[str, object, object], ...]) -> None:
+    """Fields as (path, what the manifest says, what the graph says)."""
+    for field, said, found in fields:
+        if said != found:
+            what = f"{bundle.path}: {MANIFEST_NAME}: {field}"
+            raise BundleFormatError(what, expected=f"{found}, as in {bundle.manifest.graph}", got=str(said))
 
 
 def _warn_of_other_kernels(manifest: Manifest) -> None:

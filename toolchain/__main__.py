@@ -1,4 +1,4 @@
-"""The command line: `toolchain build | bench | verify | inspect`.
+"""The command line: `toolchain build | compile | bench | replay | verify | inspect`.
 
 Errors of this package become one line and an exit code (2: bad input, 1: a failed gate); `--debug` shows the traceback.
 """
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         command = next((argument for argument in given if not argument.startswith("-")), "")
-        goes_on = "; the same command goes on where it stopped" if command == "build" else ""
+        goes_on = "; the same command goes on where it stopped" if command in ("build", "bench") else ""
         print(f"interrupted{goes_on}", file=sys.stderr)
         return 130
 

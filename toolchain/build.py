@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from ..bench.data.dataset import Dataset
+from ..bench.data.dataset import Dataset, Part
 from ..bench.data.load import load_dataset
 from ..export.bundle import check_target
 from ..export.kernels import inspect_kernels
@@ -27,11 +27,13 @@ from ..runtime.errors import DataError
 from ..runtime.progress import ProgressCallback, silent
 from .compress.prune import prune_filters
 from .compress.result import Compressed
+from .device import resolve_device
 from .finetune import Trained, finetune
 from .prove import check_gates, proof_images
-from .recipe import Recipe, Training, TwinTraining
+from .recipe import Recipe, Training
 from .ship import Made, scheme_of, ship
 from .sources import Source, load_source
+from .teacher import load_teacher, train_teacher
 from .workspace import Workspace, fingerprints
 
 __all__ = ["Build", "build"]
@@ -63,6 +65,7 @@ def build(
             be known then.
         GateError: too few MACs in integer kernels, or twin and engine differ although the scheme is exact.
     """
+    device = resolve_device(recipe.device)
     target = check_target(out, overwrite=overwrite)  # the writer asks again, but hours later
     work = Workspace(target.with_name(target.name + ".work"))
     data = load_dataset(
@@ -77,26 +80,48 @@ def build(
     _check_batches(recipe, data)
     source = _source(recipe, data)
     marks = fingerprints(recipe, data, source.module)
+    given = _given_teacher(recipe, data)
     work.make()
-    dense = _train(recipe, source, data, work=work, mark=marks["dense"], progress=progress)
+    dense = _train(recipe, source, data, work=work, mark=marks["dense"], device=device, progress=progress)
     dense_graph = lower(source.module, input_shape=source.input_shape)
     dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
+    opponent, teacher = recipe.opponent, given
+    if recipe.trains_teacher:
+        teacher = train_teacher(
+            recipe, source.module, data, work=work, mark=marks["teacher"], device=device, progress=progress
+        )
+    if teacher is not None:
+        teacher.to(device)
     compressed = _compress(recipe, source, data)
     tuned = finetune(
         compressed.module,
         data.train,
         data.heldout,
         recipe.finetune,
-        adversary=recipe.opponent,
+        adversary=opponent,
         seed=recipe.seed,
         stage="fine-tune",
-        resume=work.load("finetune", marks["finetune"]),
-        save=lambda checkpoint: work.save("finetune", marks["finetune"], checkpoint),
+        teacher=teacher,
+        device=device,
         progress=progress,
+        **work.stage("finetune", marks["finetune"]),
     )
     integer = _quantize(recipe, tuned.module, source, data, progress)
     twin = Twin(integer.model, shadow=integer.shadow)
-    tuned_twin = _tune_twin(recipe, twin, data, work=work, mark=marks["twin"], progress=progress)
+    tuned_twin = finetune(
+        twin,
+        _twin_images(recipe, data),
+        data.heldout,
+        recipe.finetune_twin,
+        adversary=opponent,
+        seed=recipe.seed,
+        stage="fine-tune twin",
+        teacher=teacher,
+        baseline=True,
+        device=device,
+        progress=progress,
+        **work.stage("twin", marks["twin"]),
+    )
     model = twin.to_onnx()
     kernels = inspect_kernels(model)
     images = proof_images(recipe, twin, data)
@@ -123,11 +148,13 @@ def build(
 def _check_batches(recipe: Recipe, data: Dataset) -> None:
     """Too few images for a stage would otherwise show only when that stage is reached."""
     count = len(data.train)
-    stages: list[tuple[str, Training | TwinTraining, int]] = [
+    stages: list[tuple[str, Training, int]] = [
         ("train", recipe.train, count),
         ("finetune", recipe.finetune, count),
         ("finetune_twin", recipe.finetune_twin, min(recipe.finetune_twin.images or count, count)),
     ]
+    if recipe.trains_teacher:
+        stages.append(("teacher", recipe.teacher, count))
     for key, settings, images in stages[1 if _has_weights(recipe) else 0 :]:
         if settings.epochs and images < settings.batch_size:
             raise DataError(
@@ -159,7 +186,14 @@ def _source(recipe: Recipe, data: Dataset) -> Source:
 
 
 def _train(
-    recipe: Recipe, source: Source, data: Dataset, *, work: Workspace, mark: str, progress: ProgressCallback
+    recipe: Recipe,
+    source: Source,
+    data: Dataset,
+    *,
+    work: Workspace,
+    mark: str,
+    device: str,
+    progress: ProgressCallback,
 ) -> Trained:
     """The dense network, trained without an adversary; as it comes where its weights were given."""
     if _has_weights(recipe) or not recipe.train.epochs:
@@ -173,9 +207,9 @@ def _train(
         adversary=None,
         seed=recipe.seed,
         stage="train",
-        resume=work.load("dense", mark),
-        save=lambda checkpoint: work.save("dense", mark, checkpoint),
+        device=device,
         progress=progress,
+        **work.stage("dense", mark),
     )
 
 
@@ -202,24 +236,14 @@ def _quantize(
     return quantize(graph, data.calibration.images, scheme=scheme_of(recipe), progress=progress)
 
 
-def _tune_twin(
-    recipe: Recipe, twin: Twin, data: Dataset, *, work: Workspace, mark: str, progress: ProgressCallback
-) -> Trained:
-    """Fine-tune on the integers."""
-    settings = recipe.finetune_twin
-    train = data.train
-    if settings.images is not None and settings.images < len(train):
-        train = train.subset(settings.images, seed=recipe.seed)
-    return finetune(
-        twin,
-        train,
-        data.heldout,
-        settings,
-        adversary=recipe.opponent,
-        seed=recipe.seed,
-        stage="fine-tune twin",
-        baseline=True,
-        resume=work.load("twin", mark),
-        save=lambda checkpoint: work.save("twin", mark, checkpoint),
-        progress=progress,
-    )
+def _given_teacher(recipe: Recipe, data: Dataset) -> nn.Module | None:
+    """The teacher that the recipe names, opened before any work."""
+    opponent = recipe.opponent
+    if opponent is None or not opponent.distils or opponent.teacher is None:
+        return None
+    return load_teacher(opponent.teacher, data)
+
+
+def _twin_images(recipe: Recipe, data: Dataset) -> Part:
+    count = recipe.finetune_twin.images
+    return data.train if count is None or count >= len(data.train) else data.train.subset(count, seed=recipe.seed)

@@ -15,12 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..bench.attacks.gradient import Model, frozen
 from ..bench.data.dataset import Part
 from ..runtime.errors import DataError
 from ..runtime.progress import ProgressCallback, silent
+from .averaging import average_of
 from .epoch import EpochRunner
 from .heldout import held_out_accuracy, score
-from .recipe import Adversary, Training, TwinTraining
+from .objectives.choose import objective_of
+from .recipe import Adversary, Training
 
 __all__ = ["Epoch", "Trained", "finetune"]
 
@@ -69,12 +72,14 @@ def finetune(
     module: nn.Module,
     train: Part,
     heldout: Part | None,
-    settings: Training | TwinTraining,
+    settings: Training,
     *,
     adversary: Adversary | None,
     seed: int,
     stage: str,
+    teacher: Model | None = None,
     baseline: bool = False,
+    device: str = "cpu",
     resume: dict[str, Any] | None = None,
     save: Save | None = None,
     progress: ProgressCallback = silent,
@@ -89,7 +94,9 @@ def finetune(
         adversary: None for standard training.
         seed: every random number comes from it, the stage and the epoch.
         stage: name of the stage, for progress and random numbers.
+        teacher: what a distillation learns from, images -> logits; on `device`.
         baseline: the module as it comes takes part in the choice, as epoch 0.
+        device: "cpu" or "cuda": where to train; the module comes back on the CPU.
         resume: a checkpoint that `save` was given; training goes on behind it.
         save: called with a checkpoint behind every epoch.
 
@@ -102,19 +109,26 @@ def finetune(
         return Trained(module=module, epochs=(), kept=0)
     if steps_per_epoch == 0:
         raise DataError("training", expected=f"at least {settings.batch_size} images", got=str(len(train)))
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    place = torch.device(device)
+    module.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         [p for p in module.parameters() if p.requires_grad],
         lr=settings.learning_rate,
         momentum=settings.momentum,
         nesterov=settings.momentum > 0,
-        weight_decay=getattr(settings, "weight_decay", 0.0),
+        weight_decay=settings.weight_decay,
     )
+    average = average_of(module, settings)
+    smoothing = settings.label_smoothing
     run = EpochRunner(
         module,
         optimizer,
         settings=settings,
         adversary=adversary,
+        objective=None if adversary is None else objective_of(adversary, smoothing=smoothing, teacher=teacher),
+        average=average,
+        classes=_classes(module, train, place) if settings.cutmix else 0,
+        device=place,
         seed=seed,
         stage=stage,
         steps_per_epoch=steps_per_epoch,
@@ -122,37 +136,48 @@ def finetune(
     )
     history: list[Epoch] = []
     best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": None}
-    keep_best = getattr(settings, "keep_best", True) and heldout is not None and len(heldout) > 0
+    keep_best = settings.keep_best and heldout is not None and len(heldout) > 0
     if resume is not None:
         module.load_state_dict(resume["module"])
         optimizer.load_state_dict(resume["optimizer"])
+        if average is not None:
+            average.load_state_dict(resume["average"])
         history, best = [Epoch(**epoch) for epoch in resume["epochs"]], resume["best"]
     elif baseline and keep_best and heldout is not None:
         measured = held_out_accuracy(module, heldout, adversary, run.autocast, seed=seed)
         best = {"score": score(*measured), "epoch": 0, "state": _copy(module)}
-    patience = getattr(settings, "patience", 0)
     for number in range(len(history) + 1, settings.epochs + 1):
-        if keep_best and patience and len(history) - best["epoch"] >= patience:
+        if keep_best and settings.patience and len(history) - best["epoch"] >= settings.patience:
             break
         loss, seconds = run.epoch(train, number)
+        own = average.swap(module) if average is not None and average.count else None
         clean = robust = None
         if heldout is not None and len(heldout):
             clean, robust = held_out_accuracy(module, heldout, adversary, run.autocast, seed=seed)
         history.append(Epoch(number=number, loss=loss, clean=clean, robust=robust, seconds=seconds))
         if not keep_best or score(clean, robust) > best["score"]:
             best = {"score": score(clean, robust), "epoch": number, "state": _copy(module)}
+        if own is not None:
+            module.load_state_dict(own)
         if save is not None:
             save(
                 {
                     "module": module.state_dict(),
                     "optimizer": optimizer.state_dict(),
+                    "average": None if average is None else average.state_dict(),
                     "epochs": [asdict(epoch) for epoch in history],
                     "best": best,
                 }
             )
     module.load_state_dict(best["state"])
-    module.eval()
+    module.to("cpu").eval()
     return Trained(module=module, epochs=tuple(history), kept=best["epoch"])
+
+
+def _classes(module: nn.Module, train: Part, place: torch.device) -> int:
+    with torch.no_grad(), frozen(module):
+        logits: Tensor = module(torch.from_numpy(train.images[:1]).to(place).float() / 255)
+    return logits.shape[1]
 
 
 def _copy(module: nn.Module) -> dict[str, Tensor]:

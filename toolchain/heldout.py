@@ -29,11 +29,12 @@ def held_out_accuracy(
 ) -> tuple[float, float | None]:
     """Accuracy on `part`, clean and (with an adversary) under PGD-10 with a random start; both in [0, 1]."""
     module.eval()
+    device = next(module.parameters()).device
     right = stood = 0
     generator = torch.Generator().manual_seed(seed)
     for start in range(0, len(part), 500):
-        x = torch.from_numpy(part.images[start : start + 500]).float() / 255
-        y = torch.from_numpy(part.labels[start : start + 500])
+        x = torch.from_numpy(part.images[start : start + 500]).to(device).float() / 255
+        y = torch.from_numpy(part.labels[start : start + 500]).to(device)
         with precision():
             with torch.no_grad():
                 good = module(x).argmax(1) == y

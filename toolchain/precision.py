@@ -18,16 +18,18 @@ _PROBES = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
 """torch.cpu's own questions to the processor; private, so a torch without them means float32."""
 
 
-def resolve(precision: str) -> str:
+def resolve(precision: str, device: str = "cpu") -> str:
     """`auto` -> `bfloat16` or `float32` on this machine."""
     if precision != "auto":
         return precision
+    if device == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
     has = any(bool(getattr(torch.cpu, probe, bool)()) for probe in _PROBES)
     return "bfloat16" if has else "float32"
 
 
-def autocast(precision: str) -> Callable[[], AbstractContextManager[object]]:
+def autocast(precision: str, device: str = "cpu") -> Callable[[], AbstractContextManager[object]]:
     """What makes the context to compute in."""
-    if resolve(precision) == "float32":
+    if resolve(precision, device) == "float32":
         return nullcontext
-    return partial(torch.autocast, "cpu", dtype=torch.bfloat16)
+    return partial(torch.autocast, device, dtype=torch.bfloat16)

@@ -34,6 +34,7 @@ __all__ = [
     "Model",
     "Quantization",
     "Recipe",
+    "TeacherTraining",
     "Training",
     "TwinTraining",
     "load_recipe",
@@ -72,28 +73,84 @@ class Model(_Section):
 
 
 class Adversary(_Section):
-    """The attack that training runs against."""
+    """The attack that training runs against, and what training makes of it."""
 
     threat: str = Field("linf:0.1", description="norm:epsilon, epsilon in units of pixel / 255, such as linf:8/255")
-    attack: Literal["fgsm", "pgd"] = Field("pgd", description="fgsm: one step from a random start; pgd: `steps` steps")
+    objective: Literal["adversarial", "trades", "mart", "mmr", "ard", "rslad", "adaad"] = Field(
+        "adversarial", description="what the network minimizes; ard, rslad and adaad learn from a robust teacher"
+    )
+    weight: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="beta of trades, lambda of mart and mmr, share of the adversarial part in distillation",
+    )
+    teacher: Path | None = Field(
+        None, description="bundle or ONNX file to learn from; without it the dense network is trained, see `teacher`"
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of ard's soft labels")
+    attack: Literal["fgsm", "n-fgsm", "pgd"] = Field(
+        "pgd", description="fgsm, n-fgsm: one step from a random start; pgd: `steps` steps"
+    )
     steps: Annotated[int, Field(ge=1)] = Field(20, description="gradient steps of pgd")
     step_size: Annotated[float, Field(gt=0)] | None = Field(
-        0.01, description="alpha in units of epsilon's; fgsm without it takes 1.25 epsilon"
+        0.01, description="alpha in units of epsilon's; 1.25 epsilon by default for fgsm, epsilon for n-fgsm"
     )
     random_start: bool = Field(True, description="start at a random point of the ball instead of the image")
+    replays: Annotated[int, Field(ge=1)] = Field(
+        1, description="2 or more: free adversarial training, each batch so many times, one gradient for both sides"
+    )
+    grad_align: Annotated[float, Field(ge=0)] = Field(0.0, description="weight of GradAlign's penalty; 0: none")
+    weight_perturbation: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="gamma of adversarial weight perturbation (AWP), such as 0.005; 0: none"
+    )
 
     @field_validator("threat")
     @classmethod
     def _readable(cls, text: str) -> str:
-        return str(ThreatModel.parse(text))
+        threat = ThreatModel.parse(text)
+        if threat.target is not None:
+            raise RecipeError("training against a targeted adversary", expected="norm:epsilon", got=repr(text))
+        return str(threat)
 
     @model_validator(mode="before")
     @classmethod
-    def _fgsm_has_its_own_step(cls, given: Any) -> Any:
+    def _one_step_has_its_own_size(cls, given: Any) -> Any:
         # TOML has no null, so the default of pgd's step must not stand in the way of fgsm's
-        if isinstance(given, Mapping) and given.get("attack") == "fgsm":
+        if isinstance(given, Mapping) and given.get("attack") in ("fgsm", "n-fgsm"):
             return {"step_size": None, **given}
         return given
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Adversary:
+        if self.replays > 1 and (self.objective != "adversarial" or self.weight_perturbation or self.grad_align):
+            raise RecipeError(
+                f"adversary.replays = {self.replays} is free adversarial training",
+                expected="objective adversarial, and neither grad_align nor weight_perturbation",
+                fix="adversary.replays = 1",
+            )
+        if self.objective == "trades" and not self.random_start and self.attack != "n-fgsm":
+            raise RecipeError(
+                "the loss that the adversary of trades raises is flat at the image itself",
+                expected="adversary.random_start = true",
+                got="false",
+            )
+        if self.attack == "n-fgsm" and not self.threat.startswith("linf:"):
+            raise RecipeError("the noise of n-fgsm is a linf ball's", expected="linf:epsilon", got=self.threat)
+        if self.distils and self.weight is not None and self.weight > 1:
+            raise RecipeError(
+                f"adversary.weight of {self.objective} is a share", expected="0 to 1", got=repr(self.weight)
+            )
+        return self
+
+    @property
+    def plain(self) -> Adversary:
+        """The same attack for plain adversarial training: what a teacher is trained against."""
+        kept = {"threat", "attack", "steps", "step_size", "random_start", "grad_align", "weight_perturbation"}
+        return Adversary(**self.model_dump(include=kept))
+
+    @property
+    def distils(self) -> bool:
+        """Whether the objective learns from a teacher."""
+        return self.objective in ("ard", "rslad", "adaad")
 
 
 class Training(_Section):
@@ -111,6 +168,16 @@ class Training(_Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of a label spread over all")
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(None, description="largest l2 norm of the gradient")
     flip: bool = Field(False, description="mirror each image left to right with probability 1/2")
+    shift: Annotated[int, Field(ge=0)] = Field(0, description="move each image by up to so many pixels each way")
+    cutout: Annotated[int, Field(ge=0)] = Field(0, description="side in pixels of a black square in each image")
+    cutmix: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="alpha in CutMix's Beta(alpha, alpha); 0: none"
+    )
+    average: Literal["none", "ema", "swa"] = Field(
+        "none", description="give back averaged weights: ema over steps, swa over the last epochs"
+    )
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] = Field(0.999, description="of ema, a step")
+    swa_start: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="share of the epochs before swa begins")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 products where the processor has them"
     )
@@ -127,17 +194,26 @@ class FineTuning(Training):
     schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field("constant", description="see train.schedule")
 
 
-class TwinTraining(_Section):
-    """Fine-tuning on the integer twin: appendix A.1's settings for quantized networks."""
+class TwinTraining(Training):
+    """Fine-tuning on the integer twin: appendix A.1's settings for quantized networks. Always in float32."""
 
     epochs: Annotated[int, Field(ge=0)] = Field(0, description="passes over `images` training images; 0: leave out")
     images: Annotated[int, Field(ge=1)] | None = Field(None, description="training images an epoch; all by default")
-    batch_size: Annotated[int, Field(ge=1)] = Field(128, description="images a step")
     learning_rate: Annotated[float, Field(gt=0)] = Field(0.01, description="largest learning rate")
-    schedule: Literal["constant", "cosine", "one-cycle"] = Field("cosine", description="see train.schedule")
+    schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field("cosine", description="see train.schedule")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the steps before one-cycle's peak")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum; Nesterov's where not 0")
     gradient_clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest l2 norm of the gradient")
+    precision: Literal["float32"] = Field("float32", description="the integers need it")
+
+
+class TeacherTraining(Training):
+    """Adversarial training of the dense network, from its standard weights, for objectives that need a teacher."""
+
+    epochs: Annotated[int, Field(ge=1)] = Field(10, description="passes over the training images")
+    schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field("one-cycle", description="see train.schedule")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum; Nesterov's where not 0")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="l2 penalty's factor")
 
 
 class Compression(_Section):
@@ -156,6 +232,7 @@ class Compression(_Section):
 class Quantization(_Section):
     """See export/scheme.py."""
 
+    target: Literal["cpu", "tensorrt"] = Field("cpu", description="what the integers are for; tensorrt: symmetric int8")
     scales: Literal["power-of-two", "free"] = Field("power-of-two", description="power-of-two is exact everywhere")
     observer: Literal["minmax", "histogram", "percentile", "mse"] = Field("mse", description="how ranges are chosen")
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(99.99, description="values kept, in percent")
@@ -175,19 +252,38 @@ class Recipe(_Section):
     name: str = Field("classifier", pattern=r"^\w[\w .+-]*$", description="the bundle's name, and its folder's")
     seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="every random number of the build comes from it")
     robust: bool = Field(False, description="fine-tune against the adversary")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training runs; auto: a GPU if any")
     data: DataSource = DataSource()
     model: Model = Model()
     train: Training = Training()
     compress: Compression = Compression()
     adversary: Adversary = Adversary()
+    teacher: TeacherTraining = TeacherTraining()
     finetune: FineTuning = FineTuning()
     quantize: Quantization = Quantization()
     finetune_twin: TwinTraining = TwinTraining()
+
+    @model_validator(mode="after")
+    def _whole_labels(self) -> Recipe:
+        if self.robust and self.adversary.objective in ("mart", "mmr"):
+            for section, settings in (("finetune", self.finetune), ("finetune_twin", self.finetune_twin)):
+                if settings.cutmix:
+                    raise RecipeError(
+                        f"{section}.cutmix mixes labels, and {self.adversary.objective} needs one an image",
+                        expected="0",
+                        got=repr(settings.cutmix),
+                    )
+        return self
 
     @property
     def opponent(self) -> Adversary | None:
         """Whom fine-tuning is against; None in a standard build."""
         return self.adversary if self.robust else None
+
+    @property
+    def trains_teacher(self) -> bool:
+        """Whether the dense network becomes the teacher, because none is given."""
+        return self.robust and self.adversary.distils and self.adversary.teacher is None
 
 
 def recipe_names() -> list[str]:

@@ -6,7 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
+from ..bench.measurement import Measurement
+from ..bench.report import row_of
 from ..runtime.manifest import Manifest
 from .build import Build
 from .finetune import Trained
@@ -123,6 +126,10 @@ def _proofs(proofs: Mapping[str, Any]) -> Table:
 def _summary(manifest: Manifest, title: str) -> Table:
     table = Table(title=title, show_header=False)
     for row in manifest.measurements:
+        if "bench" in row:
+            fields = {key: value for key, value in row.items() if key != "bench"}
+            table.add_row(*(Text(text) for text in row_of(Measurement.from_dict(fields))))
+            continue
         value = f"{row['value']:.2%}" if row["unit"] == "share" else f"{row['value']:g} {row['unit']}"
         table.add_row(str(row["name"]), value + (f" (n = {row['n']})" if "n" in row else ""))
     for entry in manifest.files:

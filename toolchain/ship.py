@@ -25,6 +25,7 @@ from ..runtime.bundle import Bundle
 from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.manifest import Input, Output, Provenance
 from .compress.result import Compressed
+from .device import resolve_device
 from .finetune import Trained
 from .heldout import held_out_accuracy
 from .precision import resolve
@@ -67,6 +68,7 @@ def scheme_of(recipe: Recipe) -> Scheme:
     """The recipe's quantization."""
     settings = recipe.quantize
     return Scheme(
+        target=settings.target,
         scales=settings.scales,
         observer=settings.observer,
         percentile=settings.percentile,
@@ -104,7 +106,8 @@ def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: boo
             "compression": {"method": made.compressed.method, **made.compressed.checks},
             "training": {
                 "data": data.source,
-                "precision": resolve(recipe.finetune.precision),
+                "device": resolve_device(recipe.device),
+                "precision": resolve(recipe.finetune.precision, resolve_device(recipe.device)),
                 "dense": made.dense.to_json(),
                 "hardened": made.tuned.to_json(),
                 "twin": made.twin.to_json(),

@@ -13,9 +13,10 @@ import io
 import json
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import torch
@@ -23,11 +24,13 @@ from torch import nn
 
 from .. import __version__
 from ..bench.data.dataset import Dataset, Part
+from ..runtime.bundle import hash_file
 from ..runtime.errors import BundleError
+from .device import resolve_device
 from .precision import resolve
 from .recipe import Recipe
 
-__all__ = ["Workspace", "fingerprints"]
+__all__ = ["Resumable", "Workspace", "fingerprints"]
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -35,23 +38,37 @@ _DIGEST = hashlib.sha256().digest_size
 def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module) -> dict[str, str]:
     """SHA-256 of what each stage depends on; `module` is the network before any training."""
     sections = recipe.model_dump(mode="json")
+    device = resolve_device(recipe.device)
     base = [
         *(sections[key] for key in ("seed", "data", "model", "train")),
         *(_of_part(part) for part in (data.train, data.heldout)),
         _of_module(module),
-        resolve(recipe.train.precision),
+        device,
+        resolve(recipe.train.precision, device),
         __version__,
         str(torch.__version__),
     ]
+    plain = recipe.adversary.plain.model_dump(mode="json")
+    teacher = [base, plain, sections["teacher"], resolve(recipe.teacher.precision, device)]
     tuned = [base, *(sections[key] for key in ("robust", "compress", "adversary", "finetune"))]
-    tuned.append(resolve(recipe.finetune.precision))
+    tuned.append(resolve(recipe.finetune.precision, device))
+    if recipe.opponent is not None and recipe.opponent.distils:
+        given = recipe.opponent.teacher
+        tuned.append(teacher if given is None else _of_files(given))
     del sections["quantize"]["integer_share"]  # a gate: a lower one needs no new training
     twin = [tuned, sections["quantize"], sections["finetune_twin"], _of_part(data.calibration)]
-    return {"dense": _of_json(base), "finetune": _of_json(tuned), "twin": _of_json(twin)}
+    stages = {"dense": base, "teacher": teacher, "finetune": tuned, "twin": twin}
+    return {stage: _of_json(led_to) for stage, led_to in stages.items()}
 
 
 def _of_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _of_files(path: Path) -> str:
+    """A teacher's files; one that is not there is refused when it is opened."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return _of_json([hash_file(file) for file in files if file.is_file()])
 
 
 def _of_part(part: Part) -> str:
@@ -70,6 +87,13 @@ def _of_module(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
+class Resumable(TypedDict):
+    """Two arguments of `finetune`."""
+
+    resume: dict[str, Any] | None
+    save: Callable[[dict[str, Any]], None]
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """The checkpoints of one build."""
@@ -85,11 +109,19 @@ class Workspace:
         digest, content = stored[:_DIGEST], stored[_DIGEST:]
         if hashlib.sha256(content).digest() != digest:
             return None
-        found = torch.load(io.BytesIO(content), weights_only=True)
+        # what a GPU wrote may be read where there is none; its fingerprint says so
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         if found["fingerprint"] != fingerprint:
             return None
         checkpoint: dict[str, Any] = found["checkpoint"]
         return checkpoint
+
+    def stage(self, stage: str, fingerprint: str) -> Resumable:
+        """What `finetune` needs to go on where this stage stopped."""
+        return {
+            "resume": self.load(stage, fingerprint),
+            "save": lambda checkpoint: self.save(stage, fingerprint, checkpoint),
+        }
 
     def make(self) -> None:
         """Make the folder, so that one that cannot be made is found before anything is computed.

@@ -1,40 +1,34 @@
-"""Auto-PGD: projected gradient ascent with momentum, which halves its own step size. No step size to tune.
+"""Auto-PGD: projected gradient ascent which sets its own step size. No step size to tune.
 
-Algorithm 1 of Croce & Hein 2020 (arXiv:2003.01690), f the loss, P the projection, eta_0 = 2 epsilon, alpha = 0.75:
+Algorithm 1 of Croce & Hein 2020 (arXiv:2003.01690), P the projection, g the norm's steepest ascent:
 
     z_{k+1} = P( x_k + eta_k g(x_k) )
     x_{k+1} = P( x_k + alpha (z_{k+1} - x_k) + (1 - alpha) (x_k - x_{k-1}) )
 
-At checkpoints w_j = ceil(p_j N) with p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), an image
-halves its step size and goes back to its best point so far if
+with alpha = 0.75; in l1 without momentum, x_{k+1} = z_{k+1}, and through wider balls first: 30 % of the steps in the
+ball of 3 epsilon, 30 % in that of 2 epsilon, each search from the best point of the one before (Croce & Hein 2021,
+arXiv:2103.01208, multi-epsilon l1-APGD). Step sizes are in `apgd_steps`.
 
-    (1) f rose in at most rho = 0.75 of the steps since the last checkpoint, or
-    (2) the step size was not halved at the last checkpoint, and the best f has not changed since.
-
-as in the published code (the paper has "fewer than" in (1)). An image leaves the search as soon as it is broken, as an
-8-bit image (see `verdict`); carrying on would give the same verdict.
+An image leaves the search as soon as it is broken, as an 8-bit image (see `verdict`); carrying on would give the same
+verdict.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ...runtime.errors import RecipeError
+from .apgd_steps import step_rule
 from .gradient import Model, frozen, logits_and_gradient, logits_of
-from .losses import Loss, ce, dlr, dlr_targeted, rivals
+from .losses import Loss, dlr_targeted, objective, rivals
 from .threat import ThreatModel
 from .verdict import broken
 
-__all__ = ["apgd", "checkpoints"]
-
-RHO = 0.75
-MOMENTUM = 0.75  # alpha
-
-_LOSSES: dict[str, Loss] = {"ce": ce, "dlr": dlr, "dlr-targeted": dlr_targeted}
+__all__ = ["apgd"]
 
 
 def apgd(
@@ -43,7 +37,7 @@ def apgd(
     y: Tensor,
     *,
     threat: ThreatModel,
-    loss: Literal["ce", "dlr", "dlr-targeted"] = "ce",
+    loss: Literal["ce", "margin", "dlr", "dlr-targeted"] = "ce",
     steps: int = 100,
     restarts: int = 1,
     targets: int = 9,
@@ -56,8 +50,9 @@ def apgd(
         model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
         x: float [N, C, H, W], 8-bit images divided by 255.
         y: int64 [N], the right classes; images that the model gets wrong as they are come back as they are.
-        threat: the ball to stay in.
-        loss: "ce", "dlr", or "dlr-targeted" (APGD-T: a search towards each of the likeliest wrong classes in turn).
+        threat: the ball to stay in; images of its target come back as they are.
+        loss: "ce", "margin", "dlr", or "dlr-targeted" (APGD-T: a search towards each of the likeliest wrong classes in
+            turn). Where the threat model has a target, all of them aim at that, and "dlr-targeted" is "dlr".
         steps: gradient steps a search, at least 1.
         restarts: searches from new random points (for each target), for images that the ones before did not break.
         targets: for "dlr-targeted", how many wrong classes, likeliest first; at most K - 1 are used.
@@ -69,7 +64,7 @@ def apgd(
 
     Raises:
         RecipeError: settings out of range.
-        ModelError: too few classes for the loss.
+        ModelError: too few classes for the loss or the target.
     """
     if steps < 1 or restarts < 1 or targets < 1:
         raise RecipeError(
@@ -77,42 +72,58 @@ def apgd(
             expected="steps >= 1, restarts >= 1, targets >= 1",
             got=f"steps {steps}, restarts {restarts}, targets {targets}",
         )
+    towards_each = loss == "dlr-targeted" and threat.target is None
+    raised = dlr_targeted if towards_each else objective(loss.removesuffix("-targeted"), threat)
     result = x.clone()
     with frozen(model):
         logits = logits_of(model, x, batch_size)
-        active = (logits.argmax(1) == y).nonzero().squeeze(1)
-        if loss == "dlr-targeted":
+        active = threat.attacked(logits.argmax(1), y).nonzero().squeeze(1)
+        goals: list[tuple[Tensor, ...]] = [(y,)]
+        if towards_each:
             likeliest = rivals(logits, y).topk(min(targets, logits.shape[1] - 1), dim=1).indices
-            goals: list[tuple[Tensor, ...]] = [(y, target) for target in likeliest.unbind(1)]
-        else:
-            goals = [(y,)]
+            goals = [(y, target) for target in likeliest.unbind(1)]
         for labels in goals:
             for _ in range(restarts):
                 if not len(active):
                     return result
-                x_adv, done = _search(
+                result[active], done = _restart(
                     model,
                     x[active],
                     tuple(label[active] for label in labels),
                     threat=threat,
-                    loss=_LOSSES[loss],
+                    loss=raised,
                     steps=steps,
                     generator=generator,
                     batch_size=batch_size,
                 )
-                result[active] = x_adv
                 active = active[~done]
     return result
 
 
-def checkpoints(steps: int) -> list[int]:
-    """The steps w_1 < w_2 < ... <= steps at which the step size is reconsidered, in exact hundredths."""
-    before, now = 0, 22
-    found = []
-    while now <= 100:
-        found.append(-(-now * steps // 100))
-        before, now = now, now + max(now - before - 3, 6)
-    return sorted(set(found))
+def _restart(
+    model: Model,
+    x: Tensor,
+    labels: tuple[Tensor, ...],
+    *,
+    threat: ThreatModel,
+    loss: Loss,
+    steps: int,
+    generator: torch.Generator | None,
+    batch_size: int,
+) -> tuple[Tensor, Tensor]:
+    """One search from a random point, in l1 through wider balls: the points, and which of them are broken [N]."""
+    wide = 3 * steps // 10 if threat.norm == "l1" else 0  # steps in each of the wider balls
+    balls = [(threat, steps - 2 * wide)]
+    if wide:
+        balls = [(replace(threat, epsilon=times * threat.epsilon), wide) for times in (3, 2)] + balls
+    x_adv = balls[0][0].random_start(x, generator)
+    done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for ball, count in balls:
+        start = x_adv if ball is balls[0][0] else ball.project(x_adv, x)
+        x_adv, done = _search(
+            model, x, labels, start, threat=ball, loss=loss, steps=count, stop=ball is threat, batch_size=batch_size
+        )
+    return x_adv, done
 
 
 @dataclass(kw_only=True, slots=True)
@@ -127,90 +138,80 @@ class _State:
     grad: Tensor
     best: Tensor
     best_grad: Tensor
-    step_size: Tensor
     loss: Tensor
     best_loss: Tensor
-    checked_loss: Tensor  # best_loss at the last checkpoint
-    rises: Tensor  # steps since the last checkpoint in which the loss rose
-    halved: Tensor  # bool: at the last checkpoint
 
-    def keep(self, mask: Tensor) -> None:
+    def keep(self, left: Tensor) -> None:
         for field in fields(self):
-            setattr(self, field.name, getattr(self, field.name)[mask])
-
-    def reconsider(self, interval: int) -> None:
-        """A checkpoint: halve the step size of images that stall, and send them back to their best point."""
-        stalled = (self.rises <= RHO * interval) | (~self.halved & (self.checked_loss >= self.best_loss))
-        self.step_size = torch.where(stalled, self.step_size / 2, self.step_size)
-        self.x_adv[stalled] = self.best[stalled]
-        self.grad[stalled] = self.best_grad[stalled]
-        self.halved = stalled
-        self.checked_loss = self.best_loss.clone()
-        self.rises = torch.zeros_like(self.rises)
+            setattr(self, field.name, getattr(self, field.name)[left])
 
 
 def _search(
     model: Model,
     x: Tensor,
     labels: tuple[Tensor, ...],
+    start: Tensor,
     *,
     threat: ThreatModel,
     loss: Loss,
     steps: int,
-    generator: torch.Generator | None,
+    stop: bool,
     batch_size: int,
 ) -> tuple[Tensor, Tensor]:
-    """One run of algorithm 1: the points [N, C, H, W] and which of them break their image [N]."""
+    """Algorithm 1 from `start`: the points [N, C, H, W] and, if broken images `stop`, which of them are broken [N]."""
     result = x.clone()
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    x_adv = threat.random_start(x, generator)
-    logits, losses, grad = logits_and_gradient(model, x_adv, labels, loss, batch_size)
+    logits, losses, grad = logits_and_gradient(model, start, labels, loss, batch_size)
+    rule = step_rule(threat, x, start, losses, steps)
     state = _State(
         index=torch.arange(len(x), device=x.device),
         x=x,
         labels=torch.stack(labels, 1),
-        x_adv=x_adv,
-        previous=x_adv,
+        x_adv=start,
+        previous=start,
         grad=grad,
-        best=x_adv,
+        best=start,
         best_grad=grad,
-        step_size=torch.full_like(losses, 2 * threat.epsilon),
         loss=losses,
         best_loss=losses,
-        checked_loss=losses,
-        rises=torch.zeros_like(losses),
-        halved=torch.ones_like(done),  # as published: rule (2) starts at the second checkpoint
     )
 
-    def drop_broken(logits: Tensor) -> None:
+    def drop_broken(logits: Tensor, losses: Tensor) -> Tensor:
+        """Images that are broken leave; the losses of those that stay."""
         y = state.labels[:, 0]
-        now = broken(model, logits, state.x_adv, state.x, y, threat=threat, batch_size=batch_size)
-        if now.any():
-            result[state.index[now]] = state.x_adv[now]
-            done[state.index[now]] = True
-            state.keep(~now)
+        if (
+            not stop
+            or not (now := broken(model, logits, state.x_adv, state.x, y, threat=threat, batch_size=batch_size)).any()
+        ):
+            return losses
+        result[state.index[now]] = state.x_adv[now]
+        done[state.index[now]] = True
+        state.keep(~now)
+        rule.keep(~now)
+        return losses[~now]
 
-    drop_broken(logits)
-    schedule = checkpoints(steps)
-    last_check = 0
+    drop_broken(logits, losses)
     for k in range(1, steps + 1):
         if not len(state.index):
             break
-        z = threat.project(threat.step(state.x_adv, state.grad, state.step_size), state.x)
-        alpha = MOMENTUM if k > 1 else 1.0
-        momentum = state.x_adv + alpha * (z - state.x_adv) + (1 - alpha) * (state.x_adv - state.previous)
-        state.previous, state.x_adv = state.x_adv, threat.project(momentum, state.x)
+        step = threat.step(state.x_adv, state.grad, rule.step_size, sparsity=rule.sparsity)
+        z = threat.project(step, state.x)
+        if rule.momentum < 1:
+            alpha = rule.momentum if k > 1 else 1.0
+            z = state.x_adv + alpha * (z - state.x_adv) + (1 - alpha) * (state.x_adv - state.previous)
+            z = threat.project(z, state.x)
+        state.previous, state.x_adv = state.x_adv, z
         y = tuple(state.labels.unbind(1))
         logits, losses, state.grad = logits_and_gradient(model, state.x_adv, y, loss, batch_size)
-        state.rises = state.rises + (losses > state.loss)
-        better = losses > state.best_loss
+        losses = drop_broken(logits, losses)
+        rose, better = losses > state.loss, losses > state.best_loss
         state.loss, state.best_loss = losses, torch.maximum(losses, state.best_loss)
-        mask = better.view(-1, 1, 1, 1)
+        mask = better.view(-1, *[1] * (x.ndim - 1))
         state.best = torch.where(mask, state.x_adv, state.best)
         state.best_grad = torch.where(mask, state.grad, state.best_grad)
-        drop_broken(logits)
-        if k in schedule:
-            state.reconsider(k - last_check)
-            last_check = k
+        back = rule.stalled(k, state.x, state.best, rose, state.best_loss)
+        if back is not None:
+            state.x_adv = torch.where(back.view(mask.shape), state.best, state.x_adv)
+            state.grad = torch.where(back.view(mask.shape), state.best_grad, state.grad)
     result[state.index] = state.best
     return result, done

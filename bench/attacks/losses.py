@@ -1,9 +1,16 @@
 """What an attack raises, one value an image: high where the model errs.
 
-    ce             -log softmax(z)_y
-    margin         max_{k != y} z_k - z_y                                             (> 0: misclassified)
-    dlr            -(z_y - max_{k != y} z_k) / (z_(1) - z_(3))                        (Croce & Hein 2020, eq. 6)
-    dlr_targeted   -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)                       (eq. 7)
+    ce                -log softmax(z)_y
+    margin            max_{k != y} z_k - z_y                              (> 0: misclassified; Carlini & Wagner 2017)
+    dlr               -(z_y - max_{k != y} z_k) / (z_(1) - z_(3))         (Croce & Hein 2020, eq. 6)
+
+and towards a class t:
+
+    ce                log softmax(z)_t
+    margin            z_t - max_{k != t} z_k                              (> 0: taken for t)
+    margin_targeted   z_t - z_y                                           (Gowal et al. 2019)
+    dlr_targeted      -(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)        (Croce & Hein 2020, eq. 7)
+    dlr               -(max_{k != t} z_k - z_t) / (z_(1) - (z_(3) + z_(4)) / 2)
 
 z_(i) is the i-th largest logit. The difference of logits ratio ignores shift and scale of the logits, so a large logit
 scale cannot starve its gradient as it does that of the cross-entropy.
@@ -17,14 +24,50 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ...runtime.errors import ModelError
+from ...runtime.errors import ModelError, RecipeError
+from .threat import ThreatModel
 
-__all__ = ["Loss", "ce", "dlr", "dlr_targeted", "margin", "rivals"]
+__all__ = ["Loss", "ce", "dlr", "dlr_targeted", "margin", "margin_targeted", "objective", "rivals"]
 
 Loss = Callable[..., Tensor]
 """loss(logits float [N, K], labels int64 [N], *more labels) -> float [N]."""
 
 _NO_ZERO = 1e-12  # as published: keeps the ratio finite where the leading logits are equal
+
+
+def objective(name: str, threat: ThreatModel) -> Loss:
+    """The loss that serves the attacker's end: away from the right class or, with a target, towards that.
+
+    Args:
+        name: "ce", "margin" or "dlr".
+        threat: whose target counts.
+
+    Returns:
+        loss(logits float [N, K], y int64 [N]) -> float [N].
+
+    Raises:
+        RecipeError: no such loss.
+        ModelError: when called, `threat.target` is not one of the model's classes.
+    """
+    losses: dict[str, Loss] = {"ce": ce, "margin": margin, "dlr": dlr}
+    if name not in losses:
+        raise RecipeError("unknown loss of an attack", expected=", ".join(losses), got=repr(name))
+    if (target := threat.target) is None:
+        return losses[name]
+
+    def towards(logits: Tensor, y: Tensor) -> Tensor:
+        if target >= logits.shape[1]:
+            raise ModelError(
+                "the threat model's target is no class of the model",
+                expected=f"a class below {logits.shape[1]}",
+                got=str(target),
+            )
+        wanted = torch.full_like(y, target)
+        if name == "dlr":  # whoever is ahead of the target is to be overtaken, at first y
+            return dlr_targeted(logits, rivals(logits, wanted).argmax(1), wanted)
+        return -losses[name](logits, wanted)
+
+    return towards
 
 
 def ce(logits: Tensor, y: Tensor) -> Tensor:
@@ -35,6 +78,11 @@ def ce(logits: Tensor, y: Tensor) -> Tensor:
 def margin(logits: Tensor, y: Tensor) -> Tensor:
     """The best wrong logit less the right one, float [N]."""
     return rivals(logits, y).max(1).values - _at(logits, y)
+
+
+def margin_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
+    """The logit of the class `target` int64 [N] less the right one, float [N]."""
+    return _at(logits, target) - _at(logits, y)
 
 
 def dlr(logits: Tensor, y: Tensor) -> Tensor:
@@ -54,7 +102,7 @@ def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
         ModelError: fewer than 4 classes.
     """
     top = _top(logits, 4, "dlr-targeted")
-    return (_at(logits, target) - _at(logits, y)) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _NO_ZERO)
+    return margin_targeted(logits, y, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _NO_ZERO)
 
 
 def rivals(logits: Tensor, y: Tensor) -> Tensor:

@@ -1,14 +1,11 @@
-"""Projected gradient descent and its one-step forms.
+"""Projected gradient descent.
 
     x_{t+1} = Proj_{B(x, epsilon)}( x_t + alpha * sign(grad_x l(f(x_t), y)) )
 
 as in section 3.3 of "Adversarial Fine-tuning of Compressed Neural Networks for Joint Improvement of Robustness and
 Efficiency", after Madry et al. 2018 (arXiv:1706.06083). The paper runs 20 steps of alpha = 0.01 from x_0 = x, as in
 Kolter & Madry's tutorial, with epsilon = 0.1 on Fashion-MNIST and 8/255 on CIFAR-10. In l2 the step is along
-grad / ||grad||_2.
-
-    FGSM      one step of alpha = epsilon from x                              (Goodfellow et al. 2015)
-    FGSM-RS   one step of alpha = 1.25 epsilon from a uniform random point    (R-FGSM as in Wong et al. 2020)
+grad / ||grad||_2, in l1 along the largest entries of the gradient (see `threat`).
 """
 
 from __future__ import annotations
@@ -21,13 +18,11 @@ from torch import Tensor
 
 from ...runtime.errors import RecipeError
 from .gradient import Model, frozen, logits_and_gradient, logits_of
-from .losses import ce, margin
+from .losses import Loss, objective
 from .threat import ThreatModel
 from .verdict import broken
 
-__all__ = ["fgsm", "pgd"]
-
-_LOSSES = {"ce": ce, "margin": margin}
+__all__ = ["ascend", "pgd"]
 
 
 def pgd(
@@ -40,7 +35,7 @@ def pgd(
     step_size: float,
     random_start: bool,
     restarts: int = 1,
-    loss: Literal["ce", "margin"] = "ce",
+    loss: Literal["ce", "margin", "dlr"] = "ce",
     generator: torch.Generator | None = None,
     early_stop: bool = True,
     batch_size: int = 128,
@@ -55,13 +50,14 @@ def pgd(
     Args:
         model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
         x: float [N, C, H, W], 8-bit images divided by 255.
-        y: int64 [N], the right classes.
+        y: int64 [N], the right classes; images of the threat model's target come back as they are.
         threat: the ball to stay in.
         steps: gradient steps, at least 1.
         step_size: alpha, in the units of `threat.epsilon`.
-        random_start: x_0 is uniform in the ball instead of x.
+        random_start: x_0 is random in the ball instead of x.
         restarts: searches from new random points, for images that the ones before did not break.
-        loss: what is raised: cross-entropy, or the margin of the best wrong logit.
+        loss: what is raised: cross-entropy, the margin of the best wrong logit (Carlini & Wagner 2017), or the
+            difference of logits ratio; towards the target where the threat model has one.
         generator: makes the random starts, and so the result, reproducible.
         early_stop: see above.
         batch_size: images a pass.
@@ -71,6 +67,7 @@ def pgd(
 
     Raises:
         RecipeError: settings that contradict each other or are out of range.
+        ModelError: too few classes for the loss or the target.
     """
     if steps < 1 or restarts < 1 or step_size < 0:
         raise RecipeError(
@@ -84,56 +81,74 @@ def pgd(
             expected="random_start and early_stop where restarts > 1",
             got=f"random_start {random_start}, early_stop {early_stop}, restarts {restarts}",
         )
-    verdict = partial(broken, model, threat=threat, batch_size=batch_size)
     result = x.clone()
-    active = torch.arange(len(x), device=x.device)  # where the images still searched came from
+    active = torch.arange(len(x), device=x.device)
+    if threat.target is not None:
+        active = active[y != threat.target]
     with frozen(model):
         for restart in range(restarts):
-            x_adv = threat.random_start(x, generator) if random_start else x
-            for _ in range(steps):
-                if not len(active):
-                    return result
-                logits, _, grad = logits_and_gradient(model, x_adv, (y,), _LOSSES[loss], batch_size)
-                if early_stop and (done := verdict(logits, x_adv, x, y)).any():
-                    result[active[done]] = x_adv[done]
-                    active, x, y, x_adv, grad = (part[~done] for part in (active, x, y, x_adv, grad))
-                x_adv = threat.project(threat.step(x_adv, grad, step_size), x)
+            x_adv, done = ascend(
+                model,
+                x[active],
+                (y[active],),
+                threat=threat,
+                loss=objective(loss, threat),
+                steps=steps,
+                step_size=step_size,
+                random_start=random_start,
+                generator=generator,
+                stop="never" if not early_stop else "early" if restart + 1 == restarts else "early and at the end",
+                batch_size=batch_size,
+            )
             result[active] = x_adv
-            if restart + 1 < restarts and len(active):
-                left = ~verdict(logits_of(model, x_adv, batch_size), x_adv, x, y)
-                active, x, y = active[left], x[left], y[left]
+            active = active[~done]
+            if not len(active):
+                break
     return result
 
 
-def fgsm(
+def ascend(
     model: Model,
     x: Tensor,
-    y: Tensor,
+    labels: tuple[Tensor, ...],
     *,
     threat: ThreatModel,
-    random_start: bool = False,
-    step_size: float | None = None,
-    generator: torch.Generator | None = None,
-    batch_size: int = 128,
-) -> Tensor:
-    """One step of `pgd`: one forward and one backward pass.
+    loss: Loss,
+    steps: int,
+    step_size: float,
+    random_start: bool,
+    generator: torch.Generator | None,
+    stop: Literal["never", "early", "early and at the end"],
+    batch_size: int,
+) -> tuple[Tensor, Tensor]:
+    """One search of `pgd`, on a frozen model.
 
     Args:
-        step_size: alpha; epsilon if not given, and 1.25 epsilon with a random start, as in Wong et al. 2020.
+        labels: what the loss takes after the logits, the right classes first.
+        stop: when images are asked for that are broken: never; before each step; or after the last step as well, at
+            the cost of one more pass.
 
-    The others, the result and the errors are those of `pgd` without early stop.
+    The others are those of `pgd`.
+
+    Returns:
+        The points, float [N, C, H, W], and which of them are known to be broken, bool [N].
     """
-    if step_size is None:
-        step_size = threat.epsilon * (1.25 if random_start else 1)
-    return pgd(
-        model,
-        x,
-        y,
-        threat=threat,
-        steps=1,
-        step_size=step_size,
-        random_start=random_start,
-        generator=generator,
-        early_stop=False,
-        batch_size=batch_size,
-    )
+    verdict = partial(broken, model, threat=threat, batch_size=batch_size)
+    result = x.clone()
+    found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    active = torch.arange(len(x), device=x.device)  # where the images still searched came from
+    x_adv = threat.random_start(x, generator) if random_start else x
+    for _ in range(steps):
+        if not len(active):
+            return result, found
+        logits, _, grad = logits_and_gradient(model, x_adv, labels, loss, batch_size)
+        if stop != "never" and (done := verdict(logits, x_adv, x, labels[0])).any():
+            result[active[done]] = x_adv[done]
+            found[active[done]] = True
+            active, x, x_adv, grad = (part[~done] for part in (active, x, x_adv, grad))
+            labels = tuple(label[~done] for label in labels)
+        x_adv = threat.project(threat.step(x_adv, grad, step_size), x)
+    result[active] = x_adv
+    if stop == "early and at the end" and len(active):
+        found[active] = verdict(logits_of(model, x_adv, batch_size), x_adv, x, labels[0])
+    return result, found

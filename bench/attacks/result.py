@@ -56,7 +56,7 @@ def attack_pixels(
 
     Args:
         name: for the report.
-        attack: `pgd`, `fgsm` or `apgd`, called as attack(model, x, y, threat=, generator=, **settings).
+        attack: `pgd`, `apgd` or another white-box one, called as attack(model, x, y, threat=, generator=, **settings).
         model: float [N, C, H, W] in [0, 1] -> logits [N, K]; a module is attacked on the device of its parameters.
         images: uint8 [N, C, H, W].
         labels: int64 [N], the right classes.

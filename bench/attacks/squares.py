@@ -1,13 +1,15 @@
 """The sampling distributions of the Square Attack on 8-bit levels: where it starts, and what it tries next.
 
-Andriushchenko et al. 2020 (arXiv:1912.00049), algorithms 2 and 3. With q an image's levels and R = `pixel_radius`:
+Andriushchenko et al. 2020 (arXiv:1912.00049), algorithms 2 and 3, and for l1 their like in AutoAttack (Croce & Hein
+2021, arXiv:2103.01208). With q an image's levels, R = `pixel_radius` and norms of p = 2 or 1:
 
     linf    window <- clip(q +- R), one sign for each channel
-    l2      W1 <- nu / ||nu|| * sqrt( ||delta_{W1 u W2}||^2 + (epsilon^2 - ||delta||^2) / c ),   W2 <- 0
+    lp      W1 <- nu / ||nu|| * ( ||delta_{W1 u W2}||^p + (epsilon^p - ||delta||^p) / c )^(1/p),   W2 <- 0
             nu = rho eta / ||eta|| + delta_{W1} / ||delta_{W1}||,   rho = +-1 for each channel
 
-eta is two halves of opposite sign; in each, the value at Chebyshev distance d from the half's centre is
-sum_{j >= d} 1 / (j + 1)^2, summed to the half's edge. It lies upright or on its side at random.
+l1 spends c times that, and is projected. eta is two halves of opposite sign; in each, the value at Chebyshev distance d
+from the half's centre is sum_{j >= d} 1 / (j + 1)^(4/p), summed to the half's edge. It lies upright or on its side at
+random.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from .threat import ThreatModel
 
-__all__ = ["L2Squares", "LinfSquares", "Pixels", "Squares", "squares_in"]
+__all__ = ["LinfSquares", "LpSquares", "Pixels", "Squares", "squares_in"]
 
 Pixels = NDArray[np.uint8]
 """uint8 images [N, C, H, W]."""
@@ -38,7 +40,7 @@ class Squares(Protocol):
 
 def squares_in(threat: ThreatModel, rng: np.random.Generator) -> Squares:
     """The distribution for a threat model's norm."""
-    return LinfSquares(threat, rng) if threat.norm == "linf" else L2Squares(threat, rng)
+    return LinfSquares(threat, rng) if threat.norm == "linf" else LpSquares(threat, rng)
 
 
 class LinfSquares:
@@ -70,11 +72,12 @@ class LinfSquares:
         return (x + np.where(up, room_up, -room_down)).astype(np.uint8)
 
 
-class L2Squares:
-    """Algorithm 3: the budget moves from one window to another."""
+class LpSquares:
+    """Algorithm 3, for l2 and l1: the budget moves from one window to another."""
 
     def __init__(self, threat: ThreatModel, rng: np.random.Generator) -> None:
         self._threat = threat
+        self._p = 1 if threat.norm == "l1" else 2
         self._rng = rng
 
     def start(self, x: Pixels) -> Pixels:
@@ -90,7 +93,8 @@ class L2Squares:
         n, c, h, w = x.shape
         side = min(max(side, 3) | 1, h, w)  # an odd side of at least 3, as published: eta has a middle
         delta = best.astype(np.float32) - x
-        unused = np.maximum((255 * self._threat.epsilon) ** 2 - np.square(delta).sum((1, 2, 3)), 0)
+        p = self._p
+        unused = np.maximum((255 * self._threat.epsilon) ** p - (np.abs(delta) ** p).sum((1, 2, 3)), 0)
         top, left = (self._rng.integers(0, size - side + 1, n) for size in (h, w))
         here = (
             np.arange(n)[:, None, None, None],
@@ -102,25 +106,30 @@ class L2Squares:
         taken = _windows(self._rng, x, side)
         delta_taken = np.where(taken, delta, 0)
         delta_taken[here] = old
-        available = np.sqrt(np.square(delta_taken).sum((2, 3)) + unused[:, None] / c)
-        nu = _unit(self._signed_eta(n, c, side) + _unit(old))
+        available = ((np.abs(delta_taken) ** p).sum((2, 3)) + unused[:, None] / c) ** (1 / p)
+        if p == 1:
+            available *= c
+        nu = _unit(self._signed_eta(n, c, side) + _unit(old, p), p)
         delta = np.where(taken, 0, delta)
         delta[here] = nu * available[:, :, None, None]
         return self._pixels(x, delta)
 
     def _signed_eta(self, n: int, c: int, side: int) -> NDArray[np.float32]:
         """Unit patterns [N, C, side, side] of random sign and, for each image, random orientation."""
-        upright = _eta(side)
+        upright = _eta(side, self._p)
         lying = self._rng.integers(0, 2, (n, 1, 1, 1), dtype=bool)
         sign = self._rng.integers(0, 2, (n, c, 1, 1)).astype(np.float32) * 2 - 1
         return sign * np.where(lying, upright.T, upright)
 
     def _pixels(self, x: Pixels, delta: NDArray[np.float32]) -> Pixels:
-        """x + delta, delta [levels] brought to the length epsilon, as 8-bit images in the ball."""
+        """x + delta [levels] as 8-bit images in the ball: l2 scaled to the length epsilon, l1 to no less, projected."""
         flat = delta.reshape(len(x), -1)
-        length = np.linalg.norm(flat, axis=1)[:, None]
-        moved = (flat * (255 * self._threat.epsilon / np.maximum(length, 1e-12))).reshape(x.shape)
-        moved = np.clip((x + moved) / np.float32(255), 0, 1)
+        length = np.linalg.norm(flat, self._p, axis=1)[:, None]
+        scale = 255 * self._threat.epsilon / np.maximum(length, 1e-12)
+        moved = (flat * (scale if self._p == 2 else np.maximum(scale, 1))).reshape(x.shape)
+        moved = (x + moved) / np.float32(255)
+        if self._p == 2:
+            moved = np.clip(moved, 0, 1)
         candidate: Pixels = self._threat.to_pixels(torch.from_numpy(moved), torch.from_numpy(x)).numpy()
         return candidate
 
@@ -134,21 +143,22 @@ def _windows(rng: np.random.Generator, x: Pixels, side: int) -> NDArray[np.bool_
     return rows[:, None, :, None] & columns[:, None, None, :]
 
 
-def _unit(delta: NDArray[np.float32]) -> NDArray[np.float32]:
+def _unit(delta: NDArray[np.float32], p: int) -> NDArray[np.float32]:
     """Each channel of a window [N, C, s, s] brought to length 1; zero stays zero."""
-    unit: NDArray[np.float32] = delta / np.maximum(np.sqrt(np.square(delta).sum((2, 3), keepdims=True)), 1e-12)
+    length = (np.abs(delta) ** p).sum((2, 3), keepdims=True) ** (1 / p)
+    unit: NDArray[np.float32] = delta / np.maximum(length, 1e-12)
     return unit
 
 
-def _eta(side: int) -> NDArray[np.float32]:
+def _eta(side: int, p: int) -> NDArray[np.float32]:
     """The pattern [side, side] of length 1: a half that rises to its middle, above one that falls."""
-    halves = (_bump(side // 2, side), -_bump(side - side // 2, side))
+    halves = (_bump(side // 2, side, p), -_bump(side - side // 2, side, p))
     eta = np.concatenate(halves)
-    return np.asarray(eta / np.linalg.norm(eta), np.float32)
+    return np.asarray(eta / np.linalg.norm(eta.ravel(), p), np.float32)
 
 
-def _bump(height: int, width: int) -> NDArray[np.float64]:
-    terms = 1 / np.arange(1, max(height, width) // 2 + 2) ** 2.0
+def _bump(height: int, width: int, p: int) -> NDArray[np.float64]:
+    terms = 1 / np.arange(1, max(height, width) // 2 + 2) ** (4 / p)
     tail = terms[::-1].cumsum()[::-1]  # tail[d] = sum of the terms from d on
     rows, columns = abs(np.arange(height) - height // 2), abs(np.arange(width) - width // 2)
     bump: NDArray[np.float64] = tail[np.maximum(rows[:, None], columns)]

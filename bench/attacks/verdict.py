@@ -1,6 +1,6 @@
 """When a search may stop: what a camera can deliver fools the model.
 
-    broken(x') = argmax f( to_pixels(x') / 255 ) != y
+    broken(x') = argmax f( to_pixels(x') / 255 ) is a wrong class, or the threat model's target
 
 A point that fools a model in float32 by a hair often stops doing so when it is rounded to 8-bit levels: a search that
 stopped at the first such point would throw the image away. So a fooling point is rounded, inside the ball, and asked
@@ -32,9 +32,10 @@ def broken(
         threat: the ball around x.
         batch_size: images a pass.
     """
-    fooled = logits.argmax(1) != y
+    fooled: Tensor = threat.fooled(logits.argmax(1), y)
     where = fooled.nonzero().squeeze(1)
     if len(where):
         pixels = threat.to_pixels(x_adv[where], (x[where] * 255).round().byte())
-        fooled[where] = logits_of(model, pixels.to(x.dtype) / 255, batch_size).argmax(1) != y[where]
+        predictions = logits_of(model, pixels.to(x.dtype) / 255, batch_size).argmax(1)
+        fooled[where] = threat.fooled(predictions, y[where])
     return fooled

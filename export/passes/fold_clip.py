@@ -2,10 +2,11 @@
 
     clip(x, 0, M) = (1 / c) * clip(c x, 0, c M)      for any c > 0
 
-With c = 255 * 2^e / M the inner bound is exactly the largest value of a uint8 tensor of scale 2^e, so the clamp costs
-nothing and is exact. c goes into the weights in front, 1/c into the weights behind. It is possible where one Conv or
-Gemm makes x and every reader, through pools and reshapes only, is a Conv or a Gemm. (Cross-layer scaling as in
-Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction", eq. 7.)
+With c = L * 2^e / M, L = 255, the inner bound is exactly the largest value of a uint8 tensor of scale 2^e, so the clamp
+costs nothing and is exact; L = 127 for int8 tensors. c goes into the weights in front, 1/c into the weights behind. It
+is possible where one Conv or Gemm makes x and every reader, through pools and reshapes only, is a Conv or a Gemm.
+(Cross-layer scaling as in Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction",
+eq. 7.)
 """
 
 from __future__ import annotations
@@ -24,22 +25,30 @@ _HOMOGENEOUS = ("MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Resha
 
 
 class FoldClip(ir.passes.InPlacePass):
-    """Clip(0, M) becomes Clip(0, 255 * 2^e), the neighbours' weights rescaled; e = round(log2(M / 255))."""
+    """Clip(0, M) becomes Clip(0, L * 2^e), the neighbours' weights rescaled; e = round(log2(M / L)).
+
+    Args:
+        largest: L, the largest integer of an activation.
+    """
+
+    def __init__(self, largest: int = 255) -> None:
+        super().__init__()
+        self._largest = largest
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
         for node in list(model.graph):
-            modified |= _fold(model.graph, node)
+            modified |= _fold(model.graph, node, self._largest)
         return ir.passes.PassResult(model, modified)
 
 
-def _fold(graph: ir.Graph, node: ir.Node) -> bool:
+def _fold(graph: ir.Graph, node: ir.Node, largest: int) -> bool:
     """True where `node` was a Clip(0, M) between weights, and now is one at a better bound."""
     high = _bound(node)
     before, behind = _producer(node), _readers(node.outputs[0])
     if high is None or before is None or not behind:
         return False
-    bound = 255 * 2.0 ** round(math.log2(high / 255))
+    bound = largest * 2.0 ** round(math.log2(high / largest))
     c = bound / high
     if c == 1:
         return False

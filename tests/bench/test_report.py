@@ -13,13 +13,25 @@ import pytest
 from rich.console import Console
 
 from hardtemper.bench.agreement import Agreement
+from hardtemper.bench.alarms import Alarm
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
-from hardtemper.bench.outcome import BenchReport, Skip
+from hardtemper.bench.measurement import Skip
+from hardtemper.bench.outcome import BenchReport
 from hardtemper.bench.report import report_lines, report_table, write_report
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.errors import InputError
+
+ALARMS = (
+    "random",
+    "without gradients",
+    "twin differs",
+    "zero gradient",
+    "flat loss",
+    "large epsilon",
+    "more steps",
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +59,7 @@ def test_dense_stands_beside_what_ships(report: BenchReport) -> None:
     text = rendered(report)
     assert re.search(r"dense.*shipped", text)
     rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
-    assert rows == [
+    assert [re.sub(r"^(alarm.*) \(n \d+\)$", r"\1", row) for row in rows] == [
         "size",
         "size, gzip",
         "parameters",
@@ -65,7 +77,10 @@ def test_dense_stands_beside_what_ships(report: BenchReport) -> None:
         "robust, square (n 40)",
         "robust, union (n 40)",
         "robust, broken by queries only (n 40)",
-        *(f"twin's logits differ, {on}" for on in ("clean", "pgd-20", "apgd-ce", "square")),
+        *(f"alarm, {name}" for name in ALARMS),
+        "twin's logits differ, clean",
+        "twin's logits differ, candidates",
+        "twin's verdict differs",
     ]
 
 
@@ -125,6 +140,23 @@ def test_skips_and_notes_have_a_line_each(report: BenchReport) -> None:
     changed = replace(shipped, skipped=(Skip(what="square", reason="no time"),), notes=("read this",))
     lines = report_lines(replace(report, subjects=(dense, changed)))
     assert lines == ["shipped: square skipped: no time", "shipped: read this"]
+
+
+def test_an_alarm_stands_beside_the_figure_and_has_a_line(report: BenchReport) -> None:
+    dense, shipped = report.subjects
+    alarm = Alarm(name="zero gradient", count=9, n=10, threshold=0.05)
+    assert alarm.raised
+    union = shipped.find("robust-accuracy", attack="union")
+    assert union is not None
+    doubted = replace(union, settings={**union.settings, "alarms": "zero gradient"})
+    changed = replace(report, subjects=(dense, replace(shipped, measurements=(doubted, alarm.measurement()))))
+    (row,) = (line for line in rendered(changed).splitlines() if "robust, union" in line)
+    assert row.split("│")[3].strip().endswith("] ALARM: zero gradient")
+    (row,) = (line for line in rendered(changed).splitlines() if "alarm, zero gradient (n 10)" in line)
+    assert row.split("│")[3].strip() == "RAISED, 90.0 % (limit 5 %)"
+    (line,) = (line for line in report_lines(changed) if line.startswith("shipped: "))
+    assert line.startswith("shipped: ALARM, zero gradient: 90.0 % of 10, where 5 % is the limit: the gradient is zero")
+    assert "ALARM" not in rendered(report)
 
 
 def test_written_as_json(report: BenchReport, tmp_path: Path) -> None:

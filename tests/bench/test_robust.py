@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from hardtemper.bench.attacks.result import AttackResult
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.measurement import wilson
-from hardtemper.bench.presets import AttackPlan, attack_plans
-from hardtemper.bench.robust import RobustnessResult, evaluate_robustness, right_answers
+from hardtemper.bench.plans import AttackPlan
+from hardtemper.bench.presets import choose_attacks
+from hardtemper.bench.robust import evaluate_robustness, right_answers, withstood
+from hardtemper.bench.verdict import RobustnessResult
 from hardtemper.export.twin import Twin
 from hardtemper.runtime.errors import DataError, GateError, RecipeError
 
@@ -87,7 +89,7 @@ def test_two_classes_give_the_closed_form(two_classes: Any, preset: str, batch_s
         images,
         labels,
         threat=THREAT,
-        attacks=attack_plans(preset, THREAT),
+        attacks=choose_attacks(preset, THREAT).plans,
         seed=0,
         batch_size=batch_size,
     )
@@ -111,7 +113,7 @@ def test_adversarial_images_are_what_the_verdict_says(three_classes: Any, threat
         images,
         labels,
         threat=threat,
-        attacks=attack_plans("quick", threat),
+        attacks=choose_attacks("quick", threat).plans,
         seed=0,
     )
     assert 0 < result.robust.sum() < result.clean
@@ -131,6 +133,73 @@ def test_union_of_attacks() -> None:
         (9, 2, 7, False),
     ]
     assert result.queries_only == 1  # number 4
+    assert result.transfer_only is None
+    assert [o.candidates.rows.tolist() for o in result.attacks] == [[0, 1, 2], [2, 3], [3, 4]]
+    assert (result.moved, [o.broken_twin_only for o in result.attacks]) == (0, [0, 0, 0])
+
+
+@pytest.mark.parametrize(("sequential", "queries", "transfer"), [(False, 2, 2), (True, 2, 1)])
+def test_what_white_box_attacks_missed(sequential: bool, queries: int, transfer: int) -> None:
+    attacks = [fake("a", "twin", {0, 1, 2}), fake("q", "engine", {2, 3, 4}), fake("t", "parent", {0, 4, 5})]
+    result = judge(attacks, sequential=sequential, others={"parent": twin_of_answers})
+    assert np.flatnonzero(result.robust).tolist() == [6, 7, 8]
+    assert (result.queries_only, result.transfer_only) == (queries, transfer)
+    found = {m.name: m.value for m in result.measurements()}
+    assert (found["broken-by-queries-only"], found["broken-by-transfer-only"]) == (10 * queries, 10 * transfer)
+
+
+def test_an_attack_is_made_on_the_model_that_it_names() -> None:
+    seen = []
+
+    def search(model: Any, images: Any, labels: Any, **_: Any) -> AttackResult:
+        seen.append(model)
+        return AttackResult(name="t", settings={}, adversarial=images, seconds=0.0, evaluations=0)
+
+    parent = object()
+    judge([AttackPlan(name="t", target="parent", search=search, settings={})], others={"parent": parent})
+    assert seen == [parent] * 3
+    with pytest.raises(RecipeError, match="no parent to search on for t"):
+        judge([AttackPlan(name="t", target="parent", search=search, settings={})])
+
+
+@pytest.mark.parametrize(
+    ("logits", "target", "stood"),
+    [
+        ([0.0, 3.0, 1.0], None, True),
+        ([4.0, 3.0, 1.0], None, False),
+        ([4.0, 3.0, 1.0], 0, False),
+        ([4.0, 3.0, 1.0], 2, True),
+        ([np.nan, 3.0, 1.0], None, False),
+        ([np.nan, 3.0, 1.0], 0, True),
+    ],
+)
+def test_what_the_attacker_wants(logits: list[float], target: int | None, stood: bool) -> None:
+    threat = ThreatModel("linf", 0.1, target)
+    assert withstood(np.array([logits], np.float32), np.array([1]), threat).tolist() == [stood]
+
+
+def test_a_targeted_verdict(three_classes: Any) -> None:
+    images, labels = images_for(three_classes)
+    others = labels != 2
+    aimed, free = (
+        evaluate_robustness(
+            three_classes,
+            twin_of(three_classes),
+            images[others],
+            labels[others],
+            threat=threat,
+            attacks=choose_attacks("quick", threat).plans,
+            seed=0,
+        )
+        for threat in (ThreatModel("linf", RADIUS / 255, 2), THREAT)
+    )
+    assert free.robust.sum() < aimed.robust.sum() < aimed.clean
+    found = three_classes(aimed.adversarial).argmax(1)
+    assert (found[aimed.right & ~aimed.robust] == 2).all()
+    with pytest.raises(DataError, match="target class 2"):
+        evaluate_robustness(
+            three_classes, None, images, labels, threat=aimed.threat, attacks=[fake("a", "engine", set())], seed=0
+        )
 
 
 def test_sequential_attacks_only_what_is_left() -> None:
@@ -144,7 +213,7 @@ def test_sequential_attacks_only_what_is_left() -> None:
         (6, 1, 5, True),
         (5, 1, 4, True),
     ]
-    assert result.queries_only is None
+    assert result.queries_only is None, "the last white-box attack did not see what queries broke"
 
 
 def test_nothing_left_to_attack() -> None:
@@ -166,13 +235,16 @@ def test_what_breaks_only_the_twin_does_not_count(three_classes: Any) -> None:
         return lookup[labels[: len(pixels)]]
 
     result = evaluate_robustness(
-        engine, twin, images, labels, threat=THREAT, attacks=attack_plans("paper", THREAT), seed=0
+        engine, twin, images, labels, threat=THREAT, attacks=choose_attacks("paper", THREAT).plans, seed=0
     )
     assert result.robust.all()
     (outcome,) = result.attacks
     assert outcome.agreement is not None
     assert outcome.agreement.logits == len(images)
     assert outcome.agreement.classes > 10
+    assert outcome.broken_twin_only == outcome.agreement.classes == result.moved
+    assert outcome.broken_engine_only == 0
+    assert not outcome.candidates.on_engine.any()
 
 
 def test_a_different_engine_is_reported(three_classes: Any) -> None:
@@ -184,7 +256,13 @@ def test_a_different_engine_is_reported(three_classes: Any) -> None:
         return logits
 
     result = evaluate_robustness(
-        engine, twin_of(three_classes), images, labels, threat=THREAT, attacks=attack_plans("paper", THREAT), seed=0
+        engine,
+        twin_of(three_classes),
+        images,
+        labels,
+        threat=THREAT,
+        attacks=choose_attacks("paper", THREAT).plans,
+        seed=0,
     )
     (outcome,) = result.attacks
     assert outcome.agreement is not None
@@ -193,18 +271,21 @@ def test_a_different_engine_is_reported(three_classes: Any) -> None:
     assert outcome.agreement.largest == pytest.approx(0.25)
     found = {m.name: m for m in result.measurements()}
     assert found["twin-mismatch"].value == outcome.agreement.logits
-    assert found["twin-mismatch"].settings["on"] == "pgd-20"
+    assert found["twin-mismatch"].settings["on"] == "candidates"
+    assert result.measurements()[0].settings["logits_differ"] == outcome.agreement.logits
+    assert found["verdict-moved"].value == 0
 
 
 def test_without_a_twin_only_scores_are_left(three_classes: Any) -> None:
     images, labels = images_for(three_classes)
-    attacks = attack_plans("quick", THREAT)
-    with pytest.raises(RecipeError, match="no twin to search on for pgd-20, apgd-ce"):
+    attacks = choose_attacks("quick", THREAT).plans
+    with pytest.raises(RecipeError, match="no twin to search on for pgd-20"):
         evaluate_robustness(three_classes, None, images, labels, threat=THREAT, attacks=attacks, seed=0)
     result = evaluate_robustness(three_classes, None, images, labels, threat=THREAT, attacks=attacks[2:], seed=0)
     assert result.attacks[0].agreement is None
     assert result.queries_only is None
     assert (result.robust >= three_classes.withstands(images, labels, RADIUS)).all()
+    assert result.moved is None
     assert {m.name for m in result.measurements()} == {"robust-accuracy"}
 
 
@@ -212,7 +293,7 @@ def test_same_seed_same_result(three_classes: Any) -> None:
     images, labels = images_for(three_classes)
 
     def run(seed: int) -> RobustnessResult:
-        plans = attack_plans("quick", THREAT)
+        plans = choose_attacks("quick", THREAT).plans
         return evaluate_robustness(
             three_classes,
             twin_of(three_classes),
@@ -248,18 +329,22 @@ def test_measurements_carry_n_interval_and_settings() -> None:
     assert [(m.settings["attack"], m.value, m.n) for m in rows] == [("a", 60, 10), ("c", 80, 10), ("union", 50, 10)]
     low, high = wilson(5, 10)
     assert rows[-1].spread == (100 * low, 100 * high)
-    assert rows[-1].settings.items() >= {"of": "a + c", "clean": 9, "seconds": 3.0}.items()
+    assert rows[-1].settings.items() >= {"of": "a + c", "clean": 9, "seconds": 3.0, "alarms": "none"}.items()
     expected = {
         "threat": "linf:4/255",
         "seed": 0,
         "batch_size": 4,
         "target": "twin",
         "broken": 3,
+        "broken_twin_only": 0,
+        "broken_engine_only": 0,
+        "logits_differ": 0,
         "remaining_only": False,
         "seconds": 1.5,
         "evaluations": 9,
     }
     assert rows[0].settings.items() >= expected.items()
+    assert result.measurements(["random", "flat loss"])[2].settings["alarms"] == "random, flat loss"
     (queries,) = (m for m in result.measurements() if m.name == "broken-by-queries-only")
     assert (queries.value, queries.n) == (10, 10)
 

@@ -13,10 +13,12 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from hardtemper.bench.archive import read_archive
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.bench.memory import Memory
 from hardtemper.bench.outcome import BenchReport, SubjectReport
+from hardtemper.bench.replay import replay
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.export.twin import Twin
@@ -24,6 +26,7 @@ from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError
 
 FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
+ONE: dict[str, Any] = {"batches": (1,)}
 THREAT = ThreatModel("linf", 10 / 255)
 
 
@@ -65,8 +68,16 @@ def test_a_bundle_beside_its_dense_network(make_bundle: Callable[..., Path], dat
     always_two = 100 * (data.test.labels == 2).mean()
     assert robust_of(dense, "union") == pytest.approx(always_two)
     assert robust_of(dense, "pgd-20") == pytest.approx(always_two)
-    for on in ("clean", "pgd-20", "apgd-ce", "square"):
+    for on in ("clean", "candidates"):
         assert mismatch(shipped, on) == 0
+    moved = shipped.find("verdict-moved")
+    assert moved is not None
+    assert (moved.value, moved.n) == (0, 40)
+    checks = {m.settings["alarm"]: m.settings["raised"] for m in shipped.measurements if m.name == "alarm"}
+    assert len(checks) == 7
+    found = shipped.find("robust-accuracy", attack="union")
+    assert found is not None
+    assert found.settings["alarms"] == (", ".join(name for name, raised in checks.items() if raised) or "none")
     for subject in report.subjects:
         names = [measurement.name for measurement in subject.measurements]
         assert names.count("latency") == names.count("throughput") == names.count("speedup") == 2
@@ -191,11 +202,11 @@ def test_a_graph_that_another_toolkit_quantized_is_attacked_white_box(tmp_path: 
     assert white_box < 60
     assert white_box < robust_of(subject, "square"), "gradients beat queries"
     assert robust_of(subject, "union") <= white_box
-    for on in ("clean", "pgd-20", "apgd-ce", "square"):
+    for on in ("clean", "candidates"):
         found = subject.find("twin-mismatch", on=on)
         assert found is not None, "stated, whether or not there is one"
         assert 0 <= found.value <= found.n
-        assert found.n == (200 if on == "clean" else 100)
+        assert found.n == (200 if on == "clean" else 3 * 100)
 
 
 @pytest.mark.parametrize("quantized", [False, True])
@@ -222,7 +233,7 @@ def test_a_twin_that_is_not_the_engine_is_reported(
     path = model_file(tmp_path, three_classes.onnx())
     (subject,) = run_bench(path, data, settings()).subjects
     assert mismatch(subject, "clean") == 40
-    found = subject.find("twin-mismatch", on="pgd-20")
+    found = subject.find("twin-mismatch", on="candidates")
     assert found is not None
     assert found.value == found.n > 0
     assert found.settings["largest_difference"] == pytest.approx(0.125)
@@ -235,10 +246,11 @@ def test_without_a_twin_the_engine_is_attacked_by_queries(tmp_path: Path, data: 
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
     (subject,) = run_bench(path, data, settings()).subjects
-    assert [skip.what for skip in subject.skipped] == ["pgd-20", "apgd-ce"]
+    assert [skip.what for skip in subject.skipped] == ["pgd-20, apgd-ce"], "one line"
     assert all(re.match("no twin: .*Atan", skip.reason) for skip in subject.skipped)
     attacks = [m.settings["attack"] for m in subject.measurements if m.name == "robust-accuracy"]
     assert attacks == ["square", "union"]
+    assert [m.settings["alarm"] for m in subject.measurements if m.name == "alarm"] == ["random"]
     assert subject.find("twin-mismatch") is None
     assert subject.find("parameters") is None
     (subject,) = run_bench(path, data, settings(preset="paper")).subjects
@@ -415,7 +427,7 @@ def test_progress_names_engine_and_task(make_bundle: Callable[..., Path], data: 
         progress=lambda *news: told.append(news),
     )
     finished = [task for task, done, total, _ in told if done == total]
-    each = ["memory", "clean accuracy", "pgd-20", "apgd-ce", "square"]
+    each = ["memory", "clean accuracy", "pgd-20", "apgd-ce", "square", "alarms"]
     expected = [f"{subject}: {task}" for subject in ("dense", "shipped") for task in each]
     assert finished == ["latency, batch 1", "latency, batch 3", *expected]
 
@@ -424,3 +436,115 @@ def test_the_dense_network_can_be_left_out(make_bundle: Callable[..., Path], dat
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
     names = [subject.name for subject in run_bench(path, data, settings(robust=False, dense=False)).subjects]
     assert names == ["shipped"]
+
+
+def test_the_verdict_is_stored_and_no_piece_of_it_is_left(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+) -> None:
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+    report = run_bench(path, data, settings(images=30, **ONE), work=tmp_path / "work")
+    names = ["dense-quick-linf-10_255-n30-seed0.npz", "shipped-quick-linf-10_255-n30-seed0.npz"]
+    assert sorted(file.name for file in (tmp_path / "work").iterdir()) == names
+    shipped = report.subject("shipped")
+    assert shipped.notes == (f"adversarial images, for `toolchain replay`: {tmp_path / 'work' / names[1]}",)
+    archive = read_archive(tmp_path / "work" / names[1])
+    again = replay(archive, three_classes, name="the same")
+    result = shipped.robustness
+    assert result is not None
+    assert (again.n, again.clean, again.robust) == (30, result.clean, result.robust.sum())
+    assert [(a.name, a.broken, a.stored) for a in again.attacks] == [
+        (o.plan.name, o.broken, o.broken) for o in result.attacks
+    ]
+    assert np.array_equal(data.test.images[archive.indices], archive.images)
+    assert np.array_equal(data.test.labels[archive.indices], archive.labels)
+
+
+def test_candidates_transfer_from_the_parent_and_from_other_files(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+) -> None:
+    """The parent is the same function here, so what breaks it breaks the engine."""
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+    other = model_file(tmp_path, three_classes.onnx(shift=0.125))
+    report = run_bench(path, data, settings(preset="pgd-20,transfer", transfer=(str(other),), **ONE))
+    dense, shipped = report.subjects
+    assert robust_of(shipped, "transfer-parent") == robust_of(shipped, "transfer-model") == robust_of(shipped, "pgd-20")
+    assert shipped.find("robust-accuracy", attack="transfer-parent", target="parent") is not None
+    found = shipped.find("broken-by-transfer-only")
+    assert found is not None
+    assert found.value == 0
+    assert [m.settings["attack"] for m in dense.measurements if m.name == "robust-accuracy"] == [
+        "pgd-20",
+        "transfer-model",
+        "union",
+    ]
+    quick = settings(preset="apgd-t,transfer", sequential=True, dense=False, **ONE)
+    (shipped,) = run_bench(path, data, quick).subjects
+    assert shipped.find("robust-accuracy", attack="transfer-parent", remaining_only=True) is not None
+    assert [skip.what for skip in shipped.skipped] == ["apgd-t"], "three classes"
+
+
+def test_a_model_that_nothing_transfers_from_is_refused(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+    model = onnx.load_from_string(three_classes.onnx())
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(helper.make_node("Atan", ["scores"], ["logits"]))
+    onnx.save(model, tmp_path / "atan.onnx")
+    with pytest.raises(ModelError, match=r"atan.onnx: nothing transfers from it; got: no twin: .*Atan"):
+        run_bench(path, data, settings(transfer=(str(tmp_path / "atan.onnx"),)))
+    (subject,) = run_bench(path, data, settings(preset="paper", transfer=(str(path),), **ONE)).subjects
+    (skip,) = subject.skipped
+    assert (skip.what, skip.reason) == ("transfer-model", "it is the attacked network itself")
+
+
+def test_a_targeted_threat_leaves_images_of_the_target_out(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+    aimed = ThreatModel("linf", 10 / 255, 1)
+    (subject,) = run_bench(path, data, settings(threat=aimed, **ONE)).subjects
+    union = subject.find("robust-accuracy", attack="union")
+    assert union is not None
+    assert (union.n, union.settings["threat"]) == ((data.test.labels != 1).sum(), "linf:10/255->1")
+
+
+def test_curves(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+    (subject,) = run_bench(path, data, settings(preset="paper", curves=True, images=20, **ONE)).subjects
+    by_epsilon = [m for m in subject.measurements if m.name == "robust-accuracy-by-epsilon"]
+    assert [round(255 * float(m.settings["epsilon"] or 0), 1) for m in by_epsilon] == [0, 2.5, 5, 7.5, 10, 15, 20, 128]
+    values = [m.value for m in by_epsilon]
+    assert values == sorted(values, reverse=True)
+    part = data.test.subset(20, seed=0)
+    assert values[0] == 100 * (three_classes(part.images).argmax(1) == part.labels).mean()
+    assert values[-1] == 0
+    by_steps = [m.value for m in subject.measurements if m.name == "robust-accuracy-by-steps"]
+    assert len(by_steps) == 7
+    assert by_steps[-1] <= by_steps[0]
+    truth = three_classes.withstands(part.images, part.labels, 10).mean()
+    assert by_steps[-1] == pytest.approx(100 * truth)
+    assert values[4] == pytest.approx(100 * truth)
+    beyond = subject.find("robust-accuracy-by-distance", epsilon=10 / 255)
+    assert beyond is not None
+    assert beyond.value == pytest.approx(100 * truth)
+    score, found = subject.find("clever"), subject.find("minimal-perturbation-p50")
+    assert score is not None
+    assert found is not None
+    assert score.value > 0
+    assert 0 < found.value < 128
+
+
+def test_corruptions_have_rows_of_their_own(
+    tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hardtemper.bench import run
+    from hardtemper.bench.corruptions import CorruptionResult
+
+    def evaluate(engine: Any, images: Any, labels: Any, *, seed: int, progress: Any) -> CorruptionResult:
+        assert engine(images).shape == (20, 3)
+        return CorruptionResult(n=20, clean=18, right={("fog", 1): 10, ("snow", 2): 5}, seed=seed)
+
+    monkeypatch.setattr(run, "evaluate_corruptions", evaluate)
+    path = model_file(tmp_path, three_classes.onnx())
+    (subject,) = run_bench(path, data, settings(robust=False, corruptions=True, images=20, **ONE)).subjects
+    fog, mean = subject.find("corruption-accuracy", corruption="fog"), subject.find("mean-corruption-error")
+    assert fog is not None
+    assert mean is not None
+    assert (fog.value, fog.n, mean.value) == (50, 20, 62.5)

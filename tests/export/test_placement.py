@@ -67,6 +67,48 @@ def test_clamps_on_integers(text: str, grid: Grid, clip: tuple[int, int] | None,
     assert bounds == ([] if clip is None else [clip])
 
 
+TENSORRT = Scheme(target="tensorrt")
+
+
+@pytest.mark.parametrize(
+    ("text", "unrounded"),
+    [
+        ("c = Conv(x, w) d = Conv(c, v) e = Conv(d, v) a = Add(c, e)", "e"),
+        ("c = Conv(x, w) d = Conv(c, v) e = Conv(d, v) a = Add(e, c)", "e"),
+        # two convolutions: the one at the end of the longer path; of equals the first
+        ("c = Conv(x, w) r = Relu(c) d = Conv(r, v) e = Conv(d, v) f = Conv(r, v) a = Add(f, e)", "e"),
+        ("c = Conv(x, w) e = Conv(c, v) f = Conv(c, v) a = Add(f, e)", "f"),
+        # what a ReLU or somebody else reads too is rounded
+        ("c = Conv(x, w) d = Conv(c, v) e = Relu(d) a = Add(c, e)", None),
+        ("c = Conv(x, w) d = Conv(c, v) g = Conv(d, v) b = Add(d, g) a = Add(c, b)", "g"),
+        ("c = Conv(x, w) a = Add(c, c)", None),
+    ],
+)
+def test_which_term_of_a_sum_is_not_rounded(text: str, unrounded: str | None, build: Build) -> None:
+    model = graph(build, f"{text} y = Flatten(a)", v=np.ones((2, 2, 1, 1), np.float32))
+    values = quantized_values(model.graph, scheme=TENSORRT)
+    everything = {value.name for value in quantized_values(model.graph)}
+    assert everything - {value.name for value in values} == ({unrounded} if unrounded else set())
+    grids = {name or "": Grid(2.0**-4, 128) for name in everything}
+    PlaceQuantizers(grids, pixels=PIXELS, scheme=TENSORRT)(model)  # its postcondition looks at every node
+    sums = [node for node in model.graph if node.op_type == "Add"]
+    makers = [[v.producer().op_type for v in node.inputs if v and v.producer()] for node in sums]  # type: ignore[union-attr]
+    assert sum(kinds.count("Conv") for kinds in makers) == (unrounded is not None)
+    kinds = {v.dtype for n in model.graph if n.op_type == "QuantizeLinear" for v in n.outputs}
+    assert kinds == {ir.DataType.INT8}
+
+
+def test_clamps_for_tensorrt(build: Build) -> None:
+    """No clamp is made by int8's lower end."""
+    model = graph(build, "t = Conv(x, w) r = Relu(t) y = Flatten(r)")
+    PlaceQuantizers({"r": Grid(2.0**-4, 128)}, pixels=PIXELS, scheme=TENSORRT)(model)
+    (clip,) = [node for node in model.graph if node.op_type == "Clip"]
+    assert [v.const_value.numpy().item() for v in clip.inputs[1:] if v and v.const_value] == [0, 127]
+    zeros = {v.const_value.numpy().item() for n in model.graph if n.op_type == "QuantizeLinear"
+             for v in n.inputs[2:] if v and v.const_value}  # fmt: skip
+    assert zeros == {0}
+
+
 def test_free_scales_end_where_the_clamp_does(build: Build) -> None:
     model = graph(build, "t = Conv(x, w) r = Clip(t, low, high) y = Flatten(r)")
     PlaceQuantizers({"r": Grid(0.03, 0)}, pixels=PIXELS, scheme=Scheme(scales="free"))(model)

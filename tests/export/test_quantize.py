@@ -155,6 +155,23 @@ def test_free_scales_run_on_integers_too(name: str, graph: Callable[[str], Float
     assert parity.exact, [activation for activation in parity.activations if activation.mismatches]
 
 
+@pytest.mark.parametrize(
+    "name", ["residual", "preactivation", "clamped", "shuffled", "matrices", "resnet18", "mobilenet_v2"]
+)
+def test_graphs_for_tensorrt_are_exact(name: str, graph: Callable[[str], FloatGraph], pixels: Pixels) -> None:
+    """int8 without zero points; convolutions that sums read are float operators in ONNX Runtime, and exact as such."""
+    source = graph(name)
+    integer = quantize(source, pixels(12, source.input_shape), scheme=Scheme(target="tensorrt"))
+    parity = check_parity(integer.model, pixels(12, source.input_shape, seed=1))
+    assert parity.exact, [activation for activation in parity.activations if activation.mismatches]
+    assert len(parity.activations) > 0
+    report = inspect_kernels(integer.model)
+    layers = [kernel for kernel in report.kernels if kernel.macs]
+    sums = sum(node.op_type == "Add" for node in integer.model.graph.node)
+    in_float = [kernel for kernel in layers if not kernel.integer]
+    assert len(in_float) <= 1 + sums  # the one that reads uint8, and one a sum
+
+
 @pytest.mark.parametrize("scales", ["power-of-two", "free"])
 def test_seven_bits(scales: Any, residual_graph: FloatGraph, pixels: Pixels) -> None:
     scheme = Scheme(weight_bits=7, scales=scales)

@@ -44,6 +44,19 @@ def test_zero_is_an_integer_of_the_grid(scheme: Scheme, low: float, high: float)
     assert grid.low <= 0 <= grid.high
 
 
+@pytest.mark.parametrize("scales", ["power-of-two", "free"])
+@given(low=ends, high=ends)
+def test_symmetric_grids_for_tensorrt(scales: Any, low: float, high: float) -> None:
+    """int8 with zero point 0, that is uint8 with 128; [-128, 127] covers the range."""
+    low, high = min(low, high), max(low, high)
+    grid = Grid.covering(low, high, scheme=Scheme(target="tensorrt", scales=scales))
+    assert grid.zero_point == 128
+    slack = 1e-16 + 1e-6 * max(-low, high, 0)
+    assert grid.low <= min(low, 0) + slack
+    assert grid.high >= max(high, 0) - slack
+    assert is_power_of_two(grid.scale) or scales == "free"
+
+
 @given(low=ends, high=ends)
 def test_power_of_two_grids(low: float, high: float) -> None:
     assume(abs(low - high) > 1e-6)
@@ -125,3 +138,7 @@ def test_the_manifest_says_what_the_runtime_asks(bits: Literal[7, 8]) -> None:
         "percentile": 99.5,
     }
     assert Scheme(weight_bits=bits).weight_limit == (127 if bits == 8 else 63)
+    signed = Scheme(target="tensorrt", weight_bits=bits)
+    assert signed.to_json() | {"target": "cpu", "activation_type": "uint8"} == Scheme(weight_bits=bits).to_json()
+    assert (signed.to_json()["target"], signed.to_json()["activation_type"]) == ("tensorrt", "int8")
+    assert (signed.activation_limit, Scheme().activation_limit) == (127, 255)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -126,3 +127,14 @@ def make_bundle(tmp_path: Path, classifier: Classifier, manifest_value: dict[str
         return folder
 
     return make
+
+
+@pytest.fixture(scope="session")
+def gpu() -> Any:
+    """The module `fake_gpu.py`: a device and a TensorRT for a machine that has neither."""
+    spec = importlib.util.spec_from_file_location("fake_gpu", Path(__file__).with_name("fake_gpu.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

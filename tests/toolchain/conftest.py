@@ -20,7 +20,7 @@ from hardtemper.export.quantize import IntegerGraph, quantize
 from hardtemper.export.twin import Twin
 from hardtemper.toolchain.build import Build, build
 from hardtemper.toolchain.finetune import Trained, finetune
-from hardtemper.toolchain.recipe import Training, TwinTraining, with_overrides
+from hardtemper.toolchain.recipe import Training, with_overrides
 
 CLASSES = 4
 
@@ -103,7 +103,7 @@ def twin(integer: IntegerGraph) -> Callable[[], Twin]:
 def tune(train: Part, heldout: Part) -> Callable[..., Trained]:
     """`finetune` on `train`, of a new `small_net` unless another module is given."""
 
-    def run(settings: Training | TwinTraining, *, module: nn.Module | None = None, **options: Any) -> Trained:
+    def run(settings: Training, *, module: nn.Module | None = None, **options: Any) -> Trained:
         given: dict[str, Any] = {"adversary": None, "seed": 5, "stage": "test"}
         return finetune(small_net() if module is None else module, train, heldout, settings, **given | options)
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
@@ -19,6 +19,7 @@ import hardtemper
 from hardtemper.runtime.errors import DataError, HardtemperError, RecipeError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.commands import cli
+from hardtemper.toolchain.recipe import Adversary
 
 Fails = Callable[..., str]
 
@@ -217,7 +218,20 @@ def test_every_flag_of_build_reaches_its_key(recipe: Path, tmp_path: Path, monke
     monkeypatch.setattr("hardtemper.toolchain.build.build", spy)
     monkeypatch.chdir(tmp_path)
     flags = ["--standard", "--data", "d", "--data-root", "r", "--model", "m", "--width", "3", "--checkpoint", "c"]
-    flags += ["--sparsity", "0.25", "--epochs", "9", "--threat", "l2:0.5", "--scales", "free", "--seed", "4"]
+    flags += [
+        "--sparsity",
+        "0.25",
+        "--epochs",
+        "9",
+        "--threat",
+        "l2:0.5",
+        "--objective",
+        "mart",
+        "--scales",
+        "free",
+        "--seed",
+        "4",
+    ]
     flags += ["--set", "train.epochs=7", "--set", "model.hidden=5", "--keep-work"]
     flags += ["--set", "compress.keep=['features.0']", "--set", "adversary.attack=fgsm"]
     assert main(["build", "--recipe", str(recipe), *flags]) == 130
@@ -228,13 +242,20 @@ def test_every_flag_of_build_reaches_its_key(recipe: Path, tmp_path: Path, monke
     assert (made.model.hidden, made.compress.sparsity, made.compress.keep) == (5, 0.25, ("features.0",))
     assert (made.finetune.epochs, made.train.epochs, made.train.batch_size) == (9, 7, 32)
     assert (made.adversary.threat, made.adversary.attack, made.quantize.scales) == ("l2:0.5", "fgsm", "free")
+    assert made.adversary.objective == "mart"
     assert (given["out"], given["overwrite"], given["keep_work"]) == (Path("out/tiny"), False, True)
     assert main(["build", "--recipe", str(recipe), "--robust", "--overwrite", "--out", "there"]) == 130
     assert given["recipe"].robust is True
     assert (given["out"], given["overwrite"], given["keep_work"]) == (Path("there"), True, False)
 
 
-NO_DEFAULT = {"--data-root", "--checkpoint", "--set", "--json", "--image-size"}
+def test_the_objectives_of_the_flag_are_the_recipes() -> None:
+    (flag,) = (parameter for parameter in cli.commands["build"].params if parameter.name == "objective")
+    assert isinstance(flag.type, click.Choice)
+    assert tuple(flag.type.choices) == get_args(Adversary.model_fields["objective"].annotation)
+
+
+NO_DEFAULT = {"--data-root", "--checkpoint", "--set", "--json", "--image-size", "--transfer"}
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
@@ -257,6 +278,7 @@ def test_help_tells_defaults_and_an_example(capsys: pytest.CaptureFixture[str], 
         ("build", ["units of pixel / 255", "0 <= s < 1", "Epochs of"]),
         ("bench", ["(bytes)", "(ms)", "(MiB)", "(%)", "in pixels", "seconds", "units of pixel / 255"]),
         ("inspect", ["(bytes)"]),
+        ("replay", ["Counts images", "(%)"]),
         ("verify", ["Random images", "Exit code 1"]),
     ],
 )
@@ -270,7 +292,7 @@ def test_the_help_of_the_group(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-h"]) == 0
     text = capsys.readouterr().out
     assert "--debug" in text
-    assert all(f"toolchain {name}" in text for name in ("build", "bench", "verify"))
+    assert all(f"toolchain {name}" in text for name in ("build", "bench", "replay", "verify"))
 
 
 @pytest.mark.parametrize("package", ["click", "rich", "pydantic", "torch"])

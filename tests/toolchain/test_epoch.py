@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def nearest(seen: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
 )
 @pytest.mark.parametrize("settings", [Training, TwinTraining])
 def test_adversarial_training_sees_adversarial_images(
-    request: pytest.FixtureRequest, train: Part, settings: type[Training | TwinTraining], attack: Any, threat: str
+    request: pytest.FixtureRequest, train: Part, settings: type[Training], attack: Any, threat: str
 ) -> None:
     spy = Spy(request.getfixturevalue("net" if settings is Training else "twin")())
     adversary = Adversary(threat=threat, attack=attack, steps=3, step_size=None)
@@ -175,6 +176,76 @@ def test_frozen_parameters_stay(net: Callable[..., nn.Sequential], tune: Callabl
     tune(Training(epochs=1, batch_size=128), module=module)
     assert torch.equal(module.state_dict()["0.weight"], before["0.weight"])
     assert not torch.equal(module.state_dict()["6.weight"], before["6.weight"])
+
+
+FREE = Adversary(threat="linf:0.1", replays=3)
+
+
+def test_free_training_is_the_papers_algorithm(
+    net: Callable[..., nn.Sequential], tune: Callable[..., Trained], train: Part
+) -> None:
+    """One batch an epoch: its images come in their own order, and the perturbation starts at zero every time."""
+    settings = Training(epochs=2, batch_size=len(train), learning_rate=0.1, schedule="constant", keep_best=False)
+    settings = settings.model_copy(update={"precision": "float32", "label_smoothing": 0.1})
+    trained = tune(settings, module=net(dropout=0), adversary=FREE)
+    plain = net(dropout=0)
+    optimizer = torch.optim.SGD(plain.parameters(), lr=0.1)
+    x, y = torch.from_numpy(train.images).float() / 255, torch.from_numpy(train.labels)
+    losses = []
+    for _ in range(2):
+        delta = torch.zeros_like(x)
+        for _ in range(3):
+            point = (x + delta).requires_grad_()
+            loss = F.cross_entropy(plain(point), y, label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            assert point.grad is not None
+            delta = stepped(delta, point.grad, x)
+            losses.append(loss.item())
+    means = [sum(losses[:3]) / 3, sum(losses[3:]) / 3]
+    assert [epoch.loss for epoch in trained.epochs] == pytest.approx(means, rel=1e-3)
+    for key, value in plain.state_dict().items():
+        torch.testing.assert_close(trained.module.state_dict()[key], value, rtol=1e-2, atol=1e-4)
+
+
+def stepped(delta: Tensor, grad: Tensor, x: Tensor) -> Tensor:
+    return (x + (delta + 0.1 * grad.sign()).clamp(-0.1, 0.1)).clamp(0, 1) - x
+
+
+@pytest.mark.parametrize("settings", [Training, TwinTraining])
+def test_free_training_replays_each_batch_and_hands_its_perturbation_on(
+    net: Callable[..., nn.Sequential], twin: Callable[[], nn.Module], train: Part, settings: type[Training]
+) -> None:
+    spy = Spy(net(dropout=0) if settings is Training else twin())
+    gently = settings(epochs=1, batch_size=128, learning_rate=1e-9, precision="float32")
+    finetune(spy, train, None, gently, adversary=FREE, seed=0, stage="test")
+    assert len(spy.trained_on) == 4 * 3
+    assert spy.asked_in_evaluation == 0  # one gradient for both sides, and none besides
+    images, labels = torch.from_numpy(train.images).float() / 255, torch.from_numpy(train.labels)
+    found = [nearest(seen, images)[1] for seen in spy.trained_on]
+    for first, second, third in (found[start : start + 3] for start in range(0, 12, 3)):
+        assert torch.equal(first, second)
+        assert torch.equal(first, third)
+    assert sorted(torch.cat(found[::3]).tolist()) == list(range(512))
+    deltas = [seen - images[index] for seen, index in zip(spy.trained_on, found, strict=True)]
+    assert not deltas[0].any()
+    assert max(delta.abs().max() for delta in deltas) <= 0.1 + 1e-6
+    spy.inner.train()
+    for step, (before, after) in enumerate(pairwise(deltas)):
+        x, y = images[found[step]], labels[found[step]]
+        point = (x + before).requires_grad_()
+        (grad,) = torch.autograd.grad(F.cross_entropy(spy.inner(point), y), point)
+        wanted = stepped(before, grad, x)
+        following = images[found[step + 1]]  # the same images, or the next batch's
+        wanted = (following + wanted).clamp(0, 1) - following
+        assert torch.isclose(after, wanted, rtol=0, atol=1e-5).float().mean() > 0.99
+
+
+def test_every_replay_is_a_step(tune: Callable[..., Trained]) -> None:
+    settings = Training(epochs=2, batch_size=64, keep_best=False)
+    trained = tune(settings, adversary=FREE)
+    assert int(trained.module.get_buffer("1.num_batches_tracked")) == 2 * 8 * 3
 
 
 @pytest.mark.parametrize("adversary", [None, PGD2])

@@ -108,6 +108,145 @@ def test_interrupted_and_resumed_is_not_interrupted(
     assert outcome(resumed) == outcome(whole)
 
 
+ROBUST = {"threat": "linf:0.1", "steps": 2, "step_size": 0.06}
+KINDS: dict[str, tuple[dict[str, Any], dict[str, Any] | None]] = {
+    "ema": ({"average": "ema", "ema_decay": 0.9}, ROBUST),
+    "swa": ({"average": "swa", "swa_start": 0.0}, ROBUST),
+    "swa at the end": ({"average": "swa"}, None),
+    "every augmentation": ({"shift": 1, "cutout": 2, "cutmix": 1.0}, ROBUST),
+    "n-fgsm": ({}, {"threat": "linf:0.1", "attack": "n-fgsm", "grad_align": 0.2}),
+    "free": ({"average": "ema"}, {"threat": "linf:0.1", "replays": 2}),
+    "trades": ({"cutmix": 0.5}, {**ROBUST, "objective": "trades"}),
+    "mart": ({}, {**ROBUST, "objective": "mart"}),
+    "mmr": ({}, {"threat": "linf:0.1", "attack": "fgsm", "objective": "mmr"}),
+    "awp": ({"average": "swa"}, {**ROBUST, "weight_perturbation": 0.01}),
+    "adaad": ({}, {**ROBUST, "objective": "adaad"}),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_training_resumes_to_the_same_bytes(
+    net: Callable[..., nn.Sequential], tune: Callable[..., Trained], kind: str
+) -> None:
+    more, against = KINDS[kind]
+    settings = EVERYTHING.model_copy(update={"batch_size": 128, **more})
+    adversary = None if against is None else Adversary(**against)
+    options: dict[str, Any] = {"adversary": adversary, "teacher": net(seed=8).eval().requires_grad_(False)}
+    whole = tune(settings, **options)
+    for stop in (1, 2):
+        disk = Disk(stop)
+        with pytest.raises(Interruption):
+            tune(settings, save=disk, **options)
+        torch.manual_seed(99)
+        resumed = tune(settings, module=net(seed=1), resume=disk.read(), **options)
+        assert same(weights(resumed.module), weights(whole.module))
+        assert outcome(resumed) == outcome(whole)
+    assert not same(weights(whole.module), weights(tune(EVERYTHING.model_copy(update={"batch_size": 128})).module))
+
+
+def states_behind_epochs(tune: Callable[..., Trained], settings: Training) -> list[dict[str, Tensor]]:
+    """What training is at behind each epoch, averages or not."""
+    found: list[dict[str, Tensor]] = []
+    tune(settings, save=lambda checkpoint: found.append({k: v.clone() for k, v in checkpoint["module"].items()}))
+    return found
+
+
+def judged(
+    tune: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, settings: Training
+) -> list[dict[str, Tensor]]:
+    """The weights that each epoch is judged by, and at last those that come back; the last epoch's are the best."""
+    found: list[dict[str, Tensor]] = []
+
+    def measure(module: nn.Module, *_: Any, **__: Any) -> tuple[float, None]:
+        found.append(weights(module))
+        return len(found) / 10, None
+
+    monkeypatch.setattr(module_under_test, "held_out_accuracy", measure)
+    last = weights(tune(settings).module)
+    return [*found, last]
+
+
+def close(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> None:
+    for key, value in wanted.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-4, atol=1e-6)
+
+
+def mean_of(states: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {
+        key: torch.stack([state[key] for state in states]).mean(0) if last.is_floating_point() else last
+        for key, last in states[-1].items()
+    }
+
+
+@pytest.mark.parametrize(("start", "first"), [(0.0, 1), (0.5, 3), (0.9, 4)])
+def test_epochs_are_judged_by_the_mean_of_the_last(
+    tune: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, start: float, first: int
+) -> None:
+    """Averaging changes what is kept, not what training goes on with."""
+    plain = EVERYTHING.model_copy(update={"epochs": 4, "batch_size": 128})
+    behind = states_behind_epochs(tune, plain)
+    settings = plain.model_copy(update={"average": "swa", "swa_start": start})
+    assert all(map(same, states_behind_epochs(tune, settings), behind))
+    found = judged(tune, monkeypatch, settings)
+    for number in range(1, 5):
+        close(found[number - 1], mean_of(behind[first - 1 : number]) if number >= first else behind[number - 1])
+    assert same(found[4], found[3])
+
+
+def test_epochs_are_judged_by_the_moving_average(
+    tune: Callable[..., Trained], net: Callable[..., nn.Sequential], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One batch an epoch, so that behind every epoch is behind every step."""
+    plain = EVERYTHING.model_copy(update={"epochs": 4, "batch_size": 512})
+    behind = states_behind_epochs(tune, plain)
+    found = judged(tune, monkeypatch, plain.model_copy(update={"average": "ema", "ema_decay": 0.25}))
+    average = weights(net())
+    for t, state in enumerate(behind, start=1):
+        d = min(0.25, (1 + t) / (10 + t))
+        average = {
+            key: d * average[key] + (1 - d) * value if value.is_floating_point() else value
+            for key, value in state.items()
+        }
+        close(found[t - 1], average)
+    assert same(found[4], found[3])
+
+
+def test_the_average_of_a_twin_is_a_twin(tune: Callable[..., Trained], twin: Callable[[], Twin], train: Part) -> None:
+    plain = ON_THE_TWIN.model_copy(update={"epochs": 1, "keep_best": False})
+    trained = tune(plain.model_copy(update={"average": "ema"}), module=twin(), adversary=PGD2)
+    assert isinstance(trained.module, Twin)
+    averaged = trained.module
+    assert all(bool(torch.isfinite(parameter).all()) for parameter in averaged.parameters())
+    images = torch.from_numpy(train.images[:50]).float() / 255
+    with torch.no_grad():
+        assert torch.equal(Twin(averaged.to_onnx())(images), averaged(images))
+    assert not same(weights(averaged), weights(tune(plain, module=twin(), adversary=PGD2).module))
+
+
+@pytest.mark.parametrize("objective", ["ard", "rslad", "adaad"])
+def test_a_student_comes_to_say_what_its_teacher_says(
+    net: Callable[..., nn.Sequential], tune: Callable[..., Trained], heldout: Part, objective: str
+) -> None:
+    """The teacher takes classes for their neighbours: whoever agrees with it has not learned from the labels."""
+    learning = Training(epochs=3, batch_size=32, learning_rate=0.05, momentum=0.9)
+    taught = tune(learning).module
+
+    class Wrong(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = taught(x).roll(1, 1)
+            return logits
+
+    teacher = Wrong().eval()
+    before = weights(taught)
+    adversary = Adversary(**{**ROBUST, "threat": "linf:0.02", "step_size": 0.01}, objective=objective)
+    settings = learning.model_copy(update={"keep_best": False})
+    student = tune(settings, module=net(seed=4), adversary=adversary, teacher=teacher).module
+    images = torch.from_numpy(heldout.images).float() / 255
+    with torch.no_grad():
+        assert (student(images).argmax(1) == teacher(images).argmax(1)).float().mean() > 0.85
+    assert same(weights(taught), before)
+
+
 def test_interrupted_within_an_epoch(tune: Callable[..., Trained]) -> None:
     whole = tune(EVERYTHING)
     disk = Disk()

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.recipe import Adversary, Recipe, Training, load_recipe, recipe_names, with_overrides
 
-SECTIONS = ["data", "model", "train", "compress", "adversary", "finetune", "quantize", "finetune_twin"]
+SECTIONS = ["data", "model", "train", "compress", "adversary", "teacher", "finetune", "quantize", "finetune_twin"]
 
 
 def test_what_ships() -> None:
@@ -57,6 +57,7 @@ def test_fgsm_takes_its_own_step_unless_one_is_given() -> None:
     assert with_overrides({}, given).adversary.step_size == 0.125
     assert with_overrides({}, {"adversary.attack": "pgd"}).adversary.step_size == 0.01
     assert Adversary(attack="fgsm").step_size is None
+    assert with_overrides({}, {"adversary.attack": "n-fgsm"}).adversary.step_size is None
 
 
 def test_the_threat_is_written_one_way() -> None:
@@ -111,7 +112,7 @@ def test_another_model_drops_what_was_about_the_recipes() -> None:
         ("adversary.epsilon", ""),
         ("compress.sparcity", "compress.sparsity"),
         ("quantize.scale", "quantize.scales"),
-        ("finetune_twin.flip", ""),
+        ("finetune_twin.flop", "finetune_twin.flip"),
         ("robst", "robust"),
         ("finetun.epochs", "finetune"),
         ("modle", "model"),
@@ -144,7 +145,7 @@ def test_an_unknown_key_lists_its_section(section: str) -> None:
 def test_an_unknown_section_lists_the_sections() -> None:
     with pytest.raises(RecipeError) as caught:
         with_overrides({"training": {"epochs": 1}}, {})
-    assert caught.value.expected.split(", ") == ["name", "seed", "robust", *SECTIONS]
+    assert caught.value.expected.split(", ") == ["name", "seed", "robust", "device", *SECTIONS]
     assert caught.value.fix == "did you mean 'train'?"
 
 
@@ -163,7 +164,9 @@ def test_an_unknown_section_lists_the_sections() -> None:
         ("data.root", 3, "a valid string"),
         ("model.normalize", "imagnet", "none, imagenet or [means, deviations] of pixels / 255"),
         ("finetune.schedule", "papr", "'paper', 'constant', 'cosine' or 'one-cycle'"),
-        ("finetune_twin.schedule", "paper", "'constant', 'cosine' or 'one-cycle'"),
+        ("finetune_twin.precision", "bfloat16", "'float32'"),
+        ("adversary.objective", "trade", "'adversarial', 'trades', 'mart', 'mmr', 'ard', 'rslad' or 'adaad'"),
+        ("finetune.average", "mean", "'none', 'ema' or 'swa'"),
         ("compress.scope", "network", "'layer' or 'global'"),
         ("quantize.observer", "max", "'minmax', 'histogram', 'percentile' or 'mse'"),
         ("adversary.threat", 0.1, "a valid string"),
@@ -194,6 +197,12 @@ def test_a_value_of_the_wrong_type(key: str, value: Any, expected: str) -> None:
         ("quantize.integer_share", 1.1, "less than or equal to 1"),
         ("quantize.percentile", 50, "greater than 50"),
         ("adversary.steps", 0, "greater than or equal to 1"),
+        ("adversary.replays", 0, "greater than or equal to 1"),
+        ("adversary.temperature", 0, "greater than 0"),
+        ("finetune.cutmix", 1.5, "less than or equal to 1"),
+        ("finetune.swa_start", 1, "less than 1"),
+        ("finetune.ema_decay", 1, "less than 1"),
+        ("teacher.epochs", 0, "greater than or equal to 1"),
         ("name", "../elsewhere", "pattern"),
         ("name", "", "pattern"),
     ],
@@ -212,10 +221,54 @@ def _refused(key: str, value: Any, expected: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("threat", ["linf:8", "linf", "l1:0.1", "linf:one", "linf:-0.1"])
+@pytest.mark.parametrize("threat", ["linf:8", "linf", "lp:0.1", "linf:one", "linf:-0.1"])
 def test_a_threat_that_cannot_be(threat: str) -> None:
     with pytest.raises(RecipeError, match="threat model"):
         with_overrides({}, {"adversary.threat": threat})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"adversary.threat": "linf:0.1->3"}, "training against a targeted adversary; expected: norm:epsilon"),
+        ({"adversary.replays": 4, "adversary.objective": "trades"}, "adversary.replays = 4 is free adversarial"),
+        ({"adversary.replays": 4, "adversary.weight_perturbation": 0.005}, "adversary.replays = 4 is free adversarial"),
+        ({"adversary.replays": 4, "adversary.grad_align": 0.2}, "adversary.replays = 4 is free adversarial"),
+        ({"adversary.objective": "trades", "adversary.random_start": False}, "trades raises is flat at the image"),
+        ({"adversary.attack": "n-fgsm", "adversary.threat": "l2:0.5"}, "expected: linf:epsilon; got: l2:0.5"),
+        ({"adversary.objective": "rslad", "adversary.weight": 6.0}, "adversary.weight of rslad is a share"),
+        ({"adversary.objective": "mart", "finetune.cutmix": 1.0, "robust": True}, "finetune.cutmix mixes labels"),
+        ({"adversary.objective": "mmr", "finetune_twin.cutmix": 0.5, "robust": True}, "finetune_twin.cutmix mixes"),
+    ],
+)
+def test_what_does_not_go_together(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError) as caught:
+        with_overrides({}, given)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_goes_together() -> None:
+    """The neighbours of what does not."""
+    for settings in (
+        {"adversary.replays": 4},
+        {"adversary.objective": "trades", "adversary.random_start": False, "adversary.attack": "n-fgsm"},
+        {"adversary.objective": "trades", "adversary.weight": 6.0},
+        {"adversary.objective": "rslad", "adversary.weight": 1.0, "finetune.cutmix": 1.0, "robust": True},
+        {"adversary.objective": "mart", "finetune.cutmix": 1.0},
+    ):
+        with_overrides({}, settings)
+
+
+def test_a_teachers_adversary_is_the_students_without_the_distillation() -> None:
+    attack = {"threat": "l2:0.5", "attack": "fgsm", "random_start": False, "grad_align": 0.2}
+    distilling = Adversary(**attack, objective="ard", weight=0.5, temperature=4.0, teacher=Path("teacher"))
+    assert distilling.plain == Adversary(**attack)
+    assert distilling.plain.plain == distilling.plain
+    assert Recipe(robust=True, adversary=Adversary(objective="ard")).trains_teacher
+    assert not Recipe(robust=True, adversary=distilling).trains_teacher
+    assert not Recipe(robust=True).trains_teacher
+    assert not Recipe(adversary=Adversary(objective="ard")).trains_teacher
 
 
 def test_a_recipe_of_ones_own(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def changed(data: Dataset, part: str, field: str) -> Dataset:
     return dataclasses.replace(data, **{part: dataclasses.replace(old, **{field: array})})
 
 
-ALL = {"dense", "finetune", "twin"}
+ALL = {"dense", "teacher", "finetune", "twin"}
 
 
 @pytest.mark.parametrize(
@@ -131,7 +131,10 @@ def test_fingerprints_see_every_image_but_the_tests(data: Dataset, part: str, fi
         ("train.precision", "bfloat16", ALL),
         ("robust", True, {"finetune", "twin"}),
         ("compress.sparsity", 0.25, {"finetune", "twin"}),
-        ("adversary.steps", 3, {"finetune", "twin"}),
+        ("adversary.steps", 3, {"teacher", "finetune", "twin"}),
+        ("adversary.objective", "trades", {"finetune", "twin"}),
+        ("adversary.temperature", 4.0, {"finetune", "twin"}),
+        ("teacher.epochs", 3, {"teacher"}),
         ("finetune.momentum", 0.5, {"finetune", "twin"}),
         ("quantize.scales", "free", {"twin"}),
         ("quantize.observer", "minmax", {"twin"}),
@@ -147,6 +150,57 @@ def test_fingerprints_see_what_a_stage_depends_on(data: Dataset, key: str, value
     assert all(len(mark) == 64 for mark in after.values())
 
 
+def test_a_student_depends_on_the_teacher_that_is_trained_for_it(data: Dataset) -> None:
+    distilling = {"robust": True, "adversary": {"objective": "rslad"}}
+    module = nn.Linear(2, 2)
+    before = fingerprints(with_overrides(distilling, {}), data, module)
+    after = fingerprints(with_overrides(distilling, {"teacher.epochs": 3}), data, module)
+    assert {stage for stage in before if before[stage] != after[stage]} == {"teacher", "finetune", "twin"}
+    other = fingerprints(with_overrides(distilling, {"adversary.objective": "adaad"}), data, module)
+    assert {stage for stage in before if before[stage] != other[stage]} == {"finetune", "twin"}
+
+
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_a_student_depends_on_what_is_in_a_given_teachers_files(data: Dataset, tmp_path: Path, kind: str) -> None:
+    given = tmp_path / "teacher"
+    inside = given if kind == "file" else given / "deep" / "model.onnx"
+    inside.parent.mkdir(parents=True, exist_ok=True)
+    recipe = with_overrides({"robust": True, "adversary": {"objective": "rslad", "teacher": str(given)}}, {})
+    module, marks = nn.Linear(2, 2), []
+    for content in (b"one", b"two", b"one"):
+        inside.write_bytes(content)
+        marks.append(fingerprints(recipe, data, module))
+    first, second, third = marks
+    assert first == third
+    assert {stage for stage in first if first[stage] != second[stage]} == {"finetune", "twin"}
+    inside.unlink()
+    assert fingerprints(recipe, data, module)["dense"] == first["dense"]  # what is not there is refused elsewhere
+
+
+def test_a_stage_goes_on_from_what_it_saved(tmp_path: Path) -> None:
+    work = Workspace(tmp_path)
+    first = work.stage("teacher", "f")
+    assert first["resume"] is None
+    first["save"]({"number": 1})
+    assert work.stage("teacher", "f")["resume"] == {"number": 1}
+    assert work.stage("teacher", "g")["resume"] is None
+    assert work.stage("twin", "f")["resume"] is None
+
+
+def test_what_a_gpu_wrote_can_be_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    work = Workspace(tmp_path)
+    with monkeypatch.context() as patch:  # torch.save notes where a tensor lies
+        patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+        work.save("train", "on a gpu", CHECKPOINT)
+    assert b"cuda:0" in (tmp_path / "train.pt").read_bytes()
+    assert work.load("train", "on a cpu") is None
+    loaded = work.load("train", "on a gpu")
+    assert loaded is not None
+    assert loaded["module"]["w"].device.type == "cpu"
+
+
 def test_fingerprints_see_the_network(data: Dataset) -> None:
     """A checkpoint file, or the code of a factory, changes under the same name."""
     recipe = with_overrides({}, {})
@@ -159,7 +213,7 @@ def test_fingerprints_see_the_network(data: Dataset) -> None:
     second = fingerprints(recipe, data, module)
     module.append(nn.ReLU())
     third = fingerprints(recipe, data, module)
-    assert len({marks[stage] for marks in (first, second, third) for stage in ALL}) == 9
+    assert len({marks[stage] for marks in (first, second, third) for stage in ALL}) == 3 * len(ALL)
 
 
 def test_fingerprints_are_the_same_elsewhere(data: Dataset) -> None:

@@ -7,7 +7,9 @@ import click
 from ... import __version__
 from .bench import bench
 from .build import build
+from .compile import compile_
 from .inspect import inspect
+from .replay import replay
 from .verify import verify
 
 __all__ = ["cli"]
@@ -20,12 +22,14 @@ def cli() -> None:
 
     \b
     toolchain build --robust            Fashion-MNIST: train, prune, fine-tune against attacks, quantize, prove
+    toolchain compile out/fashion-mnist the TensorRT engine of a bundle for this machine's GPU
     toolchain bench out/fashion-mnist   latency, memory, clean and robust accuracy of the engine on this machine
+    toolchain replay VERDICT ENGINE...  the adversarial images that bench stored, on any engine
     toolchain verify out/fashion-mnist  hashes, integer kernels, and twin against engine, bit for bit
 
     Every command takes --debug to show a traceback instead of one line.
     """
 
 
-for command in (build, bench, verify, inspect):
+for command in (build, compile_, bench, replay, verify, inspect):
     cli.add_command(command)

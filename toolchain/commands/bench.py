@@ -55,7 +55,14 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     "--attack",
     default="default",
     show_default=True,
-    help="Attacks: paper (PGD-20), quick or default (PGD-20, APGD-CE, Square).",
+    help="Attacks, separated by commas: paper (PGD-20), quick, default, standard (AutoAttack's ensemble and transfer), "
+    "full, or single ones such as apgd-ce,square.",
+)
+@click.option(
+    "--transfer",
+    multiple=True,
+    metavar="PATH",
+    help="Try candidates made on this bundle or ONNX file too; may be given several times.",
 )
 @click.option(
     "--threat",
@@ -69,8 +76,21 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     help="Measure a bundle's dense float network beside its engine.",
 )
 @click.option(
-    "--sequential", is_flag=True, help="Attack only what withstood the attacks before: same union, less time."
+    "--sequential/--no-sequential",
+    default=None,
+    help="Attack only what withstood the attacks before: same union, less time.  [default: for standard and full]",
 )
+@click.option("--curves", is_flag=True, help="Robust accuracy over radius and steps, on 200 of the attacked images.")
+@click.option(
+    "--corruptions", is_flag=True, help="Accuracy under 15 common corruptions at 5 severities, on --images images."
+)
+@click.option(
+    "--work",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the verdicts with their adversarial images, from which an interrupted run goes on.  "
+    "[default: TARGET.bench]",
+)
+@click.option("--store", is_flag=True, help="Store the numbers and alarms in the bundle's manifest.")
 @click.option(
     "--batch",
     "batches",
@@ -118,6 +138,8 @@ def bench(
     image_size: int | None,
     threat: str | None,
     attack: str,
+    work: Path | None,
+    store: bool,
     json_path: Path | None,
     **settings: Any,
 ) -> None:
@@ -125,14 +147,19 @@ def bench(
 
     Size (bytes), latency (ms), peak memory (MiB), clean accuracy and robust accuracy (%). A bundle's engine is measured
     beside the dense float network that it was made from, in one run. An ONNX file takes 8-bit pixels, or floats in
-    [0, 1], as [N, C, H, W]; it is attacked white-box on its twin where the twin knows its operators.
+    [0, 1], as [N, C, H, W]; it is attacked white-box on its twin where the twin knows its operators. An interrupted
+    run goes on where it stopped when the same command is given again.
     """
     from ...bench.attacks.threat import ThreatModel
     from ...bench.data.load import load_dataset
     from ...bench.report import report_lines, report_table, write_report
     from ...bench.run import run_bench
     from ...bench.settings import BenchSettings
+    from ...bench.stored import store_measurements
+    from ...runtime.errors import InputError
 
+    if store and not target.is_dir():
+        raise InputError(f"{target}: only a bundle stores what was measured of it", fix="leave --store out, use --json")
     recipe = _recipe(target)
     source = recipe.get("data", {})
     trained_in = recipe.get("adversary", {}).get("threat") if recipe.get("robust") else None
@@ -147,12 +174,18 @@ def bench(
         download=download,
     )
     with progress_bars() as progress:
-        report = run_bench(target, dataset, resolved, progress=progress)
+        report = run_bench(target, dataset, resolved, work=work or _beside(target), progress=progress)
     console.print(report_table(report))
     for line in report_lines(report):
         errors.print(line, markup=False, soft_wrap=True)
     if json_path is not None:
         write_report(report, json_path)
+    if store:
+        store_measurements(report, target)
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(f"{target.resolve().name}.bench")
 
 
 def _recipe(target: Path) -> Mapping[str, Any]:

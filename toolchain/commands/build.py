@@ -10,7 +10,6 @@ import click
 
 from ...runtime.errors import RecipeError
 from ..console import console, progress_bars
-from ..recipe import Recipe, load_recipe, recipe_names, with_overrides
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -28,7 +27,9 @@ _FLAGS = {
     "checkpoint": "model.checkpoint",
     "sparsity": "compress.sparsity",
     "epochs": "finetune.epochs",
+    "objective": "adversary.objective",
     "threat": "adversary.threat",
+    "target": "quantize.target",
     "scales": "quantize.scales",
     "seed": "seed",
     "robust": "robust",
@@ -51,7 +52,16 @@ _FLAGS = {
 @click.option("--checkpoint", help="Trained weights (.safetensors or torch file); skips standard training.")
 @click.option("--sparsity", type=float, help="Share of filters to remove, 0 <= s < 1.  [default: recipe]")
 @click.option("--epochs", type=int, help="Epochs of fine-tuning after compression.  [default: recipe]")
+@click.option(
+    "--objective",
+    type=click.Choice(["adversarial", "trades", "mart", "mmr", "ard", "rslad", "adaad"]),
+    help="What fine-tuning against the adversary minimizes; ard, rslad and adaad learn from a robust teacher, see "
+    "adversary.teacher.  [default: recipe]",
+)
 @click.option("--threat", help="norm:epsilon in units of pixel / 255, such as linf:8/255.  [default: recipe]")
+@click.option(
+    "--target", type=click.Choice(["cpu", "tensorrt"]), help="What the integers are made for.  [default: recipe]"
+)
 @click.option("--scales", type=click.Choice(["power-of-two", "free"]), help="Kind of scale.  [default: recipe]")
 @click.option("--seed", type=int, help="Seed of every random number.  [default: recipe]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any recipe key: --set train.epochs=3")
@@ -65,10 +75,11 @@ def build(
     An interrupted build goes on where it stopped when the same command is given again.
     """
     from ..build import build as run
+    from ..recipe import load_recipe, with_overrides
     from ..report import build_report
 
     overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
-    resolved: Recipe = with_overrides(load_recipe(recipe), {**overrides, **dict(_setting(text) for text in settings)})
+    resolved = with_overrides(load_recipe(recipe), {**overrides, **dict(_setting(text) for text in settings)})
     target = out or Path("out") / resolved.name
     with progress_bars() as progress:
         result = run(resolved, out=target, overwrite=overwrite, keep_work=keep_work, progress=progress)
@@ -79,6 +90,8 @@ def build(
 def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
+        from ..recipe import recipe_names
+
         raise RecipeError("--set", expected="KEY=VALUE", got=text, fix=f"recipes: {', '.join(recipe_names())}")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hardtemper.bench.attacks.pgd import fgsm
+from hardtemper.bench.attacks.fgsm import fgsm
 from hardtemper.bench.attacks.threat import ThreatModel
 
 

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from hardtemper.bench.attacks.losses import ce, dlr, dlr_targeted, margin, rivals
-from hardtemper.runtime.errors import ModelError
+from hardtemper.bench.attacks.losses import ce, dlr, dlr_targeted, margin, margin_targeted, objective, rivals
+from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.runtime.errors import ModelError, RecipeError
 
 LOGITS = torch.tensor([[3.0, 1.0, -2.0, 0.5], [0.0, 4.0, 1.0, 2.0], [1.0, 1.0, 0.0, -1.0]])
 Y = torch.tensor([0, 3, 1])
@@ -56,3 +57,28 @@ def test_too_few_classes() -> None:
         dlr(LOGITS[:, :2], Y.clamp(max=1))
     with pytest.raises(ModelError, match="at least 4 classes; got: 3"):
         dlr_targeted(LOGITS[:, :3], Y.clamp(max=2), T)
+
+
+def test_margin_targeted() -> None:
+    assert margin_targeted(LOGITS, Y, T).tolist() == [-5.0, 2.0, 0.0]
+
+
+def test_objective_without_a_target_is_the_loss() -> None:
+    for name, loss in (("ce", ce), ("margin", margin), ("dlr", dlr)):
+        assert objective(name, ThreatModel("linf", 0.1)) is loss
+
+
+def test_objective_towards_a_target() -> None:
+    threat = ThreatModel("linf", 0.1, target=2)
+    torch.testing.assert_close(objective("ce", threat)(LOGITS, Y), LOGITS.log_softmax(1)[:, 2])
+    assert objective("margin", threat)(LOGITS, Y).tolist() == [-5.0, -3.0, -1.0]  # z_t - max_{k != t} z_k
+    # (z_t - max_{k != t} z_k) / (z_(1) - (z_(3) + z_(4)) / 2): equation 7 from whoever is ahead, y or another
+    expected = torch.tensor([-5 / (3 + 0.75), -3 / (4 - 0.5), -1 / (1 + 0.5)])
+    torch.testing.assert_close(objective("dlr", threat)(LOGITS, Y), expected)
+
+
+def test_objective_refuses() -> None:
+    with pytest.raises(RecipeError, match="expected: ce, margin, dlr; got: 'mse'"):
+        objective("mse", ThreatModel("linf", 0.1))
+    with pytest.raises(ModelError, match="a class below 4; got: 4"):
+        objective("ce", ThreatModel("linf", 0.1, target=4))(LOGITS, Y)

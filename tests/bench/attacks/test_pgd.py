@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hardtemper.bench.attacks.pgd import fgsm, pgd
+from hardtemper.bench.attacks.pgd import pgd
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
@@ -64,44 +64,41 @@ def test_early_stop_decides_like_any_iterate(task: Task, threat: ThreatModel) ->
     assert (margin <= threat.epsilon + 1e-6).all()
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-@pytest.mark.parametrize("threat", [ThreatModel("linf", 0.1), ThreatModel("l2", 0.3)], ids=str)
-def test_fgsm_is_the_optimum_of_a_linear_model(threat: ThreatModel, sign: int) -> None:
-    # Two classes: margin(x + delta) = margin(x) + delta . w, so delta* = epsilon sign(w), or epsilon w / ||w||_2.
+@pytest.mark.parametrize("loss", ["ce", "margin"])
+@pytest.mark.parametrize("threat", [ThreatModel("linf", 0.1), ThreatModel("l2", 0.3), ThreatModel("l1", 1.2)], ids=str)
+def test_optimum_of_a_linear_model(threat: ThreatModel, loss: Any) -> None:
+    # The loss rises with delta . w: epsilon sign(w), epsilon w / ||w||_2, or all of it on the largest |w|.
     torch.manual_seed(3)
     model = nn.Sequential(nn.Flatten(), nn.Linear(12, 2))
-    w = (model[1].weight[1] - model[1].weight[0]).detach() * sign
-    y = torch.full((5,), 0 if sign == 1 else 1)
-    x = torch.rand(5, 3, 2, 2) * 0.2 + 0.4  # no pixel reaches 0 or 1
-    delta = threat.epsilon * (w.sign() if threat.norm == "linf" else w / w.norm())
-    expected = x + delta.view(3, 2, 2)
-    torch.testing.assert_close(fgsm(model, x, y, threat=threat), expected)
-    for loss in ("ce", "margin"):
-        found = pgd(
-            model,
-            x,
-            y,
-            threat=threat,
-            steps=30,
-            step_size=threat.epsilon / 10,
-            random_start=True,
-            loss=loss,
-            generator=torch.Generator().manual_seed(0),
-            early_stop=False,
-        )
-        gained = (found - expected).flatten(1) @ w
-        assert (gained > -2e-2 * threat.epsilon * (w.abs().sum() if threat.norm == "linf" else w.norm())).all()
-        assert (gained < 1e-5).all()
-
-
-def test_fgsm_rs_is_one_step_from_a_random_point(task: Task) -> None:
-    x, y = task.x, task.y
-    start = LINF.random_start(x, torch.Generator().manual_seed(4))
-    leaf = start.clone().requires_grad_()
-    (grad,) = torch.autograd.grad(F.cross_entropy(task.model(leaf), y, reduction="sum"), leaf)
-    expected = (start + 1.25 * LINF.epsilon * grad.sign()).clamp(x - LINF.epsilon, x + LINF.epsilon).clamp(0, 1)
-    found = fgsm(task.model, x, y, threat=LINF, random_start=True, generator=torch.Generator().manual_seed(4))
-    torch.testing.assert_close(found, expected)
+    w = (model[1].weight[1] - model[1].weight[0]).detach()
+    x = torch.rand(5, 3, 2, 2) * 0.2 + 0.4  # no pixel reaches 0 or 1 in linf and l2
+    if threat.norm == "l1":
+        best = x.flatten(1).clone()
+        left = torch.full((5,), threat.epsilon)
+        for i in w.abs().argsort(descending=True):
+            face = float(w[i] > 0)
+            move = (face - best[:, i]).abs().minimum(left)
+            best[:, i] += move * w[i].sign()
+            left = left - move
+        expected = best.view_as(x)
+    else:
+        delta = threat.epsilon * (w.sign() if threat.norm == "linf" else w / w.norm())
+        expected = x + delta.view(3, 2, 2)
+    found = pgd(
+        model,
+        x,
+        torch.zeros(5, dtype=torch.int64),
+        threat=threat,
+        steps=30,
+        step_size=threat.epsilon / 10,
+        random_start=True,
+        loss=loss,
+        generator=torch.Generator().manual_seed(0),
+        early_stop=False,
+    )
+    gained = ((found - x).flatten(1) @ w) / ((expected - x).flatten(1) @ w)
+    assert (gained > (0.9 if threat.norm == "l1" else 0.98)).all()
+    assert (gained < 1 + 1e-5).all()
 
 
 class Counted(nn.Module):
@@ -166,6 +163,29 @@ def test_batch_size_and_seed(task: Task, threat: ThreatModel, batch_size: int) -
     assert torch.equal(run(0, 128), first)
     assert not torch.equal(run(1, 128), first)
     assert abs(task.robust(run(0, batch_size), threat) - task.robust(first, threat)) <= 0.02
+
+
+@pytest.mark.parametrize("threat", [LINF, L2, ThreatModel("l1", 2.0)], ids=str)
+@pytest.mark.parametrize("loss", ["margin", "dlr"])
+def test_other_losses_break_images(task: Task, threat: ThreatModel, loss: Any) -> None:
+    robust = {
+        name: task.robust(
+            pgd(
+                task.model,
+                task.x,
+                task.y,
+                threat=threat,
+                steps=15,
+                step_size=threat.epsilon / 6,
+                random_start=False,
+                loss=name,
+            ),
+            threat,
+        )
+        for name in ("ce", loss)
+    }
+    # On six classes the denominator of the ratio swings: with steps of one size, dlr is the weakest of the three.
+    assert 0.02 < robust[loss] <= (robust["ce"] + 0.05 if loss == "margin" else 0.5)
 
 
 def test_restarts_break_no_less(task: Task) -> None:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from hardtemper.bench.attacks.apgd import apgd
-from hardtemper.bench.attacks.pgd import fgsm, pgd
+from hardtemper.bench.attacks.fgsm import fgsm
+from hardtemper.bench.attacks.pgd import pgd
 from hardtemper.bench.attacks.result import attack_pixels
 from hardtemper.bench.attacks.threat import ThreatModel
 
@@ -16,7 +17,7 @@ Task = Any  # the fixture's class, in conftest.py
 PGD = {"steps": 5, "step_size": 0.02, "random_start": True}
 
 
-@pytest.mark.parametrize("text", ["linf:0.1", "l2:0.75"])
+@pytest.mark.parametrize("text", ["linf:0.1", "l2:0.75", "l1:5.0"])
 @pytest.mark.parametrize(("attack", "settings"), [(fgsm, {}), (pgd, PGD), (apgd, {"loss": "dlr", "steps": 5})])
 def test_result(task: Task, text: str, attack: Any, settings: dict[str, Any]) -> None:
     threat = ThreatModel.parse(text)

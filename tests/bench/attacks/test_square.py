@@ -13,10 +13,10 @@ from torch import nn
 
 from hardtemper.bench.attacks.square import square, window_side
 from hardtemper.bench.attacks.threat import ThreatModel
-from hardtemper.runtime.errors import RecipeError
+from hardtemper.runtime.errors import ModelError, RecipeError
 
 Task = Any  # the fixture's class, in conftest.py
-LINF, L2 = ThreatModel("linf", 20 / 255), ThreatModel("l2", 0.75)
+LINF, L2, L1 = ThreatModel("linf", 20 / 255), ThreatModel("l2", 0.75), ThreatModel("l1", 5.0)
 
 
 @pytest.mark.parametrize("queries", [100, 5000, 10000])
@@ -52,7 +52,7 @@ def test_breaks_a_linear_model_as_far_as_it_can_be(linear: nn.Module) -> None:
     assert not broken[beyond].any()
 
 
-@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+@pytest.mark.parametrize("threat", [LINF, L2, L1], ids=str)
 def test_every_query_is_in_the_ball(task: Task, threat: ThreatModel) -> None:
     pixels = task.pixels[:1].repeat(5, axis=0)  # one image five times: any query can be held against it
     queries = []
@@ -69,7 +69,7 @@ def test_every_query_is_in_the_ball(task: Task, threat: ThreatModel) -> None:
     assert result.evaluations == sum(queries)
 
 
-@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+@pytest.mark.parametrize("threat", [LINF, L2, L1], ids=str)
 def test_result(task: Task, threat: ThreatModel) -> None:
     before = task.pixels.copy()
     results = [
@@ -84,6 +84,23 @@ def test_result(task: Task, threat: ThreatModel) -> None:
     assert 0.2 < broken.mean() < 1
     assert results[0].evaluations < 61 * len(task.labels)  # broken images leave the search
     assert threat.contains(torch.from_numpy(results[0].adversarial), torch.from_numpy(task.pixels)).all()
+
+
+@pytest.mark.parametrize("text", ["linf:0.16->2", "l2:2->2", "l1:15->2"])
+def test_towards_a_target(task: Task, text: str) -> None:
+    threat = ThreatModel.parse(text)
+    result = square(task.scores, task.pixels, task.labels, threat=threat, queries=200)
+    assert threat.contains(torch.from_numpy(result.adversarial), torch.from_numpy(task.pixels)).all()
+    others = task.labels != 2
+    anyhow = square(task.scores, task.pixels, task.labels, threat=ThreatModel(threat.norm, threat.epsilon), queries=200)
+    aimed, unaimed = ((task.scores(r.adversarial).argmax(1) == 2)[others].mean() for r in (result, anyhow))
+    assert aimed > max(0.4, 1.5 * unaimed)
+    assert np.array_equal(result.adversarial[~others], task.pixels[~others])
+
+
+def test_a_target_beyond_the_classes(task: Task) -> None:
+    with pytest.raises(ModelError, match="a class below 6; got: 6"):
+        square(task.scores, task.pixels, task.labels, threat=ThreatModel("linf", 0.1, target=6), queries=2)
 
 
 def test_wrong_images_come_back_as_they_are(task: Task) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from hardtemper.bench.attacks.squares import L2Squares, LinfSquares, squares_in
+from hardtemper.bench.attacks.squares import LinfSquares, LpSquares, squares_in
 from hardtemper.bench.attacks.threat import ThreatModel
 
 
@@ -22,7 +22,7 @@ def changed(candidate: NDArray[np.uint8], best: NDArray[np.uint8]) -> NDArray[np
 
 
 @given(
-    st.sampled_from(["linf:0.1", "linf:1/255", "linf:1", "l2:0.5", "l2:3", "l2:0.01"]),
+    st.sampled_from(["linf:0.1", "linf:1/255", "linf:1", "l2:0.5", "l2:3", "l2:0.01", "l1:5", "l1:60", "l1:0.01"]),
     st.sampled_from([(1, 8, 8), (3, 9, 7), (3, 3, 12), (2, 1, 1)]),
     st.integers(1, 12),
     st.integers(0, 2**32),
@@ -70,31 +70,34 @@ def test_linf_windows_have_one_sign_a_channel() -> None:
     assert (np.abs(candidate).sum((2, 3)) == 25 * 25).all()  # 5 x 5 pixels, 25 levels
 
 
+@pytest.mark.parametrize("threat", [ThreatModel("l2", 1.5), ThreatModel("l1", 9.0)], ids=str)
 @pytest.mark.parametrize(("channels", "height", "width"), [(1, 28, 28), (3, 32, 32), (3, 16, 24)])
-def test_l2_spends_the_budget(channels: int, height: int, width: int) -> None:
-    threat = ThreatModel("l2", 1.5)
+def test_lp_spends_the_budget(threat: ThreatModel, channels: int, height: int, width: int) -> None:
     x = np.random.default_rng(0).integers(100, 156, (6, channels, height, width)).astype(np.uint8)
-    squares = L2Squares(threat, np.random.default_rng(0))
-    best = squares.start(x)
+    squares = LpSquares(threat, np.random.default_rng(0))
+    best, changes = squares.start(x), []
     for _ in range(20):
-        spent = np.square(best.astype(int) - x).sum((1, 2, 3)) / threat.pixel_radius
-        assert (spent > 0.99).all()
+        moved = np.abs(best.astype(int) - x)
+        spent = (moved**2 if threat.norm == "l2" else moved).sum((1, 2, 3)) / threat.pixel_radius
+        assert (spent > (0.99 if threat.norm == "l2" else 0.8)).all()  # l1: a tail below half a level is rounded away
         candidate = squares.propose(x, best, 5)
-        assert changed(candidate, best).any((1, 2)).all()
+        changes.append(changed(candidate, best).any((1, 2)).mean())
         best = candidate
+    # The projection onto an l1 ball can take back all of a window, as it does in the published code.
+    assert np.mean(changes) >= (1 if threat.norm == "l2" else 0.4)
 
 
 def test_l2_windows_are_odd_and_of_three_pixels_at_least() -> None:
     x = np.full((40, 1, 16, 16), 128, np.uint8)
     for side, odd in ((1, 3), (2, 3), (4, 5), (16, 16)):
-        moved = changed(L2Squares(ThreatModel("l2", 20), np.random.default_rng(0)).propose(x, x, side), x)
+        moved = changed(LpSquares(ThreatModel("l2", 20), np.random.default_rng(0)).propose(x, x, side), x)
         extents = [np.ptp(np.nonzero(window.any(axis))[0]) + 1 for window in moved for axis in (0, 1)]
         assert max(extents) == odd
 
 
 @pytest.mark.parametrize("side", [3, 5, 7, 8])
 def test_eta_is_two_halves_of_opposite_sign(side: int) -> None:
-    squares = L2Squares(ThreatModel("l2", 1), np.random.default_rng(0))
+    squares = LpSquares(ThreatModel("l2", 1), np.random.default_rng(0))
     patterns = squares._signed_eta(64, 2, side)
     assert patterns.shape == (64, 2, side, side)
     np.testing.assert_allclose(np.square(patterns).sum((2, 3)), 1, rtol=1e-5)
@@ -106,7 +109,7 @@ def test_eta_is_two_halves_of_opposite_sign(side: int) -> None:
 
 def test_eta_is_the_sum_in_the_paper() -> None:
     # Equation 2 on the half of 2 x 5 pixels of a window of 5: the centre is (1, 2), distances 0, 1, 2.
-    squares = L2Squares(ThreatModel("l2", 1), np.random.default_rng(0))
+    squares = LpSquares(ThreatModel("l2", 1), np.random.default_rng(0))
     patterns = squares._signed_eta(64, 1, 5)[:, 0]
     upright = next(p for p in patterns if (p[:2] > 0).all())
     near, middle, far = 1 + 1 / 4 + 1 / 9, 1 / 4 + 1 / 9, 1 / 9

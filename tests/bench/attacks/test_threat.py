@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,13 @@ from hardtemper.runtime.errors import RecipeError
 
 LINF = st.one_of(st.floats(0, 1), st.integers(0, 255).map(lambda k: k / 255))
 L2 = st.one_of(st.floats(0, 30), st.integers(0, 40).map(lambda k: k / 10))
-THREATS = st.one_of(LINF.map(lambda e: ThreatModel("linf", e)), L2.map(lambda e: ThreatModel("l2", e)))
+L1 = st.one_of(st.floats(0, 13), st.integers(0, 13 * 255).map(lambda k: k / 255))
+TARGETS = st.one_of(st.none(), st.integers(0, 9))
+THREATS = st.one_of(
+    st.builds(ThreatModel, st.just("linf"), LINF, TARGETS),
+    st.builds(ThreatModel, st.just("l2"), L2, TARGETS),
+    st.builds(ThreatModel, st.just("l1"), L1, TARGETS),
+)
 PIXELS = hnp.arrays(np.uint8, (3, 1, 3, 4), elements=st.one_of(st.sampled_from([0, 1, 254, 255]), st.integers(0, 255)))
 POINTS = hnp.arrays(np.float32, (3, 1, 3, 4), elements=st.floats(0, 1, width=32))
 
@@ -30,15 +37,36 @@ POINTS = hnp.arrays(np.float32, (3, 1, 3, 4), elements=st.floats(0, 1, width=32)
         ("l2:1.5", "l2", 1.5),
         ("l2:1e-3", "l2", 1e-3),
         ("l2:128/255", "l2", 128 / 255),
+        ("l1:12", "l1", 12.0),
     ],
 )
 def test_parse(text: str, norm: str, epsilon: float) -> None:
     threat = ThreatModel.parse(text)
-    assert (threat.norm, threat.epsilon) == (norm, epsilon)
+    assert (threat.norm, threat.epsilon, threat.target) == (norm, epsilon, None)
+    targeted = ThreatModel.parse(f"{text} -> 3")
+    assert (targeted.norm, targeted.epsilon, targeted.target) == (norm, epsilon, 3)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "linf", "linf:", "0.1", "l1:0.1", "linf:x", "linf:1/0", "linf:nan", "linf:inf", "l2:-1", "linf:1.5"]
+    "text",
+    [
+        "",
+        "linf",
+        "linf:",
+        "0.1",
+        "l3:0.1",
+        "linf:x",
+        "linf:1/0",
+        "linf:nan",
+        "linf:inf",
+        "l2:-1",
+        "linf:1.5",
+        "linf:0.1->",
+        "linf:0.1->x",
+        "linf:0.1->-1",
+        "linf:0.1->1.5",
+        "linf:0.1->1->2",
+    ],
 )
 def test_parse_refuses(text: str) -> None:
     with pytest.raises(RecipeError, match="expected: "):
@@ -59,10 +87,27 @@ def test_str_names_levels() -> None:
     assert str(ThreatModel("linf", 8 / 255)) == "linf:8/255"
     assert str(ThreatModel("linf", 0.1)) == "linf:0.1"
     assert str(ThreatModel("l2", 1.5)) == "l2:1.5"
+    assert str(ThreatModel("linf", 8 / 255, target=3)) == "linf:8/255->3"
+
+
+def test_a_target_below_zero_is_refused() -> None:
+    with pytest.raises(RecipeError, match="expected: a class >= 0; got: -1"):
+        ThreatModel("linf", 0.1, target=-1)
+
+
+@pytest.mark.parametrize("kind", [torch.tensor, np.array])
+def test_who_is_fooled_and_who_is_attacked(kind: Any) -> None:
+    predictions, y = kind([0, 1, 2, 3, 2]), kind([0, 0, 0, 3, 2])
+    anyhow, towards = ThreatModel("linf", 0.1), ThreatModel("linf", 0.1, target=2)
+    assert anyhow.fooled(predictions, y).tolist() == [False, True, True, False, False]
+    assert towards.fooled(predictions, y).tolist() == [False, False, True, False, False]
+    assert anyhow.attacked(predictions, y).tolist() == [True, False, False, True, True]
+    assert towards.attacked(predictions, y).tolist() == [True, False, False, True, False]
 
 
 @pytest.mark.parametrize(
-    ("text", "radius"), [("linf:0.1", 25), ("linf:8/255", 8), ("linf:1", 255), ("l2:1.5", 146306), ("l2:0", 0)]
+    ("text", "radius"),
+    [("linf:0.1", 25), ("linf:8/255", 8), ("linf:1", 255), ("l2:1.5", 146306), ("l2:0", 0), ("l1:12", 3060)],
 )
 def test_pixel_radius(text: str, radius: int) -> None:
     assert ThreatModel.parse(text).pixel_radius == radius
@@ -85,6 +130,8 @@ def test_to_pixels_never_leaves_the_ball(threat: ThreatModel, pixels: np.ndarray
             moves = [a - b for a, b in zip(np.ravel(image).tolist(), np.ravel(original).tolist(), strict=True)]
             if threat.norm == "linf":
                 assert max(map(abs, moves)) <= radius + Fraction(1, 10**6)
+            elif threat.norm == "l1":
+                assert sum(map(abs, moves)) <= radius + Fraction(1, 10**6)
             else:
                 assert sum(move * move for move in moves) <= radius**2 + Fraction(1, 10**5)
 
@@ -99,15 +146,15 @@ def test_linf_pixels_are_the_nearest_allowed(epsilon: float, pixels: np.ndarray,
         assert abs(level - 255 * point) <= abs(allowed - 255 * point).min() + 1e-4
 
 
-@given(st.floats(0, 4), PIXELS, POINTS)
-def test_l2_pixels_move_by_rounding_only(epsilon: float, pixels: np.ndarray, points: np.ndarray) -> None:
-    threat = ThreatModel("l2", epsilon)
+@given(st.sampled_from(["l2", "l1"]), st.floats(0, 4), PIXELS, POINTS)
+def test_pixels_move_by_rounding_only(norm: Any, epsilon: float, pixels: np.ndarray, points: np.ndarray) -> None:
+    threat = ThreatModel(norm, epsilon)
     x = torch.from_numpy(pixels)
     inside = threat.project(torch.from_numpy(points).double(), x.double() / 255)
     exact = (inside * 255 - x).flatten(1)
     moved = (threat.to_pixels(inside, x).double() - x).flatten(1)
     rounded, towards = exact.round(), exact.trunc()
-    left = rounded.square().sum(1) > threat.pixel_radius
+    left = (rounded.square() if norm == "l2" else rounded.abs()).sum(1) > threat.pixel_radius
     assert torch.equal(moved[~left], rounded[~left])
     assert ((moved == rounded) | ((moved - towards).abs() < 1e-6)).all()
     assert ((moved - exact).square().sum(1) <= (towards - exact).square().sum(1) + 1e-6).all()
@@ -118,6 +165,8 @@ def test_l2_rounds_the_cheapest_pixel_back() -> None:
     x_adv = torch.tensor([3.9, 2.6, 0.2]).view(1, 1, 1, 3) / 255  # rounds to 4, 3, 0: 25 > 4.7^2 = 22.1 = pixel_radius
     threat = ThreatModel("l2", 4.7 / 255)
     assert threat.to_pixels(x_adv, x).flatten().tolist() == [4, 2, 0]
+    # l1: 4 + 3 > 6.7 and one level is one level, so the one whose rounding error grows least goes back
+    assert ThreatModel("l1", 6.7 / 255).to_pixels(x_adv, x).flatten().tolist() == [4, 2, 0]
 
 
 @given(THREATS, PIXELS, POINTS)
@@ -127,7 +176,7 @@ def test_to_pixels_is_idempotent(threat: ThreatModel, pixels: np.ndarray, points
     assert torch.equal(threat.to_pixels(once.float() / 255, x), once)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_broken_numbers_stay_in_the_ball(norm: str) -> None:
     x = torch.full((2, 1, 2, 2), 9, dtype=torch.uint8)
     threat = ThreatModel.parse(f"{norm}:0.1")
@@ -138,6 +187,7 @@ def test_broken_numbers_stay_in_the_ball(norm: str) -> None:
 def test_on_pixels_holds_the_same_images(threat: ThreatModel) -> None:
     assert threat.on_pixels().pixel_radius == threat.pixel_radius
     assert threat.on_pixels().epsilon <= threat.epsilon
+    assert threat.on_pixels().target == threat.target
 
 
 @given(LINF, PIXELS, POINTS)
@@ -153,6 +203,9 @@ def test_contains() -> None:
     moved = torch.tensor([35, 36, 0], dtype=torch.uint8).view(3, 1)
     assert ThreatModel("linf", 0.1).contains(moved, x).tolist() == [True, False, True]
     assert ThreatModel("l2", 0.1).contains(moved, x).tolist() == [True, False, True]
+    assert ThreatModel("l1", 0.1).contains(moved.view(1, 3), x.view(1, 3)).tolist() == [False]
+    assert ThreatModel("l1", 61 / 255).contains(moved.view(1, 3), x.view(1, 3)).tolist() == [True]  # 25 + 26 + 10
+    assert ThreatModel("l1", 60 / 255).contains(moved.view(1, 3), x.view(1, 3)).tolist() == [False]
 
 
 @given(THREATS, PIXELS, POINTS)
@@ -162,7 +215,7 @@ def test_project(threat: ThreatModel, pixels: np.ndarray, points: np.ndarray) ->
     projected = threat.project(anywhere, x)
     assert (projected >= 0).all()
     assert (projected <= 1).all()
-    order = math.inf if threat.norm == "linf" else 2
+    order = {"linf": math.inf, "l2": 2, "l1": 1}[threat.norm]
     assert (torch.linalg.vector_norm((projected - x).flatten(1), order, dim=1) <= threat.epsilon + 1e-12).all()
     torch.testing.assert_close(threat.project(projected, x), projected, rtol=0, atol=1e-12)
 
@@ -187,14 +240,23 @@ def test_random_start_is_uniform(text: str) -> None:
         assert (column.sort().values - expected).abs().max() < 0.015  # Kolmogorov-Smirnov, 1.63 / sqrt(n) at 1 %
 
 
-@pytest.mark.parametrize("text", ["linf:0.2", "l2:0.4"])
+def test_random_start_in_l1_is_noise_projected() -> None:
+    threat = ThreatModel("l1", 3.0)
+    x = torch.full((50, 1, 10, 10), 0.5)
+    delta = (threat.random_start(x, torch.Generator().manual_seed(0)) - x).flatten(1)
+    torch.testing.assert_close(delta.abs().sum(1), torch.full((50,), 3.0))
+    assert ((delta != 0).sum(1) < 50).all()  # sparse
+    assert abs(delta.sign().mean()) < 0.05
+
+
+@pytest.mark.parametrize("text", ["linf:0.2", "l2:0.4", "l1:1"])
 def test_random_start_follows_its_generator(text: str) -> None:
     threat = ThreatModel.parse(text)
     x = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(5))
     a, b, c = (threat.random_start(x, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
-    assert torch.equal(threat.project(a, x), a) or threat.norm == "l2"
+    assert torch.equal(threat.project(a, x), a) or threat.norm != "linf"
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
@@ -207,3 +269,7 @@ def test_step(scale: float) -> None:
         torch.testing.assert_close(linf.flatten(1), torch.tensor([[0.1, -0.1], [0.0, 0.0]]))
         l2 = ThreatModel("l2", 1).step(x, grad, size) - x
         torch.testing.assert_close(l2.flatten(1), torch.tensor([[0.06, -0.08], [0.0, 0.0]]))
+        l1 = ThreatModel("l1", 1).step(x, grad, size) - x
+        torch.testing.assert_close(l1.flatten(1), torch.tensor([[0.0, -0.1], [0.0, 0.0]]))
+    two = ThreatModel("l1", 1).step(x, grad, steps, sparsity=torch.tensor([2, 2])) - x
+    torch.testing.assert_close(two.flatten(1), torch.tensor([[0.05, -0.05], [0.0, 0.0]]))

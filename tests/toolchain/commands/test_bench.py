@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,11 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
+from hardtemper.bench import plans
+from hardtemper.bench.archive import read_archive
 from hardtemper.bench.outcome import BenchReport
-from hardtemper.export.bundle import write_bundle
+from hardtemper.export.bundle import update_measurements, write_bundle
+from hardtemper.runtime.bundle import read_bundle
 from hardtemper.runtime.cpu import instruction_set
 from hardtemper.runtime.errors import DataError, HardtemperError
 from hardtemper.runtime.manifest import Input, Output, Provenance
@@ -124,6 +129,9 @@ def test_every_setting_arrives(model: Path, data: Path, tmp_path: Path) -> None:
         "preset": "paper",
         "threat": "linf:0.1",
         "sequential": True,
+        "transfer": [],
+        "curves": False,
+        "corruptions": False,
         "seed": 3,
         "dense": False,
     }
@@ -170,6 +178,9 @@ def test_images_of_another_size_are_resized_as_the_recipe_says(
         (["--threat", "linf:8"], "out of range"),
         (["--threat", "linf:0.001"], "no other 8-bit image"),
         (["--attack", "pper"], "did you mean 'paper'"),
+        (["--attack", "quick,sqare"], "did you mean 'square'"),
+        (["--store"], "only a bundle stores what was measured of it"),
+        (["--transfer", "none.onnx"], "none.onnx: no such model"),
         (["--data", "fashon-mnist"], "did you mean 'fashion-mnist'"),
         (["--data", "other.npz"], "other.npz does not exist"),
         (["--images", "none"], "expected a number of 1 or more, or 'all'; got 'none'"),
@@ -221,7 +232,8 @@ def test_help_names_every_default_and_an_example() -> None:
     assert "Example: toolchain bench" in text
     for option in options:
         assert option.opts[0] in text
-    assert text.count("[default: ") == len(options) - 4  # --data-root, --download, --sequential and --json have none
+    # --data-root, --download, --transfer, --curves, --corruptions, --store and --json have none
+    assert text.count("[default: ") == len(options) - 7
 
 
 def test_download_reaches_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,3 +247,66 @@ def test_download_reaches_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyP
     result = CliRunner().invoke(bench, [str(tmp_path / "x.onnx"), "--data", "mnist", "--download"])
     assert isinstance(result.exception, DataError)
     assert asked["download"] is True
+
+
+def test_the_verdict_lies_beside_the_target_or_where_it_is_told(model: Path, data: Path, tmp_path: Path) -> None:
+    name = "model-paper-linf-8_255-n20-seed0.npz"
+    given = [model, "--data", data, "--threat", "linf:8/255", *FAST]
+    for folder, more in ((tmp_path / "model.onnx.bench", []), (tmp_path / "there", ["--work", tmp_path / "there"])):
+        result = run(*given, *more)
+        assert result.exit_code == 0, result.output
+        assert [path.name for path in folder.iterdir()] == [name]
+        assert str(folder / name) in result.stderr.replace("\n", "")
+    assert read_archive(tmp_path / "there" / name).threat == "linf:8/255"
+
+
+def test_store_puts_the_numbers_into_the_bundle(
+    make_bundle: Callable[..., Path], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = make_bundle({"data": {"name": str(data), "root": None}})
+    before = read_bundle(path)
+    build_row = {"name": "held-out accuracy", "value": 0.5, "unit": "share", "n": 10}
+    update_measurements(before, [build_row])
+    for threat in ("linf:8/255", "linf:4/255"):
+        result = run(path, "--store", "--threat", threat, "--no-dense", *FAST)
+        assert result.exit_code == 0, result.output
+    kept, *stored = read_bundle(path).manifest.measurements
+    assert kept == build_row
+    assert {row["bench"]["dataset"] for row in stored} == {"data"}
+    robust = [row for row in stored if row["name"] == "robust-accuracy"]
+    assert {row["settings"]["threat"] for row in robust} == {"linf:4/255"}, "the last run's alone"
+    assert [row["settings"]["attack"] for row in robust] == ["pgd-20", "union"]
+    assert "alarms" in robust[1]["settings"]
+    assert {row["settings"]["alarm"] for row in stored if row["name"] == "alarm"} >= {"random", "zero gradient"}
+    assert main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "robust, union (n 20)" in said
+    assert "alarm, zero gradient" in said
+
+
+def test_a_run_that_is_interrupted_goes_on(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", str(model), "--data", str(data), *FAST, "--attack", "fgsm,pgd-20"]
+    seen: list[str] = []
+    attack_pixels = plans.attack_pixels
+
+    def stop_at_pgd(name: str, *given: Any, **settings: Any) -> Any:
+        seen.append(name)
+        if name == "pgd-20" and seen.count(name) == 1:
+            raise KeyboardInterrupt
+        return attack_pixels(name, *given, **settings)
+
+    for name in ("fgsm", "pgd-20"):
+        made = plans.ATTACKS[name]
+
+        def planned(threat: Any, classes: int, made: Any = made) -> Any:
+            plan = made(threat, classes)
+            return replace(plan, search=partial(stop_at_pgd, *plan.search.args))
+
+        monkeypatch.setitem(plans.ATTACKS, name, planned)
+    assert main(arguments) == 130
+    assert capsys.readouterr().err.endswith("interrupted; the same command goes on where it stopped\n")
+    assert len(list((tmp_path / "model.onnx.bench" / "pieces").iterdir())) == 1
+    assert main(arguments) == 0
+    assert seen == ["fgsm", "pgd-20", "pgd-20"]

@@ -1,0 +1,232 @@
+"""Signs that a robust accuracy is not robustness: gradients that mislead, attacks that did not converge, noise.
+
+After Athalye et al. 2018 (arXiv:1802.00420, section 3.1), Carlini et al. 2019 (arXiv:1902.06705, section 3) and the
+checks of AutoAttack (Croce & Hein 2020, arXiv:2003.01690). Each is a share of images, k of n, with a threshold:
+
+    without gradients  queries or transfer break images that no attack on the twin broke
+    flat loss          a step of epsilon / 2 along the gradient raises the loss no more than the best of 5 random ones
+    zero gradient      the gradient of the cross-entropy is zero everywhere, or not finite
+    large epsilon      images that withstand APGD in a ball which holds a picture of nothing (linf 0.5, or as large)
+    more steps         APGD from another random start with twice the steps breaks images that had withstood everything
+    random             the engine gives other logits to the same images when it is asked again
+    twin differs       candidates that break one of twin and engine only: another network than the engine was attacked
+
+An alarm is raised where the lower end of the 95 % Wilson interval of k / n is above the threshold. A sound network may
+stay below it by chance, hardly above. What has no gradient is checked for "random" alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..runtime.progress import ProgressCallback, silent
+from .attacks.apgd import apgd
+from .attacks.gradient import Model, frozen, logits_and_gradient, logits_of
+from .attacks.losses import ce, rivals
+from .attacks.result import attack_pixels
+from .attacks.square import Scores
+from .attacks.threat import ThreatModel
+from .measurement import Measurement, Setting, share, wilson
+from .robust import withstood
+from .verdict import RobustnessResult
+
+__all__ = ["Alarm", "large_threat", "look_for_alarms"]
+
+_IMAGES = 128
+"""Images that are looked at, at most, where that costs passes."""
+
+_BATCH = 128
+_RANDOM_STEPS = 5
+
+_SAYS = {
+    "without gradients": "attacks without gradients break what white-box attacks missed: the gradients mislead",
+    "flat loss": "the loss is flat along its gradient: attacks that follow it search in the dark",
+    "zero gradient": "the gradient is zero or not finite: attacks that follow it do not move",
+    "large epsilon": "images withstand a ball in which nothing can be told apart: the attack does not work here",
+    "more steps": "more steps and restarts break more: the attacks had not converged",
+    "random": "the engine is random: one answer to a candidate proves nothing",
+    "twin differs": "twin and engine are not one network: white-box attacks were made on another one",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alarm:
+    """One check.
+
+    Attributes:
+        name: see the module's list.
+        count: images with the sign, 0 to n.
+        n: images that were looked at, 1 or more.
+        threshold: share of n up to which nothing is wrong.
+    """
+
+    name: str
+    count: int
+    n: int
+    threshold: float
+
+    @property
+    def raised(self) -> bool:
+        """Whether more than chance lies above the threshold."""
+        return wilson(self.count, self.n)[0] > self.threshold
+
+    @property
+    def says(self) -> str:
+        """What the sign means, in a sentence."""
+        return _SAYS[self.name]
+
+    def measurement(self, **settings: Setting) -> Measurement:
+        """The share in per cent, as "alarm"."""
+        about: dict[str, Setting] = {"alarm": self.name, "raised": self.raised, "threshold": 100 * self.threshold}
+        return share("alarm", self.count, self.n, **settings, **about, says=self.says)
+
+
+def large_threat(threat: ThreatModel, shape: tuple[int, ...]) -> ThreatModel:
+    """A ball of the same norm that holds, for every image, the picture whose pixels are all 127 or 128."""
+    size = int(np.prod(shape))
+    epsilon = {"linf": 128 / 255, "l2": 128 / 255 * size**0.5, "l1": 128 / 255 * size}[threat.norm]
+    return replace(threat, epsilon=max(threat.epsilon, epsilon))
+
+
+def look_for_alarms(
+    result: RobustnessResult,
+    engine: Scores,
+    twin: Model | None,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    progress: ProgressCallback = silent,
+) -> tuple[Alarm, ...]:
+    """Make every check that the verdict and the models allow.
+
+    Args:
+        result: the verdict on these images.
+        engine, twin, images, labels: as for `evaluate_robustness`.
+        progress: told after each check.
+    """
+    chosen = _draw(result.right, result.seed)
+    found = [_random(engine, images[chosen])] if len(chosen) else []
+    found += _of_the_verdict(result)
+    if twin is not None:
+        survivors = _draw(result.robust, result.seed)
+        checks = [
+            partial(_zero_gradient, twin, images[chosen], labels[chosen]),
+            partial(_flat_loss, twin, images[chosen], labels[chosen], result),
+            partial(_large_epsilon, engine, twin, images[chosen], labels[chosen], result),
+            partial(_more_steps, engine, twin, images[survivors], labels[survivors], result),
+        ]
+        for index, check in enumerate(checks):
+            found += [alarm for alarm in [check()] if alarm.n]
+            progress("alarms", index + 1, len(checks), "")
+    return tuple(found)
+
+
+def _draw(mask: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+    """At most `_IMAGES` of those that the mask holds."""
+    where = np.flatnonzero(mask)
+    if len(where) <= _IMAGES:
+        return where
+    return np.sort(np.random.default_rng(seed).choice(where, _IMAGES, replace=False))
+
+
+def _of_the_verdict(result: RobustnessResult) -> list[Alarm]:
+    found = []
+    white, counts = result.white_box, (result.queries_only, result.transfer_only)
+    if white is not None and counts != (None, None) and result.clean:
+        count = int((result.right & ~white & ~result.robust).sum())
+        found.append(Alarm(name="without gradients", count=count, n=result.clean, threshold=0.01))
+    attacked = sum(outcome.attacked for outcome in result.attacks)
+    only = [(outcome.broken_twin_only, outcome.broken_engine_only) for outcome in result.attacks]
+    if attacked and (None, None) not in only:
+        count = sum((twin or 0) + (engine or 0) for twin, engine in only)
+        found.append(Alarm(name="twin differs", count=count, n=attacked, threshold=0.01))
+    return found
+
+
+def _random(engine: Scores, images: NDArray[np.uint8]) -> Alarm:
+    differs = (engine(images) != engine(images)).any(1)
+    return Alarm(name="random", count=int(differs.sum()), n=len(images), threshold=0.0)
+
+
+def _tensors(model: Model, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
+    return torch.from_numpy(images).to(device).float() / 255, torch.from_numpy(labels).to(device)
+
+
+def _zero_gradient(twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Alarm:
+    x, y = _tensors(twin, images, labels)
+    count = 0
+    if len(x):
+        with frozen(twin):
+            grad = logits_and_gradient(twin, x, (y,), ce, _BATCH)[2].flatten(1)
+        count = int(((grad == 0).all(1) | ~grad.isfinite().all(1)).sum())
+    return Alarm(name="zero gradient", count=count, n=len(images), threshold=0.05)
+
+
+def _flat_loss(twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64], result: RobustnessResult) -> Alarm:
+    """What is compared rises with the cross-entropy, but is not rounded to zero where the network is sure."""
+    x, y = _tensors(twin, images, labels)
+    threat, generator = replace(result.threat, target=None), torch.Generator().manual_seed(result.seed)
+    length = max(threat.epsilon / 2, 1 / 255)
+    count = 0
+    if len(x):
+        with frozen(twin):
+            logits, _, grad = logits_and_gradient(twin, x, (y,), ce, _BATCH)
+
+            def gain(direction: Tensor) -> Tensor:
+                moved = threat.step(x, direction, length).clamp(0, 1)
+                return _rivalry(logits_of(twin, moved, _BATCH), y) - _rivalry(logits, y)
+
+            noise = [torch.randn(x.shape, generator=generator).to(x.device) for _ in range(_RANDOM_STEPS)]
+            best = torch.stack([gain(direction) for direction in noise]).amax(0)
+            count = int((~(gain(grad.nan_to_num()) > best.clamp(min=0))).sum())
+    # Rounding to integers alone makes it 5 to 10 % on INT8 networks that no attack finds anything wrong with.
+    return Alarm(name="flat loss", count=count, n=len(images), threshold=0.25)
+
+
+def _rivalry(logits: Tensor, y: Tensor) -> Tensor:
+    """log sum_{k != y} exp z_k - z_y, float64 [N]; the cross-entropy is log(1 + exp of it)."""
+    wide = logits.double()
+    return rivals(wide, y).logsumexp(1) - wide.gather(1, y.unsqueeze(1)).squeeze(1)
+
+
+def _large_epsilon(
+    engine: Scores, twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64], result: RobustnessResult
+) -> Alarm:
+    threat = replace(large_threat(result.threat, images.shape[1:]), target=None)
+    stood = _after_apgd(engine, twin, images, labels, threat, seed=result.seed, steps=50)
+    return Alarm(name="large epsilon", count=int(stood.sum()), n=len(images), threshold=0.05)
+
+
+def _more_steps(
+    engine: Scores, twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64], result: RobustnessResult
+) -> Alarm:
+    steps = [s for outcome in result.attacks if isinstance(s := outcome.plan.settings.get("steps"), int)]
+    twice = min(max(2 * max(steps, default=0), 50), 200)
+    # another seed than the attacks had: the same start would find the same
+    seed = int(np.random.SeedSequence([result.seed, 2**32 - 1]).generate_state(1)[0])
+    stood = _after_apgd(engine, twin, images, labels, result.threat, seed=seed, steps=twice)
+    return Alarm(name="more steps", count=int((~stood).sum()), n=len(images), threshold=0.05)
+
+
+def _after_apgd(
+    engine: Scores,
+    twin: Model,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    threat: ThreatModel,
+    *,
+    seed: int,
+    steps: int,
+) -> NDArray[np.bool_]:
+    """Which images withstand APGD on the cross-entropy, on the engine."""
+    if not len(images):
+        return np.zeros(0, bool)
+    found = attack_pixels("apgd-ce", apgd, twin, images, labels, threat=threat, seed=seed, steps=steps)
+    return withstood(engine(found.adversarial), labels, threat)

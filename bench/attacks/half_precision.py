@@ -1,0 +1,56 @@
+"""Gradients from bfloat16 convolutions, for float networks on processors that multiply bfloat16.
+
+A search needs the direction of a gradient; what it finds is decided elsewhere, by logits. So where a gradient is asked
+for, convolutions multiply in bfloat16 (8 significant bits, float32 sums) and everything else stays in float32, logits
+above all, whose small differences are what losses are made of; where none is asked for, the model runs as it is.
+
+The searches of this package take a point for a success only on the word of a pass without gradient (`verdict.broken`),
+and that is the model itself. `tests/benchmarks/attacks.py` compares the verdicts with those of float32 searches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from ...export.levels import gradient_dtype
+
+__all__ = ["HalfPrecisionGradients"]
+
+
+class HalfPrecisionGradients(nn.Module):
+    """A float network whose gradients, and the logits on their way, come from bfloat16 convolutions.
+
+    Args:
+        model: float images [N, C, H, W] on the CPU -> logits [N, K]. Its convolutions' weights are moved to
+            channels-last memory: the same values. A network of integers must not come here: it would be rounded.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def forward(self, images: Tensor) -> Tensor:
+        follows = torch.is_grad_enabled() and images.requires_grad and images.device.type == "cpu"
+        logits: Tensor
+        if follows and gradient_dtype() == torch.bfloat16:
+            with torch.autocast("cpu", dtype=torch.bfloat16), _LinearInFloat32():
+                logits = self.model(images.to(memory_format=torch.channels_last))
+        else:
+            logits = self.model(images)
+        return logits
+
+
+class _LinearInFloat32(TorchFunctionMode):
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        if func is not F.linear:
+            return func(*args, **(kwargs or {}))
+        with torch.autocast("cpu", enabled=False):
+            return func(args[0].float(), *args[1:], **(kwargs or {}))

@@ -1,0 +1,89 @@
+"""How robust accuracy depends on the radius and on the number of steps, on some of the attacked images.
+
+    epsilon   0, 1/4, 1/2, 3/4, 1, 3/2, 2 times the threat model's, and a ball that holds a picture of nothing, where
+              what is left should be next to nothing: APGD on the cross-entropy, 50 steps
+    steps     PGD on the cross-entropy from x itself, 1, 2, 5, 10, 20, 50, 100 steps of epsilon max(1/10, 2.5/steps)
+
+as Carlini et al. 2019 (arXiv:1902.06705) ask for. A curve over epsilon that does not fall to zero, or one over steps
+that still falls at its end, says that the attack does not work. Candidates are replayed on the engine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..runtime.progress import ProgressCallback, silent
+from .alarms import large_threat
+from .attacks.apgd import apgd
+from .attacks.gradient import Model
+from .attacks.pgd import pgd
+from .attacks.result import AttackResult, attack_pixels
+from .attacks.square import Scores
+from .attacks.threat import ThreatModel
+from .measurement import Measurement, share
+from .robust import right_answers, withstood
+
+__all__ = ["FRACTIONS", "STEPS", "measure_curves"]
+
+FRACTIONS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+STEPS = (1, 2, 5, 10, 20, 50, 100)
+
+
+def measure_curves(
+    engine: Scores,
+    twin: Model,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    threat: ThreatModel,
+    seed: int,
+    progress: ProgressCallback = silent,
+) -> tuple[Measurement, ...]:
+    """Both curves as "robust-accuracy-by-epsilon" and "robust-accuracy-by-steps", in per cent of all images.
+
+    Args:
+        engine, twin: as for `evaluate_robustness`.
+        images: uint8 [N, C, H, W], N >= 1.
+        labels: int64 [N].
+        threat: the ball; its multiples are attacked.
+        seed: 0 or more.
+        progress: told after each point.
+    """
+    right = right_answers(engine(images), labels)
+    radii = [replace(threat, epsilon=threat.epsilon * factor) for factor in FRACTIONS if _fits(threat, factor)]
+    largest = large_threat(threat, images.shape[1:])
+    radii += [largest] if largest.epsilon > radii[-1].epsilon else []
+    total = len(radii) + len(STEPS)
+    found = [_point("epsilon", right, right, threat=str(replace(threat, epsilon=0.0)), epsilon=0.0, seed=seed)]
+
+    def stood(result: AttackResult, ball: ThreatModel) -> NDArray[np.bool_]:
+        return right & withstood(engine(result.adversarial), labels, ball)
+
+    for index, ball in enumerate(radii):
+        result = attack_pixels("apgd-ce", apgd, twin, images, labels, threat=ball, seed=seed, steps=50)
+        left = stood(result, ball)
+        found.append(
+            _point("epsilon", left, right, threat=str(ball), epsilon=ball.epsilon, attack="apgd-ce", seed=seed)
+        )
+        progress("curves", index + 1, total, str(ball))
+    for index, steps in enumerate(STEPS):
+        step_size = threat.epsilon * max(0.1, 2.5 / steps)
+        settings = {"steps": steps, "step_size": step_size, "random_start": False, "early_stop": True}
+        result = attack_pixels("pgd", pgd, twin, images, labels, threat=threat, seed=seed, **settings)
+        left = stood(result, threat)
+        found.append(
+            _point("steps", left, right, threat=str(threat), steps=steps, step_size=step_size, attack="pgd", seed=seed)
+        )
+        progress("curves", len(radii) + index + 1, total, f"{steps} steps")
+    return tuple(found)
+
+
+def _fits(threat: ThreatModel, factor: float) -> bool:
+    return threat.norm != "linf" or threat.epsilon * factor <= 1
+
+
+def _point(over: str, stood: NDArray[np.bool_], right: NDArray[np.bool_], **settings: str | float) -> Measurement:
+    return share(f"robust-accuracy-by-{over}", int(stood.sum()), len(right), clean=int(right.sum()), **settings)

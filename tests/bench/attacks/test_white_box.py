@@ -1,0 +1,113 @@
+"""What all gradient attacks have in common."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from hardtemper.bench.attacks.apgd import apgd
+from hardtemper.bench.attacks.bim import bim
+from hardtemper.bench.attacks.fgsm import fgsm
+from hardtemper.bench.attacks.multi_targeted import multi_targeted
+from hardtemper.bench.attacks.pgd import pgd
+from hardtemper.bench.attacks.r_fgsm import r_fgsm
+from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.attacks.wrm import wrm
+
+
+def stepping(attack: Callable[..., Tensor], **settings: Any) -> Callable[..., Tensor]:
+    """The attack with 5 steps of epsilon / 3."""
+    return lambda *data, threat, **more: attack(
+        *data, threat=threat, steps=5, step_size=threat.epsilon / 3, **settings, **more
+    )
+
+
+ATTACKS: dict[str, Callable[..., Tensor]] = {
+    "fgsm": fgsm,
+    "fgsm-rs": partial(fgsm, random_start=True),
+    "r-fgsm": r_fgsm,
+    "bim": bim,
+    "pgd-ce": stepping(pgd, random_start=True),
+    "pgd-margin": stepping(pgd, random_start=True, loss="margin", restarts=2),
+    "pgd-dlr": stepping(pgd, random_start=True, loss="dlr", early_stop=False),
+    "apgd-ce": partial(apgd, steps=7),
+    "apgd-dlr": partial(apgd, steps=7, loss="dlr"),
+    "apgd-t": partial(apgd, steps=7, loss="dlr-targeted", targets=2),
+    "multi-targeted": stepping(multi_targeted, targets=2),
+    "wrm": partial(wrm, gamma=0.5),
+}
+TARGETED = [name for name in ATTACKS if name != "multi-targeted"]
+BALLS = st.one_of(
+    st.builds(ThreatModel, st.just("linf"), st.floats(0, 1)),
+    st.builds(ThreatModel, st.just("l2"), st.floats(0, 6)),
+    st.builds(ThreatModel, st.just("l1"), st.floats(0, 40)),
+)
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@settings(max_examples=30, deadline=None)
+@given(threat=BALLS, seed=st.integers(0, 2**32), bright=st.sampled_from([-60, 0, 100]))
+def test_stays_in_the_ball(name: str, threat: ThreatModel, seed: int, bright: int) -> None:
+    if name == "bim" and threat.norm != "linf":
+        return
+    torch.manual_seed(seed)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(18, 8), nn.ReLU(), nn.Linear(8, 5))
+    pixels = (torch.randint(-40, 296, (6, 2, 3, 3)) + bright).clamp(0, 255).byte()
+    x = pixels.float() / 255
+    y = model(x).argmax(1)
+    found = ATTACKS[name](model, x, y, threat=threat, generator=seeded(seed), batch_size=4)
+    order = {"linf": math.inf, "l2": 2, "l1": 1}[threat.norm]
+    assert (torch.linalg.vector_norm((found - x).flatten(1), order, dim=1) <= threat.epsilon * (1 + 1e-5) + 1e-6).all()
+    assert found.min() >= 0
+    assert found.max() <= 1
+    adversarial = threat.to_pixels(found, pixels)
+    assert threat.contains(adversarial, pixels).all()
+
+
+@pytest.mark.parametrize("text", ["linf:0.3", "l2:2", "l1:12"])
+@pytest.mark.parametrize("name", TARGETED)
+def test_reaches_the_target_on_a_linear_model(linear: nn.Module, name: str, text: str) -> None:
+    threat = ThreatModel.parse(f"{text}->3")
+    if name == "bim" and threat.norm != "linf":
+        return
+    x = torch.randint(60, 196, (60, 3, 4, 4), generator=seeded()) / 255
+    linear[1].bias.data = -linear[1].weight.data.sum(1) / 2  # grey is on every boundary, so all classes occur
+    y = linear(x).argmax(1)
+    found = ATTACKS[name](linear, x, y, threat=threat, generator=seeded())
+    others = y != 3
+    assert 30 < others.sum() < 60
+    assert torch.equal(found[~others], x[~others])  # images of the target's class are not attacked
+    assert (linear(found).argmax(1) == 3).all()
+
+
+@pytest.mark.parametrize("text", ["linf:0.08", "l2:0.75", "l1:5", "linf:0.08->2"])
+@pytest.mark.parametrize("name", ATTACKS)
+def test_reproducible_and_leaves_the_model_as_found(task: Any, name: str, text: str) -> None:
+    threat = ThreatModel.parse(text)
+    if (name == "bim" and threat.norm != "linf") or (name == "multi-targeted" and threat.target is not None):
+        return
+    x, y = task.x[:24], task.y[:24]
+    state = {key: value.clone() for key, value in task.model.state_dict().items()}
+    a, b = (ATTACKS[name](task.model, x, y, threat=threat, generator=seeded(1)) for _ in range(2))
+    assert torch.equal(a, b)
+    assert torch.equal(x, task.x[:24])
+    assert not torch.equal(a, x)
+    assert all(torch.equal(value, state[key]) for key, value in task.model.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_images(task: Any, name: str) -> None:
+    found = ATTACKS[name](task.model, task.x[:0], task.y[:0], threat=ThreatModel("linf", 0.1))
+    assert found.shape == task.x[:0].shape

@@ -1,0 +1,166 @@
+"""Objectives of adversarial fine-tuning side by side: what each buys, and what it costs.
+
+    python tests/benchmarks/objectives.py train  --out out/objectives [--seeds 0 1 2] [--only trades mart ...]
+    python tests/benchmarks/objectives.py attack --out out/objectives [--images 1000] [--preset standard]
+    python tests/benchmarks/objectives.py table  --out out/objectives [--json FILE]
+
+Every row is the recipe fashion-mnist (80 % of the filters removed, three epochs, INT8) with another objective, from the
+same dense network of each seed, trained on one thread. `attack` measures the shipped engines: clean accuracy and PGD-20
+on all test images, the preset on `--images` of them. All three go on where they were interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import torch
+from safetensors.torch import save_file
+
+from hardtemper.bench.data.load import load_dataset
+from hardtemper.bench.measurement import Environment
+from hardtemper.runtime.bundle import read_bundle
+from hardtemper.toolchain.build import build
+from hardtemper.toolchain.finetune import finetune
+from hardtemper.toolchain.recipe import Recipe, load_recipe, with_overrides
+from hardtemper.toolchain.sources import load_source
+
+RECIPE = "fashion-mnist"
+
+ROWS: Mapping[str, Mapping[str, Any]] = {
+    "adversarial": {},
+    "adversarial-awp": {"adversary.weight_perturbation": 0.005},
+    "adversarial-ema": {"finetune.average": "ema", "finetune.ema_decay": 0.998},
+    "fgsm-rs": {"adversary.attack": "fgsm"},
+    "n-fgsm": {"adversary.attack": "n-fgsm"},
+    "n-fgsm-6": {"adversary.attack": "n-fgsm", "finetune.epochs": 6},
+    "free": {"adversary.replays": 3},
+    "trades": {"adversary.objective": "trades"},
+    "mart": {"adversary.objective": "mart"},
+    "mmr": {"adversary.objective": "mmr", "adversary.attack": "fgsm", "adversary.random_start": False},
+    "ard": {"adversary.objective": "ard"},
+    "rslad": {"adversary.objective": "rslad"},
+    "adaad": {"adversary.objective": "adaad"},
+}
+
+
+def recipe(name: str, seed: int, out: Path, teacher: Path | None) -> Recipe:
+    settings = {"seed": seed, "robust": True, "model.checkpoint": str(out / f"dense-{seed}.safetensors"), **ROWS[name]}
+    if settings.get("adversary.attack") in ("fgsm", "n-fgsm"):
+        settings["adversary.step_size"] = 0.1 if settings["adversary.attack"] == "n-fgsm" or name == "mmr" else 0.125
+    if settings.get("adversary.objective") in ("ard", "rslad", "adaad"):
+        if teacher is None:
+            raise SystemExit(f"{name} needs --teacher: a bundle or an ONNX file")
+        settings["adversary.teacher"] = str(teacher)
+    return with_overrides(load_recipe(RECIPE), settings)
+
+
+def dense(seed: int, out: Path) -> None:
+    """The standardly trained network that every objective of a seed starts from."""
+    path = out / f"dense-{seed}.safetensors"
+    if path.exists():
+        return
+    plain = with_overrides(load_recipe(RECIPE), {"seed": seed})
+    data = load_dataset(plain.data.name, heldout=plain.data.heldout, calibration=plain.data.calibration, seed=seed)
+    torch.manual_seed(seed)
+    source = load_source(plain.model.name, input_shape=data.input_shape, classes=data.classes, width=plain.model.width)
+    trained = finetune(source.module, data.train, data.heldout, plain.train, adversary=None, seed=seed, stage="train")
+    state = {key: value.contiguous() for key, value in trained.module.state_dict().items()}
+    save_file(state, path, metadata={"seconds": str(sum(epoch.seconds for epoch in trained.epochs))})
+
+
+def train(arguments: argparse.Namespace) -> None:
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    for seed in arguments.seeds:
+        dense(seed, arguments.out)
+        for name in arguments.only or ROWS:
+            target = arguments.out / f"{name}-{seed}"
+            if not target.exists():
+                build(recipe(name, seed, arguments.out, arguments.teacher), out=target)
+                print(f"{target.name}: built", flush=True)
+
+
+def attack(arguments: argparse.Namespace) -> None:
+    from click.testing import CliRunner
+
+    from hardtemper.toolchain.commands.bench import bench
+
+    for seed in arguments.seeds:
+        for name in arguments.only or ROWS:
+            bundle = arguments.out / f"{name}-{seed}"
+            for preset, images in (("paper", "all"), (arguments.preset, arguments.images)):
+                report = arguments.out / f"{bundle.name}.{preset}.{images}.json"
+                if not bundle.exists() or report.exists():
+                    continue
+                started = time.perf_counter()
+                options = [str(bundle), "--attack", preset, "--images", images, "--no-dense", "--json", str(report)]
+                result = CliRunner().invoke(bench, options, standalone_mode=False)
+                if result.exception is not None:
+                    raise result.exception
+                print(f"{report.name}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def figures(out: Path, name: str, seed: int) -> dict[str, float]:
+    """What was measured of one engine, in per cent; seconds of fine-tuning."""
+    bundle = out / f"{name}-{seed}"
+    if not bundle.exists():
+        return {}
+    epochs = read_bundle(bundle, check=False).manifest.proofs["training"]["hardened"]["epochs"]
+    found = {"seconds": sum(epoch["seconds"] for epoch in epochs)}
+    for report in sorted(out.glob(f"{bundle.name}.*.json")):
+        _, preset, _images, _ = report.name.rsplit(".", 3)
+        (subject,) = json.loads(report.read_text())["subjects"]
+        for row in subject["measurements"]:
+            attack = row["settings"].get("attack")
+            if row["name"] == "clean-accuracy":
+                found["clean"] = row["value"]
+            elif row["name"] == "robust-accuracy" and (preset, attack) == ("paper", "pgd-20"):
+                found["PGD-20"] = row["value"]
+            elif row["name"] == "robust-accuracy" and preset != "paper" and attack == "union":
+                found[f"{preset}, n {row['n']}"] = row["value"]
+    return found
+
+
+def table(arguments: argparse.Namespace) -> None:
+    rows = {}
+    for name in arguments.only or ROWS:
+        seeds = {seed: found for seed in arguments.seeds if (found := figures(arguments.out, name, seed))}
+        if not seeds:
+            continue
+        keys = sorted({key for found in seeds.values() for key in found})
+        values = {key: [found[key] for found in seeds.values() if key in found] for key in keys}
+        rows[name] = {"seeds": {str(seed): found for seed, found in seeds.items()}, "mean": {}, "deviation": {}}
+        for key, column in values.items():
+            rows[name]["mean"][key] = statistics.mean(column)
+            rows[name]["deviation"][key] = statistics.stdev(column) if len(column) > 1 else None
+        print(name, {key: f"{value:.2f} ({len(values[key])})" for key, value in rows[name]["mean"].items()})
+    if arguments.json is not None:
+        stored = {"recipe": RECIPE, "environment": Environment.here().to_dict(), "rows": rows}
+        arguments.json.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=["train", "attack", "table"])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the bundles and reports")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", nargs="+", choices=list(ROWS), help="some objectives only")
+    parser.add_argument("--teacher", type=Path, help="robust bundle or ONNX file that ard, rslad and adaad learn from")
+    parser.add_argument("--preset", default="standard", help="attacks of `attack` beside PGD-20")
+    parser.add_argument("--images", default="1000", help="test images for the preset, or all")
+    parser.add_argument("--json", type=Path, help="store the table there")
+    arguments = parser.parse_args()
+    {"train": train, "attack": attack, "table": table}[arguments.command](arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,459 @@
+"""The steps of the GPU checks, in their order; each takes a `Context` and gives plain values for JSON.
+
+The bundles are built by the toolchain itself on the device that torch has: per network a `hardened` one (pruned,
+trained against the adversary) and a `dense-int8` one (only quantized), both in TensorRT's scheme; the dense float
+network lies in either. What needs TensorRT runs in `on_tensorrt.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import importable  # noqa: F401 - before anything of the package
+import numpy as np
+import onnx
+import torch
+from context import Context, NotRunError
+from torch import nn
+from torch_work import TorchWork
+
+from hardtemper.bench.agreement import twin_logits
+from hardtemper.bench.archive import Archive, write_archive
+from hardtemper.bench.data.dataset import Dataset
+from hardtemper.bench.data.load import load_dataset
+from hardtemper.bench.device_latency import DeviceWork, measure_device_latency
+from hardtemper.bench.measurement import Environment
+from hardtemper.bench.pieces import Pieces
+from hardtemper.bench.presets import choose_attacks
+from hardtemper.bench.robust import evaluate_robustness
+from hardtemper.bench.settings import default_threat
+from hardtemper.bench.verdict import RobustnessResult
+from hardtemper.export.lower import lower
+from hardtemper.export.quantize import quantize
+from hardtemper.export.twin import Twin
+from hardtemper.runtime.bundle import hash_file, read_bundle
+from hardtemper.toolchain.build import build
+from hardtemper.toolchain.compress.prune import prune_filters
+from hardtemper.toolchain.finetune import finetune
+from hardtemper.toolchain.recipe import Adversary, FineTuning, Recipe, Training, TwinTraining
+from hardtemper.toolchain.sources import load_source
+
+__all__ = ["STEPS", "default_device"]
+
+KINDS = ("hardened", "dense-int8")
+_CHUNK = 500
+
+
+def default_device() -> str:
+    """Where torch works best here."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def environment(ctx: Context) -> dict[str, Any]:
+    """Hardware and versions, of this Python and of the one that has TensorRT."""
+    found: dict[str, Any] = {"here": Environment.here().to_dict(), "torch_cuda": torch.version.cuda}
+    if ctx.device == "cuda":
+        properties = torch.cuda.get_device_properties(0)
+        found["gpu"] = {"name": properties.name, "memory_mib": properties.total_memory >> 20}
+    try:
+        found["tensorrt"] = ctx.on_tensorrt("environment")
+    except NotRunError as error:
+        found["tensorrt"] = {"not_run": str(error)}
+    return found
+
+
+def cuda(ctx: Context) -> Any:
+    """The package that reaches CUDA, on the device itself."""
+    found = ctx.on_tensorrt("cuda", bytes=1 << 28)
+    if not (found["copied"] and found["graph"] and found["out_of_memory"] != "no"):
+        raise RuntimeError(f"CUDA does not do what it should: {found}")
+    return found
+
+
+def table3(ctx: Context) -> dict[str, Any]:
+    """Table 3 of the adversarial fine-tuning paper: the 8-layer CNN, 80 % pruned or INT8, tuned in three ways."""
+    data, sizes = _data(ctx, "cnn8"), ctx.sizes
+    threat = str(default_threat(data.input_shape))
+    adversary = Adversary(threat=threat, attack="pgd")
+    rows: dict[str, Any] = {}
+
+    def trained(module: nn.Module, settings: Training, against: Adversary | None, stage: str) -> nn.Module:
+        tuned = finetune(
+            module, data.train, data.heldout, settings, adversary=against, seed=0, stage=stage, device=ctx.device
+        )
+        return tuned.module
+
+    def note(name: str, module: nn.Module, started: float) -> None:
+        verdict = _verdict(ctx, module, data, "paper")
+        seconds = time.perf_counter() - started
+        rows[name] = {"n": verdict.n, "clean": verdict.clean, "pgd-20": int(verdict.robust.sum()), "seconds": seconds}
+        print(f"  {name}: {rows[name]}", flush=True)
+
+    for which, against in (("standard", None), ("robust", adversary)):
+        started = time.perf_counter()
+        torch.manual_seed(0)
+        dense = _network(ctx, "cnn8", data)
+        dense = trained(dense, Training(epochs=sizes["table3_epochs"], batch_size=sizes["batch_size"]), against, which)
+        note(f"{which} dense", dense, started)
+        pruned = prune_filters(dense, input_shape=data.input_shape, sparsity=0.8).module
+        graph = quantize(lower(dense, input_shape=data.input_shape), data.calibration.images)
+        epochs, batch = sizes["finetune_epochs"], sizes["batch_size"]
+        for tuning, opponent in (("none", None), ("standard", None), ("adversarial", adversary)):
+            for name, module, settings in (
+                ("pruned", copy.deepcopy(pruned), FineTuning(epochs=epochs, batch_size=batch)),
+                (
+                    "int8",
+                    Twin(graph.model, shadow=graph.shadow),
+                    TwinTraining(epochs=epochs, batch_size=sizes["batch_size"]),
+                ),
+            ):
+                started = time.perf_counter()
+                tuned = module
+                if tuning != "none":
+                    tuned = trained(module, settings, opponent, f"{which} {name} {tuning}")
+                note(f"{which} {name}, fine-tuning {tuning}", tuned, started)
+    return {"threat": threat, "seeds": 1, "rows": rows}
+
+
+def bundles(ctx: Context) -> dict[str, Any]:
+    """Two bundles of every network."""
+
+    def make(name: str) -> dict[str, Any]:
+        started = time.perf_counter()
+        path = _bundle(ctx, name)
+        model, hardened = name.rpartition("/")[0], name.endswith("hardened")
+        made = build(_recipe(ctx, model, hardened=hardened), out=path, overwrite=True).made
+        return {
+            "bundle": str(path),
+            "seconds": time.perf_counter() - started,
+            "epochs": [epoch for stage in (made.dense, made.tuned, made.twin) for epoch in stage.to_json()["epochs"]],
+            "macs": [made.compressed.macs_before, made.compressed.macs_after],
+            "integer_share": made.kernels.integer_share,
+            "parity": {"exact": made.parity.exact, "images": made.parity.images},
+        }
+
+    return ctx.each(make, [f"{model}/{kind}" for model in ctx.sizes["models"] for kind in KINDS])
+
+
+def engines(ctx: Context) -> dict[str, Any]:
+    """TensorRT's engines: INT8 of both bundles, FP32 and FP16 of the dense network; the inspector's account of each."""
+    wanted = {
+        f"{model}/{kind}": (model, source, dense, fp16)
+        for model in ctx.sizes["models"]
+        for kind, source, dense, fp16 in (
+            ("hardened", "hardened", False, False),
+            ("dense-int8", "dense-int8", False, False),
+            ("dense-fp16", "hardened", True, True),
+            ("dense-fp32", "hardened", True, False),
+        )
+    }
+
+    def make(name: str) -> Any:
+        model, source, dense, fp16 = wanted[name]
+        return ctx.on_tensorrt(
+            "compile",
+            bundle=_built(ctx, f"{model}/{source}"),
+            cache=ctx.out / "engines",
+            batches=[f"1:{batch}:{batch}" for batch in sorted(ctx.sizes["batches"])],
+            dense=dense,
+            fp16=fp16,
+            tune=name == "cnn8/hardened",
+        )
+
+    return ctx.each(make, list(wanted))
+
+
+def parity(ctx: Context) -> dict[str, Any]:
+    """Twins on torch's device against TensorRT, image by image, in batches of two sizes and from several threads."""
+
+    def compare(name: str) -> dict[str, Any]:
+        images = _images(ctx, name)
+        engine = _engine(ctx, name)
+        return dict(ctx.on_tensorrt("answers", engine=engine, images=images, batches=sorted(ctx.sizes["batches"])[-2:]))
+
+    return ctx.each(compare, [f"{model}/{kind}" for model in ctx.sizes["models"] for kind in KINDS])
+
+
+def torch_parity(ctx: Context) -> dict[str, Any]:
+    """Twins on torch's device against themselves on the CPU: attacks on the one are attacks on the other."""
+
+    def compare(name: str) -> dict[str, Any]:
+        with np.load(_images(ctx, name)) as stored:
+            images, logits = stored["images"][:_CHUNK], stored["logits"][:_CHUNK]
+        other = twin_logits(Twin(onnx.load(_graph(ctx, name))), images)
+        return {"images": len(images), "images_differ": int((other != logits).any(1).sum())}
+
+    return ctx.each(compare, [f"{model}/{kind}" for model in ctx.sizes["models"] for kind in KINDS])
+
+
+def speed(ctx: Context) -> dict[str, Any]:
+    """The dense network under PyTorch and every engine, side by side where one Python holds both."""
+
+    def measure(model: str) -> dict[str, Any]:
+        data = _data(ctx, model)
+        works: dict[str, DeviceWork] = _torch_works(ctx, model, data)
+        paths = _engines_of(ctx, model)
+        alone = ctx.python == [sys.executable]
+        if alone and paths:
+            from hardtemper.runtime.tensorrt_open import open_engine
+
+            opened = {kind: open_engine(Path(path)) for kind, path in paths.items()}
+            works |= {f"tensorrt {kind}": backend.session() for kind, backend in opened.items()}
+        sizes, rows = ctx.sizes, []
+        for batch in sizes["batches"]:
+            found = measure_device_latency(
+                works,
+                data.test.images[:2048],
+                batch=batch,
+                repeats=sizes["repeats"],
+                min_seconds=sizes["min_seconds"],
+            )
+            rows += [m.to_dict() | {"engine": latency.name} for latency in found for m in latency.measurements()]
+        result: dict[str, Any] = {"measurements": rows, "side_by_side": list(works)}
+        if paths and not alone:
+            request = {key: sizes[key] for key in ("batches", "repeats", "min_seconds")}
+            images = _images(ctx, f"{model}/hardened")
+            result["another_python"] = ctx.on_tensorrt("speed", engines=paths, images=images, **request)
+        elif not paths:
+            result["tensorrt"] = {"not_run": "no engine"}
+        return result
+
+    return ctx.each(measure, ctx.sizes["models"])
+
+
+def memory(ctx: Context) -> dict[str, Any]:
+    """Device memory of every engine, in a process of its own."""
+
+    def measure(model: str) -> dict[str, Any]:
+        images = _images(ctx, f"{model}/hardened")
+        paths = _engines_of(ctx, model)
+        if not paths:
+            raise NotRunError("needs the step 'engines'")
+        return {
+            f"{kind}, batch {batch}": ctx.on_tensorrt("memory", engine=path, images=images, batch=batch)
+            for kind, path in paths.items()
+            for batch in ctx.sizes["batches"]
+        }
+
+    return ctx.each(measure, ctx.sizes["models"])
+
+
+def robust(ctx: Context) -> dict[str, Any]:
+    """Adversarial images, found on the twin on torch's device and stored; scores are asked of the twin as well."""
+
+    def attack(name: str) -> dict[str, Any]:
+        data = _data(ctx, name.rpartition("/")[0])
+        started = time.perf_counter()
+        graph = _graph(ctx, name)
+        digest = hash_file(graph)
+        pieces = Pieces(folder=ctx.out / "pieces" / name.replace("/", "-"), digests={"twin": digest, "engine": digest})
+        pieces.make()
+        verdict = _verdict(ctx, Twin(onnx.load(graph)), data, ctx.sizes["preset"], pieces=pieces)
+        path = _stored(ctx, name)
+        write_archive(_archive(verdict, data, name), path)
+        return {
+            "archive": str(path),
+            "n": verdict.n,
+            "clean": verdict.clean,
+            "robust": int(verdict.robust.sum()),
+            "attacks": [m.to_dict() for m in verdict.measurements()],
+            "seconds": time.perf_counter() - started,
+        }
+
+    return ctx.each(attack, [f"{model}/{kind}" for model in ctx.sizes["attacked"] for kind in KINDS])
+
+
+def replay(ctx: Context) -> dict[str, Any]:
+    """The stored verdicts, asked of TensorRT's engines in the Python that has TensorRT."""
+
+    def ask(name: str) -> Any:
+        if not _stored(ctx, name).is_file():
+            raise NotRunError("needs the step 'robust'")
+        return ctx.on_tensorrt("replay", engine=_engine(ctx, name), archive=_stored(ctx, name))
+
+    return ctx.each(ask, [f"{model}/{kind}" for model in ctx.sizes["attacked"] for kind in KINDS])
+
+
+STEPS: dict[str, Callable[[Context], Any]] = {
+    "environment": environment,
+    "cuda": cuda,
+    "bundles": bundles,
+    "engines": engines,
+    "parity": parity,
+    "torch-parity": torch_parity,
+    "speed": speed,
+    "memory": memory,
+    "robust": robust,
+    "replay": replay,
+    "table3": table3,
+}
+
+
+@cache
+def _load(name: str, root: Path | None, heldout: int, calibration: int, image_size: int | None) -> Dataset:
+    return load_dataset(name, root=root, heldout=heldout, calibration=calibration, image_size=image_size)
+
+
+def _data(ctx: Context, model: str) -> Dataset:
+    sizes = ctx.sizes
+    return _load(ctx.data, ctx.root, sizes["heldout"], sizes["calibration"], sizes["image_size"].get(model))
+
+
+def _network(ctx: Context, model: str, data: Dataset) -> nn.Module:
+    shape, settings = data.input_shape, _recipe(ctx, model, hardened=False).model
+    return load_source(model, input_shape=shape, classes=data.classes, width=settings.width, stem=settings.stem).module
+
+
+def _recipe(ctx: Context, model: str, *, hardened: bool) -> Recipe:
+    sizes, own = ctx.sizes, model == "cnn8"
+    # without batch norm a network does not survive a large learning rate
+    schedule: dict[str, Any] = {"schedule": "one-cycle", "momentum": 0.9, "gradient_clip": 1.0}
+    schedule |= {"learning_rate": 0.1 if own else 0.02, "batch_size": sizes["batch_size"]}
+    return Recipe.model_validate(
+        {
+            "name": f"{model}-{'hardened' if hardened else 'dense-int8'}",
+            "robust": hardened,
+            "device": ctx.device,
+            "data": {
+                "name": ctx.data,
+                "root": ctx.root,
+                "heldout": sizes["heldout"],
+                "calibration": sizes["calibration"],
+                "image_size": sizes["image_size"].get(model),
+            },
+            "model": {
+                "name": model,
+                "width": sizes["width"] if own else None,
+                "stem": "cifar" if model.startswith("resnet") else None,
+            },
+            "train": {"epochs": sizes["train_epochs"], "weight_decay": 5e-4, **schedule},
+            "compress": {"sparsity": 0.5 if hardened else 0.0},
+            "adversary": {"threat": str(default_threat(_data(ctx, model).input_shape)), "attack": "pgd", "steps": 7},
+            "finetune": {"epochs": sizes["finetune_epochs"] if hardened else 0, **schedule},
+            "finetune_twin": {
+                "epochs": 1 if hardened else 0,
+                "learning_rate": 0.005,
+                "batch_size": sizes["batch_size"],
+            },
+            # the share is a result here, not a gate
+            "quantize": {"target": "tensorrt", "integer_share": 0.0},
+        }
+    )
+
+
+def _bundle(ctx: Context, name: str) -> Path:
+    return ctx.out / "bundles" / name.replace("/", "-")
+
+
+def _built(ctx: Context, name: str) -> Path:
+    """A bundle's folder, where it was built."""
+    path = _bundle(ctx, name)
+    if not path.is_dir():
+        raise NotRunError("needs the step 'bundles'")
+    return path
+
+
+def _graph(ctx: Context, name: str) -> Path:
+    bundle = read_bundle(_built(ctx, name))
+    return bundle.file(bundle.manifest.graph)
+
+
+def _engine(ctx: Context, name: str) -> str:
+    found = ctx.result("engines").get(name, {})
+    if "engine" not in found:
+        raise NotRunError(f"no engine of {name}")
+    return str(found["engine"])
+
+
+def _engines_of(ctx: Context, model: str) -> dict[str, str]:
+    found = ctx.done.get("engines", {}).get("result") or {}
+    of = {name.partition("/")[2]: row for name, row in found.items() if name.startswith(f"{model}/")}
+    return {kind: row["engine"] for kind, row in of.items() if "engine" in row}
+
+
+def _images(ctx: Context, name: str) -> Path:
+    """Test images with the twin's logits on torch's device, in a file."""
+    path = ctx.out / "images" / f"{name.replace('/', '-')}.npz"
+    graph = _graph(ctx, name)
+    if not path.is_file() or path.stat().st_mtime < graph.stat().st_mtime:
+        images = _data(ctx, name.rpartition("/")[0]).test.images[: ctx.sizes["parity_images"]]
+        twin = Twin(onnx.load(graph)).to(ctx.device)
+        logits = np.concatenate([twin_logits(twin, images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK)])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, images=images, logits=logits)
+    return path
+
+
+def _torch_works(ctx: Context, model: str, data: Dataset) -> dict[str, DeviceWork]:
+    half = torch.float16 if ctx.device == "cuda" else torch.bfloat16
+    kinds: list[tuple[str, torch.dtype, str]] = [
+        ("torch fp32", torch.float32, "eager"),
+        ("torch half", half, "eager"),
+        ("torch half graph", half, "graph"),
+    ]
+    if ctx.sizes["compile_torch"]:
+        kinds.append(("torch half compile", half, "compile"))
+    return {
+        name: TorchWork(_network(ctx, model, data), device=ctx.device, dtype=dtype, how=how)
+        for name, dtype, how in kinds
+    }
+
+
+def _verdict(
+    ctx: Context, module: nn.Module, data: Dataset, preset: str, pieces: Pieces | None = None
+) -> RobustnessResult:
+    module = module.to(ctx.device).eval()
+    part = data.test.head(min(ctx.sizes["images"], len(data.test)))
+    threat = default_threat(data.input_shape)
+
+    def scores(images: Any) -> Any:
+        return twin_logits(module, images)
+
+    return evaluate_robustness(
+        scores,
+        module,
+        part.images,
+        part.labels,
+        threat=threat,
+        attacks=choose_attacks(preset, threat, classes=len(data.classes)).plans,
+        seed=0,
+        sequential=preset != "paper",
+        batch_size=_CHUNK,
+        pieces=pieces,
+    )
+
+
+def _stored(ctx: Context, name: str) -> Path:
+    return ctx.out / "verdicts" / f"{name.replace('/', '-')}.npz"
+
+
+def _archive(verdict: RobustnessResult, data: Dataset, name: str) -> Archive:
+    part, found = data.test.head(verdict.n), [outcome.candidates for outcome in verdict.attacks]
+    return Archive(
+        header={
+            "threat": asdict(verdict.threat),
+            "classes": len(data.classes),
+            "attacks": [
+                {"name": o.plan.name, "target": o.plan.target, "settings": dict(o.plan.settings)}
+                for o in verdict.attacks
+            ],
+            "subject": name,
+            "dataset": data.name,
+            "seed": verdict.seed,
+        },
+        images=part.images,
+        labels=part.labels,
+        indices=part.indices,
+        adversarial=np.concatenate([part.images[:0], *(candidates.images for candidates in found)]),
+        rows=np.concatenate([candidates.rows for candidates in found]),
+        attacks=np.repeat(np.arange(len(found)), [len(candidates.rows) for candidates in found]),
+        on_engine=np.concatenate([candidates.on_engine for candidates in found]),
+        on_twin=np.concatenate([np.zeros(0, bool), *(c.on_twin for c in found if c.on_twin is not None)]),
+    )

@@ -1,0 +1,204 @@
+"""CUDA without a GPU: the driver is `libcuda.c`, built here; the Python packages are real where they are installed."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardtemper.runtime import cuda as cuda_module
+from hardtemper.runtime import cuda_driver
+from hardtemper.runtime.cuda import open_cuda
+from hardtemper.runtime.cuda_driver import CudaGraph, Driver, cuda_failure, find_gpu, open_driver
+from hardtemper.runtime.errors import InputError, MissingExtraError, ModelError
+
+HERE = Path(__file__).parent
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="libcuda.c is built for Linux")
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """libcuda.c as libcuda.so.1."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler")
+    path = tmp_path_factory.mktemp("driver") / "libcuda.so.1"
+    flags = ["-O1", "-shared", "-fPIC", "-fvisibility=hidden", "-Wl,-soname,libcuda.so.1"]
+    subprocess.run([compiler, *flags, str(HERE / "libcuda.c"), "-o", str(path), "-ldl", "-lpthread"], check=True)
+    return path
+
+
+@pytest.fixture
+def driver(library: Path) -> Iterator[Driver]:
+    """The fake driver with its context current on this thread."""
+    driver, context = Driver(ctypes.CDLL(str(library))), ctypes.c_void_p()
+    driver("cuDevicePrimaryCtxRetain", ctypes.byref(context), 0)
+    driver("cuCtxPushCurrent_v2", context)
+    yield driver
+    driver("cuCtxPopCurrent_v2", ctypes.byref(context))
+
+
+def test_the_gpu_is_described(driver: Driver) -> None:
+    gpu = find_gpu(driver)
+    assert (gpu.name, gpu.compute_capability, gpu.cuda, gpu.pci_bus_id) == ("Fake GPU", "8.6", "12.4", "0000:01:00.0")
+
+
+def test_no_driver_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "_LIBRARY", "libcuda-that-is-not-there.so.1")
+    with pytest.raises(InputError) as caught:
+        open_driver()
+    assert str(caught.value) == (
+        "no NVIDIA driver on this machine; expected: libcuda-that-is-not-there.so.1; got: nothing; "
+        "fix: install NVIDIA's driver, or open the bundle on ONNX Runtime"
+    )
+    assert caught.value.exit_code == 2
+
+
+def test_a_driver_without_a_gpu_is_one_line(library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_CUDA", "no-device")
+    with pytest.raises(InputError, match="cannot be initialized; expected: a GPU; got: CUDA_ERROR_NO_DEVICE; fix"):
+        Driver(ctypes.CDLL(str(library)))
+
+
+def test_no_gpu_that_cuda_may_use_is_one_line() -> None:
+    nothing = types.SimpleNamespace(cuInit=lambda flags: 0, cuDeviceGetCount=lambda count: 0)
+    with pytest.raises(InputError, match="no GPU that CUDA can use; expected: one or more; got: none"):
+        find_gpu(Driver(nothing))
+
+
+def test_failed_calls_are_named(driver: Driver) -> None:
+    with pytest.raises(
+        ModelError, match="the GPU failed: cuMemFree_v2; expected: CUDA_SUCCESS; got: CUDA_ERROR_INVALI"
+    ):
+        driver("cuMemFree_v2", ctypes.c_void_p(1))
+    with pytest.raises(MemoryError, match="cuMemAlloc_v2: CUDA_ERROR_OUT_OF_MEMORY"):
+        driver("cuMemAlloc_v2", ctypes.byref(ctypes.c_void_p()), ctypes.c_size_t(1 << 40))
+    with pytest.raises(ModelError, match="got: error 101"):
+        driver("cuDeviceGet", ctypes.byref(ctypes.c_int()), 1)
+    assert isinstance(cuda_failure("x", "CUDA_ERROR_OUT_OF_MEMORY"), MemoryError)
+
+
+def test_a_graph_runs_what_was_captured_as_often_as_it_is_launched(driver: Driver) -> None:
+    stream = ctypes.c_void_p()
+    driver("cuStreamCreate", ctypes.byref(stream), 1)
+    source, target = ctypes.create_string_buffer(b"one"), ctypes.create_string_buffer(4)
+
+    def enqueue() -> None:
+        driver("cuMemcpyHtoDAsync_v2", target, source, ctypes.c_size_t(4), stream)
+
+    graph = CudaGraph(driver, stream.value or 0, enqueue)
+    assert target.value == b""
+    for word in (b"two", b"six"):
+        source.value = word
+        graph.launch()
+        assert target.value == word
+    graph.free()
+    driver("cuStreamDestroy_v2", stream)
+
+
+def test_a_capture_ends_where_its_work_fails(driver: Driver) -> None:
+    stream = ctypes.c_void_p()
+    driver("cuStreamCreate", ctypes.byref(stream), 1)
+
+    def fail() -> None:
+        raise ModelError("no")
+
+    with pytest.raises(ModelError, match="no"):
+        CudaGraph(driver, stream.value or 0, fail)
+    driver("cuStreamSynchronize", stream)  # refused while a stream captures
+    driver("cuStreamDestroy_v2", stream)
+
+
+@pytest.mark.parametrize("package", ["cuda-bindings", "pycuda"])
+def test_the_real_package_on_the_fake_driver(package: str, library: Path) -> None:
+    """Names, signatures and results of the package that is installed; and that all of it goes back, from any thread."""
+    module = {"cuda-bindings": "cuda.bindings", "pycuda": "pycuda"}[package]
+    pytest.importorskip(module, exc_type=ImportError)
+    mode = ["lazy"] if package == "pycuda" else []
+    search = os.pathsep.join([str(library.parent), os.environ.get("LD_LIBRARY_PATH", "")])
+    done = subprocess.run(
+        [sys.executable, str(HERE / "drive_cuda.py"), *mode],
+        env={**os.environ, "LD_LIBRARY_PATH": search},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    found = json.loads(done.stdout)
+    calls = {"cuda-bindings": ("cuMemAlloc", "cuMemGetInfo"), "pycuda": ("mem_alloc", "mem_get_info")}[package]
+    assert found.pop("no room").startswith(calls[0])
+    assert found.pop("outside").startswith(f"the GPU failed: {calls[1]}; ")
+    assert found == {
+        "name": package,
+        "gpu": ["Fake GPU", "8.6", "12.4", "0000:01:00.0"],
+        "copied": True,
+        "elapsed_ms": 1.5,
+        "captured without running": True,
+        "launched": True,
+        "free": (1 << 20) - 100,
+        "left": [0, 0, 0],
+        "once": True,
+    }
+
+
+class Missing:
+    """`importlib.import_module` where only some packages are there."""
+
+    def __init__(self, **modules: Any) -> None:
+        self.modules = {name.replace("_", "."): module for name, module in modules.items()}
+
+    def __call__(self, name: str) -> Any:
+        if name in self.modules:
+            return self.modules[name]
+        raise ModuleNotFoundError(name)
+
+
+def test_the_package_that_is_installed_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Answers:
+        """Every call succeeds with one value."""
+
+        def __getattr__(self, name: str) -> Any:
+            return lambda *arguments: (0, 1)
+
+    context = types.SimpleNamespace(detach=lambda: None)
+    pycuda = types.SimpleNamespace(
+        init=lambda: None,
+        Device=lambda index: types.SimpleNamespace(retain_primary_context=lambda: context),
+        MemoryError=MemoryError,
+        Error=RuntimeError,
+    )
+    uncached = open_cuda.__wrapped__
+    for modules, name in (
+        ({"cuda_bindings_driver": Answers(), "pycuda_driver": pycuda}, "cuda-bindings"),
+        ({"pycuda_driver": pycuda}, "pycuda"),
+    ):
+        monkeypatch.setattr(importlib, "import_module", Missing(**modules))
+        assert uncached().name == name
+    monkeypatch.setattr(importlib, "import_module", Missing())
+    with pytest.raises(MissingExtraError) as caught:
+        uncached()
+    assert str(caught.value) == (
+        "an engine on the GPU needs the package 'cuda-bindings', which is not installed; "
+        "fix: pip install 'hardtemper[tensorrt]'"
+    )
+
+
+def test_nothing_of_cuda_is_imported_by_the_protocol() -> None:
+    code = (
+        "import sys, hardtemper.runtime.tensorrt_backend as _; "
+        "print([name for name in ('cuda', 'pycuda', 'tensorrt', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+    assert cuda_module.__all__
