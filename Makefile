@@ -2,6 +2,7 @@
 # make test   install, then all tests, lint, types and import contracts
 # make lint   ruff, mypy, import-linter
 # make bench  the benchmarks of this repository
+# make gpu    every check that needs a GPU; results in out/gpu/check.json
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA := /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test lint bench clean install
+.PHONY: demo test lint bench gpu clean install
 
 demo: install $(DATA)
 	$(BIN)/toolchain build --recipe demo --robust --out out/demo --overwrite
@@ -27,6 +28,9 @@ lint: install
 
 bench: install $(DATA)
 	$(BIN)/python tests/benchmarks/engines.py --json bench/results/engines.json
+
+gpu: install $(DATA)
+	$(BIN)/python tests/gpu/check.py --out out/gpu
 
 install: $(VENV)/installed
 

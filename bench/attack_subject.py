@@ -22,7 +22,7 @@ from .curves import measure_curves
 from .data.dataset import Dataset, Part
 from .distances import measure_distances
 from .measurement import Environment, Measurement, Skip
-from .pieces import Pieces
+from .pieces import PIECES, Pieces
 from .plans import AttackPlan
 from .presets import choose_attacks
 from .robust import evaluate_robustness
@@ -85,9 +85,6 @@ def attack_subject(
         reason = f"every attack of {settings.preset!r} searches on the twin; quick and default also ask the engine"
         return Attacked(skipped=(*skipped, Skip(what="robust accuracy", reason=reason)))
     digests = {"twin": subject.digest, "engine": subject.digest, **{name: o.digest for name, o in models.items()}}
-    pieces = None if work is None else Pieces(work / "pieces", digests)
-    if pieces is not None:
-        pieces.make()
     result = evaluate_robustness(
         engine,
         subject.twin,
@@ -99,7 +96,7 @@ def attack_subject(
         others={name: other.twin for name, other in models.items() if other.twin is not None},
         sequential=settings.remaining_only,
         batch_size=_BATCH,
-        pieces=pieces,
+        pieces=None if work is None else Pieces(work / PIECES, digests),
         progress=progress,
     )
     alarms = look_for_alarms(result, engine, subject.twin, part.images, part.labels, progress=progress)
@@ -107,10 +104,9 @@ def attack_subject(
     measurements += [alarm.measurement(threat=str(threat), seed=settings.seed) for alarm in alarms]
     besides, missing = _besides(subject, engine, part, settings=settings, threat=threat, progress=progress)
     notes = []
-    if work is not None and pieces is not None:
+    if work is not None:
         path = work / _file_name(subject, settings, threat, len(part))
         write_archive(_archive(result, part, subject, dataset, settings), path)
-        pieces.remove()
         notes.append(f"adversarial images, for `toolchain replay`: {path}")
     return Attacked(
         result=result,

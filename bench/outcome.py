@@ -25,7 +25,10 @@ class SubjectReport:
         name: "dense", "shipped" or "model" (`subjects.py`).
         path: the bundle's folder or the ONNX file.
         measurements: "size", "size-gzip", "parameters", "latency", "throughput", "speedup", "peak-memory",
-            "clean-accuracy", "twin-mismatch", "robust-accuracy", "broken-by-queries-only".
+            "clean-accuracy", "robust-accuracy", "broken-by-queries-only", "broken-by-transfer-only", "alarm",
+            "twin-mismatch", "verdict-moved"; and where they were asked for "robust-accuracy-by-epsilon", "-by-steps",
+            "-by-distance", "minimal-perturbation-p25", "-p50", "-p75", "clever", "corruption-accuracy",
+            "mean-corruption-accuracy", "mean-corruption-error".
         skipped: what is missing from these.
         notes: what a reader of the numbers must know.
         robustness: the verdict with its adversarial images; not part of the JSON form, nor of equality.

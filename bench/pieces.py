@@ -29,7 +29,10 @@ from .attacks.result import AttackResult
 from .attacks.threat import ThreatModel
 from .plans import AttackPlan
 
-__all__ = ["Pieces"]
+__all__ = ["PIECES", "Pieces"]
+
+PIECES = "pieces"
+"""What their folder is called."""
 
 _DIGEST = hashlib.sha256().digest_size
 
@@ -114,6 +117,7 @@ class Pieces:
         np.savez(buffer, adversarial=result.adversarial, about=np.array(json.dumps(about)))
         content = buffer.getvalue()
         temporary = path.with_suffix(".tmp")
+        self.make()
         try:
             with temporary.open("wb") as file:
                 file.write(hashlib.sha256(content).digest() + content)

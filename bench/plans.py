@@ -123,6 +123,12 @@ def _multi_targeted(threat: ThreatModel, _: int) -> AttackPlan | str:
     return _on_twin("multi-targeted", multi_targeted, steps=100, step_size=threat.epsilon / 10, targets=9)
 
 
+def _hop_skip_jump(threat: ThreatModel, classes: int) -> AttackPlan | str:
+    if threat.target is not None:
+        return "it starts from images of the target's class, and those are not among the attacked ones"
+    return _only_in(("linf", "l2"), _on_engine("hop-skip-jump", hop_skip_jump, queries=5000), threat, classes)
+
+
 ATTACKS: Mapping[str, Maker] = {
     "pgd-20": _pgd_20,
     "pgd-ce": partial(_pgd, "pgd-ce", "ce"),
@@ -140,7 +146,7 @@ ATTACKS: Mapping[str, Maker] = {
     "deepfool": partial(_only_in, ("linf", "l2"), _on_twin("deepfool", deepfool, steps=50)),
     "cw": partial(_only_in, ("l2",), _on_twin("cw", carlini_wagner, steps=200, searches=6)),
     "wrm": lambda *_: _on_twin("wrm", wrm, gamma=0.1),
-    "hop-skip-jump": partial(_only_in, ("linf", "l2"), _on_engine("hop-skip-jump", hop_skip_jump, queries=5000)),
+    "hop-skip-jump": _hop_skip_jump,
     "nes": partial(_only_in, ("linf", "l2"), _on_engine("nes", nes, queries=5000)),
     "zoo": partial(_only_in, ("linf", "l2"), _on_engine("zoo", zoo, queries=5000)),
     "square": lambda *_: _on_engine("square", square, queries=5000),

@@ -23,6 +23,7 @@ from .latency import measure_latency
 from .measurement import Environment, Measurement, Skip, share
 from .memory import measure_memory
 from .outcome import BenchReport, SubjectReport
+from .pieces import PIECES, Pieces
 from .presets import wants_parent
 from .robust import right_answers
 from .settings import BenchSettings, default_threat
@@ -69,6 +70,9 @@ def run_bench(
         others = open_others(target, parent=wants_parent(settings.preset), paths=paths)
     for other in others:
         _check_data(other.open(settings.threads), dataset, other.path)
+    pieces = Pieces(work / PIECES, {}) if work is not None and settings.robust else None
+    if pieces is not None:
+        pieces.make()
     clean = _chosen(dataset.test, settings.clean_images, settings.seed)
     times = _latencies(subjects, clean, settings, progress)
     reports = tuple(
@@ -85,6 +89,8 @@ def run_bench(
         )
         for subject in subjects
     )
+    if pieces is not None:
+        pieces.remove()  # not before: a run that stops at the second engine need not attack the first one again
     return BenchReport(
         target=str(target),
         dataset=dataset.name,

@@ -21,6 +21,7 @@ __all__ = [
     "ByteLayer",
     "Levels",
     "accumulated",
+    "added",
     "byte_levels",
     "gradient_dtype",
     "layer_levels",
@@ -83,6 +84,11 @@ def max_pooled(x: Levels, window: tuple[Any, ...]) -> Levels:
         pooled = F.max_pool2d(x.q.to(gradient_dtype()), *window)
         return Levels(_bytes(pooled), _path(pooled))
     return Levels(*_MaxPool.apply(x.path, x.q, window))  # type: ignore[no-untyped-call]
+
+
+def added(a: Levels, b: Levels, factors: tuple[float, float], offset: float, zero: float) -> Levels:
+    """clamp(round_half_even(f_a q_a + f_b q_b + offset) + zero), exact for powers of two of like size."""
+    return Levels(*_Added.apply(a.path, b.path, a.q, b.q, (*factors, offset, zero)))  # type: ignore[no-untyped-call]
 
 
 def layer_levels(layer: ByteLayer, x: Levels) -> Levels:
@@ -165,6 +171,24 @@ class _MaxPool(torch.autograd.Function):
         wide, where = ctx.saved_tensors
         pooled = gradients[1].contiguous(memory_format=CHANNELS_LAST)
         return torch.ops.aten.max_pool2d_with_indices_backward(pooled, wide, *ctx.window, where), None, None
+
+
+class _Added(torch.autograd.Function):
+    @staticmethod
+    def forward(  # noqa: PLR0917
+        ctx: Any, path_a: Tensor, path_b: Tensor, a: Tensor, b: Tensor, numbers: tuple[float, float, float, float]
+    ) -> tuple[Tensor, Tensor]:
+        ctx.first, ctx.second, offset, zero = numbers
+        y = torch.add(a.float().mul_(ctx.first), b, alpha=ctx.second).add_(offset)
+        q = _bytes(y.round_().add_(zero).clamp_(0, 255))
+        ctx.save_for_backward(q)
+        return _as_bytes(ctx, q)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
+        (q,) = ctx.saved_tensors
+        gradient = _inside(gradients[1], q)
+        return gradient * ctx.first, gradient * ctx.second, None, None, None
 
 
 class _Requantized(torch.autograd.Function):

@@ -3,12 +3,14 @@
     q -> DequantizeLinear -> Conv -> QuantizeLinear -> q'      becomes one layer on bytes (`byte_layers`)
     q -> DequantizeLinear -> MaxPool -> QuantizeLinear -> q'   with one scale throughout becomes MaxPool on bytes
 
-and so for Gemm, and for what only moves numbers. Both plans give the same bits. The second one is for weights that
-stand still: it reads them once, when it is made. What it does not know stays as it was, node for node.
+and so for Gemm, for Add with power-of-two scales, and for what only moves numbers. Both plans give the same bits. The
+second one is for weights that stand still: it reads them once, when it is made. What it does not know stays as it was,
+node for node.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .byte_layers import ByteConv, ByteGemm, rescaling
-from .levels import ByteLayer, Levels, accumulated, byte_levels, layer_levels
+from .levels import ByteLayer, Levels, accumulated, added, byte_levels, layer_levels
 from .scaled import EXACT, Scaled, Value, dense
 from .twin_graph import Node
 from .twin_integer import in_units
@@ -122,6 +124,8 @@ class _Graph:
             before = self._only(before.inputs[0])
         if before is not None and before.op_type in ("Conv", "Gemm"):
             return self._layer(before, target, node.outputs)
+        if before is not None and before.op_type == "Add":
+            return self._sum(before, target, node.outputs)
         source = self._writer.get(before.inputs[0]) if before is not None and before.op_type in _MOVES else None
         if before is None or source is None or self._grid(source) != target:
             return None
@@ -143,6 +147,20 @@ class _Graph:
         if not isinstance(scale, Tensor) or not isinstance(zero, Tensor) or zero.dtype != torch.uint8:
             return None
         return _Grid(scale.reshape(()), float(zero)) if zero.numel() == scale.numel() == 1 else None
+
+    def _sum(self, node: Node, target: _Grid, outputs: tuple[str, ...]) -> Step | None:
+        sources = [self._writer.get(name) for name in node.inputs]
+        grids = [self._grid(s) for s in sources if s is not None and s.op_type == "DequantizeLinear"]
+        found = [grid for grid in grids if grid is not None]
+        if len(found) < 2:
+            return None
+        first, second = (float(grid.scale / target.scale) for grid in found)
+        like = first < second * 2**12 and second < first * 2**12  # 8 bits and 12, and the sum's: float32 holds them
+        if not like or math.frexp(first)[0] != 0.5 or math.frexp(second)[0] != 0.5:
+            return None
+        offset = -(first * found[0].zero + second * found[1].zero)
+        operator = partial(_added, (first, second), offset, target.zero)
+        return Step(operator, tuple(source.inputs[0] for source in sources if source is not None), outputs)
 
     def _layer(self, node: Node, target: _Grid | None, outputs: tuple[str, ...]) -> Step | None:
         source, weight = self._writer.get(node.inputs[0]), self._known.get(node.inputs[1])
@@ -185,6 +203,10 @@ def _levels(x: Value) -> Levels:
 
 def _requantized(layer: ByteLayer, x: Value) -> Levels:
     return layer_levels(layer, _levels(x))
+
+
+def _added(factors: tuple[float, float], offset: float, zero: float, a: Value, b: Value) -> Levels:
+    return added(_levels(a), _levels(b), factors, offset, zero)
 
 
 def _accumulated(layer: ByteLayer, scale: Tensor, x: Value) -> Scaled:

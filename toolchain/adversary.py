@@ -43,7 +43,7 @@ def adversarial_images(
     generator: torch.Generator,
 ) -> Tensor:
     """Adversarial images [N, C, H, W] of the batch x [N, C, H, W] in [0, 1]; y as in `Objective`."""
-    threat = ThreatModel.parse(adversary.threat)
+    threat = adversary.ball
     with frozen(module):
         search = objective.inner(module, x, y)
         if adversary.attack == "n-fgsm":

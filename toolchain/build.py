@@ -85,11 +85,12 @@ def build(
     dense = _train(recipe, source, data, work=work, mark=marks["dense"], device=device, progress=progress)
     dense_graph = lower(source.module, input_shape=source.input_shape)
     dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
-    opponent, teacher = recipe.opponent, given
+    opponent, teacher, taught = recipe.opponent, given, None
     if recipe.trains_teacher:
-        teacher = train_teacher(
+        taught = train_teacher(
             recipe, source.module, data, work=work, mark=marks["teacher"], device=device, progress=progress
         )
+        teacher = taught.module
     if teacher is not None:
         teacher.to(device)
     compressed = _compress(recipe, source, data)
@@ -133,6 +134,7 @@ def build(
         dense_onnx=dense_onnx,
         compressed=compressed,
         tuned=tuned,
+        teacher=taught,
         twin=tuned_twin,
         model=model,
         kernels=kernels,

@@ -16,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..bench.attacks.threat import ThreatModel
 from ..bench.data.dataset import Part
 from ..runtime.errors import ModelError
 from ..runtime.progress import ProgressCallback
@@ -128,7 +127,7 @@ class EpochRunner:
                 return objective.outer(module, x, x_adv, y)
 
         def aligned() -> Tensor:
-            threat = ThreatModel.parse(adversary.threat)
+            threat = adversary.ball
             # in float32: a second derivative of bfloat16 products is noise
             penalty = gradient_misalignment(module, x, y, threat=threat, generator=generator)
             return outer() + adversary.grad_align * penalty
@@ -170,7 +169,7 @@ class _Free:
         assert run.adversary is not None
         self.run = run
         self.replays = run.adversary.replays
-        self.threat = ThreatModel.parse(run.adversary.threat)
+        self.threat = run.adversary.ball
         self.delta = torch.zeros(run.settings.batch_size, *shape, device=run.device)
 
     def __call__(self, x: Tensor, y: Tensor) -> float:

@@ -12,6 +12,7 @@ import difflib
 import json
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -94,6 +95,9 @@ class Adversary(_Section):
     step_size: Annotated[float, Field(gt=0)] | None = Field(
         0.01, description="alpha in units of epsilon's; 1.25 epsilon by default for fgsm, epsilon for n-fgsm"
     )
+    training_epsilon: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="radius of the ball that training searches in; the threat's own by default"
+    )
     random_start: bool = Field(True, description="start at a random point of the ball instead of the image")
     replays: Annotated[int, Field(ge=1)] = Field(
         1, description="2 or more: free adversarial training, each batch so many times, one gradient for both sides"
@@ -121,6 +125,7 @@ class Adversary(_Section):
 
     @model_validator(mode="after")
     def _goes_together(self) -> Adversary:
+        _ = self.ball  # a radius out of range is refused
         if self.replays > 1 and (self.objective != "adversarial" or self.weight_perturbation or self.grad_align):
             raise RecipeError(
                 f"adversary.replays = {self.replays} is free adversarial training",
@@ -146,6 +151,12 @@ class Adversary(_Section):
         """The same attack for plain adversarial training: what a teacher is trained against."""
         kept = {"threat", "attack", "steps", "step_size", "random_start", "grad_align", "weight_perturbation"}
         return Adversary(**self.model_dump(include=kept))
+
+    @property
+    def ball(self) -> ThreatModel:
+        """What training searches in."""
+        threat = ThreatModel.parse(self.threat)
+        return threat if self.training_epsilon is None else replace(threat, epsilon=self.training_epsilon)
 
     @property
     def distils(self) -> bool:

@@ -43,7 +43,8 @@ def build_report(build: Build) -> list[Table]:
 
 def _stages(build: Build) -> list[tuple[str, Trained]]:
     made = build.made
-    return [("dense, standard", made.dense), ("hardened", made.tuned), ("integer twin", made.twin)]
+    teacher = [] if made.teacher is None else [("teacher, dense", made.teacher)]
+    return [("dense, standard", made.dense), *teacher, ("hardened", made.tuned), ("integer twin", made.twin)]
 
 
 def bundle_report(manifest: Manifest) -> list[Table]:

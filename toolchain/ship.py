@@ -45,6 +45,7 @@ class Made:
         dense_onnx: it as a float graph of pixels.
         compressed: the hardened network and what was removed.
         tuned: the hardened network's fine-tuning.
+        teacher: the training of the network that it learned from; None where there is none, or it was given.
         twin: the integer twin's fine-tuning; its module is the twin.
         model: the integer graph.
         kernels: which kernels ran it.
@@ -57,6 +58,7 @@ class Made:
     dense_onnx: onnx.ModelProto
     compressed: Compressed
     tuned: Trained
+    teacher: Trained | None
     twin: Trained
     model: onnx.ModelProto
     kernels: KernelReport
@@ -110,6 +112,7 @@ def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: boo
                 "precision": resolve(recipe.finetune.precision, resolve_device(recipe.device)),
                 "dense": made.dense.to_json(),
                 "hardened": made.tuned.to_json(),
+                **({} if made.teacher is None else {"teacher": made.teacher.to_json()}),
                 "twin": made.twin.to_json(),
             },
         },

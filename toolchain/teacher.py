@@ -21,7 +21,7 @@ from ..runtime.bundle import read_bundle
 from ..runtime.engine import open_onnx
 from ..runtime.errors import RecipeError
 from ..runtime.progress import ProgressCallback, silent
-from .finetune import finetune
+from .finetune import Trained, finetune
 from .recipe import Recipe
 from .workspace import Workspace
 
@@ -59,7 +59,7 @@ def train_teacher(
     mark: str,
     device: str,
     progress: ProgressCallback = silent,
-) -> nn.Module:
+) -> Trained:
     """An adversarially trained copy of the dense network, in evaluation mode."""
     trained = finetune(
         copy.deepcopy(dense),
@@ -73,7 +73,8 @@ def train_teacher(
         progress=progress,
         **work.stage("teacher", mark),
     )
-    return _still(trained.module)
+    _still(trained.module)
+    return trained
 
 
 def _still(module: _Module) -> _Module:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ...export.levels import gradient_dtype
+from ...runtime.errors import ModelError
 
 __all__ = ["HalfPrecisionGradients"]
 
@@ -28,11 +29,16 @@ class HalfPrecisionGradients(nn.Module):
 
     Args:
         model: float images [N, C, H, W] on the CPU -> logits [N, K]. Its convolutions' weights are moved to
-            channels-last memory: the same values. A network of integers must not come here: it would be rounded.
+            channels-last memory: the same values.
+
+    Raises:
+        ModelError: the twin of a quantized graph, whose integers bfloat16 would round.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
+        if getattr(model, "quantizers", ()):
+            raise ModelError("gradients in half precision", expected="a float network", got="a quantized one")
         self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:

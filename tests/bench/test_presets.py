@@ -60,14 +60,19 @@ def test_standard_is_autoattack_and_transfer() -> None:
 
 @pytest.mark.parametrize(
     ("threat", "left_out"),
-    [(PAPER, {"cw"}), (L2, {"bim"}), (L1, {"bim", "cw", "deepfool", "hop-skip-jump", "nes", "zoo"})],
+    [
+        (PAPER, {"cw"}),
+        (L2, {"bim"}),
+        (L1, {"bim", "cw", "deepfool", "hop-skip-jump", "nes", "zoo"}),
+        (ThreatModel("linf", 0.1, 2), {"cw", "hop-skip-jump", "multi-targeted"}),
+    ],
 )
 def test_full_is_everything_that_fits(threat: ThreatModel, left_out: set[str]) -> None:
     choice = choose_attacks("full", threat, others=["parent"])
     found = [plan.name for plan in choice.plans]
     assert set(found) == {*ATTACKS, "transfer-parent"} - left_out
     assert {skip.what for skip in choice.skipped} == left_out
-    assert all(skip.reason.startswith("it knows ") for skip in choice.skipped)
+    assert all(skip.reason.startswith(("it knows ", "it starts ", "it chooses ")) for skip in choice.skipped)
     kinds = [plan.target for plan in choice.plans]
     assert "twin" not in kinds[kinds.index("engine") :], "queries last: what only they broke is counted"
     assert "twin" not in kinds[kinds.index("parent") :]

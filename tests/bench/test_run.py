@@ -548,3 +548,28 @@ def test_corruptions_have_rows_of_their_own(
     assert fog is not None
     assert mean is not None
     assert (fog.value, fog.n, mean.value) == (50, 20, 62.5)
+
+
+def test_a_second_engine_that_fails_leaves_the_pieces_of_the_first(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+) -> None:
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+
+    def stop(task: str, *_: Any) -> None:
+        if task == "shipped: memory":
+            raise KeyboardInterrupt
+
+    work = tmp_path / "work"
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(path, data, settings(preset="paper", **ONE), work=work, progress=stop)
+    assert len(list((work / "pieces").iterdir())) == 1
+    run_bench(path, data, settings(preset="paper", **ONE), work=work)
+    assert sorted(file.suffix for file in work.iterdir()) == [".npz", ".npz"]
+
+
+def test_a_work_folder_that_cannot_be_made_is_found_first(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+    told: list[str] = []
+    with pytest.raises(InputError, match="choose another --work"):
+        run_bench(path, data, settings(), work=path / "work", progress=lambda task, *_: told.append(task))
+    assert told == []

@@ -92,6 +92,7 @@ def test_a_network_of_every_kind_of_layer(scales: Any, residual_graph: FloatGrap
     layers = sum(node.op_type in ("Conv", "Gemm") for node in model.graph.node)
     assert names(twin).count("_requantized") + names(twin).count("_accumulated") == layers
     assert names(twin).count("_requantized") == (layers - 1 if scales == "power-of-two" else 0)
+    assert ("_added" in names(twin)) == (scales == "power-of-two")
     for name, values in by_node.items():
         assert torch.equal(values, on_bytes[name]), name
 
@@ -179,3 +180,35 @@ def test_max_pool_on_bytes(pads: str, build: Build) -> None:
     assert torch.equal(logits, wanted)
     (mine,), (theirs,) = torch.autograd.grad(logits.sum(), leaf), torch.autograd.grad(wanted.sum(), pixels)
     assert torch.equal(mine, theirs * 255)
+
+
+@pytest.mark.parametrize("relu", ["", " r = Relu(y)"])
+@pytest.mark.parametrize("shape", ["N,2,3,3", "N,2,1,1"])
+@pytest.mark.parametrize("scales", [(0.5, 0.25, 0.5), (0.125, 1.0, 0.25), (0.5, 0.25, 0.3)])
+def test_sums_on_bytes(scales: tuple[float, float, float], shape: str, relu: str, build: Build) -> None:
+    """Zero points, ties, saturation, a sum over a whole plane; scales that are no powers of two stay as they were."""
+    pool = "GlobalMaxPool(xa)" if shape.endswith("1,1") else "Identity(xa)"
+    model = build(
+        f"xa = DequantizeLinear(image, sa, za) p = {pool} qa = QuantizeLinear(p, sa, za)"
+        " a = DequantizeLinear(qa, sa, za) qb = QuantizeLinear(xa, sb, zb) b = DequantizeLinear(qb, sb, zb)"
+        " y = Add(a, b)"
+        f"{relu} q = QuantizeLinear({'r' if relu else 'y'}, sy, zy)"
+        " d = DequantizeLinear(q, sy, zy) logits = Flatten(d)",
+        inputs={"image": "uint8[N,2,3,3]"},
+        outputs={"logits": "float[N,18]"},
+        constants={
+            **{name: np.float32(scale) for name, scale in zip(("sa", "sb", "sy"), scales, strict=True)},
+            "za": np.uint8(4),
+            "zb": np.uint8(31),
+            "zy": np.uint8(0 if relu else 9),
+        },
+    )
+    twin = Twin(model)
+    images = torch.randint(0, 256, (64, 2, 3, 3), generator=torch.Generator().manual_seed(0)).float() / 255
+    by_node, on_bytes = both(twin, images)
+    assert ("_added" in names(twin)) == (scales[2] != 0.3)
+    for name, values in by_node.items():
+        assert torch.equal(values, on_bytes[name]), name
+    leaf = images.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(twin(leaf).sum(), leaf)
+    assert gradient.abs().sum() > 0

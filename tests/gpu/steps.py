@@ -81,7 +81,7 @@ def table3(ctx: Context) -> dict[str, Any]:
     """Table 3 of the adversarial fine-tuning paper: the 8-layer CNN, 80 % pruned or INT8, tuned in three ways."""
     data, sizes = _data(ctx, "cnn8"), ctx.sizes
     threat = str(default_threat(data.input_shape))
-    adversary = Adversary(threat=threat, attack="pgd")
+    adversary = Adversary(threat=threat, attack="pgd", steps=sizes["adversary_steps"]["table3"])
     rows: dict[str, Any] = {}
 
     def trained(module: nn.Module, settings: Training, against: Adversary | None, stage: str) -> nn.Module:
@@ -314,6 +314,7 @@ def _network(ctx: Context, model: str, data: Dataset) -> nn.Module:
 def _recipe(ctx: Context, model: str, *, hardened: bool) -> Recipe:
     sizes, own = ctx.sizes, model == "cnn8"
     # without batch norm a network does not survive a large learning rate
+    threat, steps = str(default_threat(_data(ctx, model).input_shape)), sizes["adversary_steps"]["bundles"]
     schedule: dict[str, Any] = {"schedule": "one-cycle", "momentum": 0.9, "gradient_clip": 1.0}
     schedule |= {"learning_rate": 0.1 if own else 0.02, "batch_size": sizes["batch_size"]}
     return Recipe.model_validate(
@@ -335,7 +336,7 @@ def _recipe(ctx: Context, model: str, *, hardened: bool) -> Recipe:
             },
             "train": {"epochs": sizes["train_epochs"], "weight_decay": 5e-4, **schedule},
             "compress": {"sparsity": 0.5 if hardened else 0.0},
-            "adversary": {"threat": str(default_threat(_data(ctx, model).input_shape)), "attack": "pgd", "steps": 7},
+            "adversary": {"threat": threat, "attack": "pgd", "steps": steps},
             "finetune": {"epochs": sizes["finetune_epochs"] if hardened else 0, **schedule},
             "finetune_twin": {
                 "epochs": 1 if hardened else 0,
@@ -392,7 +393,7 @@ def _images(ctx: Context, name: str) -> Path:
 
 
 def _torch_works(ctx: Context, model: str, data: Dataset) -> dict[str, DeviceWork]:
-    half = torch.float16 if ctx.device == "cuda" else torch.bfloat16
+    half = torch.float16 if ctx.device == "cuda" else torch.float32  # no CPU is fast at it
     kinds: list[tuple[str, torch.dtype, str]] = [
         ("torch fp32", torch.float32, "eager"),
         ("torch half", half, "eager"),

@@ -115,7 +115,7 @@ RECIPE = Recipe(
 def test_the_dense_network_becomes_the_teacher(tmp_path: Path, data: Dataset, dense: nn.Module) -> None:
     """By plain adversarial training of a copy."""
     before = weights(dense)
-    teacher = train_teacher(RECIPE, dense, data, work=Workspace(tmp_path), mark="m", device="cpu")
+    teacher = train_teacher(RECIPE, dense, data, work=Workspace(tmp_path), mark="m", device="cpu").module
     assert same(weights(dense), before)
     assert not teacher.training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
@@ -141,7 +141,7 @@ def test_an_interrupted_teacher_goes_on(tmp_path: Path, data: Dataset, dense: nn
         train_teacher(RECIPE, dense, data, work=work, mark="m", device="cpu", progress=press)
     assert seen == ["epoch 1/3", "epoch 2/3", "epoch 2/3"]
     resumed = train_teacher(RECIPE, dense, data, work=work, mark="m", device="cpu")
-    assert same(weights(resumed), weights(whole))
+    assert same(weights(resumed.module), weights(whole.module))
     with pytest.raises(KeyboardInterrupt):
         train_teacher(RECIPE, dense, data, work=work, mark="of other things", device="cpu", progress=press)
     assert seen[3:] == ["epoch 1/3", "epoch 2/3"]
@@ -190,6 +190,7 @@ def test_a_student_of_the_dense_network(tiny: Any, distilling: dict[str, Any], d
     assert (engine.predict(data.test.images) == data.test.labels).mean() > 0.7
     manifest = read_bundle(tmp_path / "out").manifest
     assert with_overrides(dict(manifest.provenance.recipe), {}) == recipe
+    assert len(manifest.proofs["training"]["teacher"]["epochs"]) == 2
     shutil.copytree(tmp_path / "out.work", tmp_path / "other.work")
     other = with_overrides(distilling, {"adversary.objective": "adaad", "adversary.weight": 0.9})
     assert "teacher" not in stages(other, tmp_path / "other", "fine-tune")  # the same one teaches another way

@@ -49,7 +49,9 @@ __all__ = ["compile_"]
 )
 @click.option("--rebuild", is_flag=True, help="Build it although the cache holds it.")
 @click.option(
-    "--engine", type=click.Path(path_type=Path, dir_okay=False), help="Take this engine from elsewhere; builds nothing."
+    "--engine",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Engine from elsewhere to take instead.  [default: build]",
 )
 @click.option("--trust-engine", is_flag=True, help="Let --engine run: to open an engine is to run its code.")
 @click.option(

@@ -12,6 +12,7 @@ from hardtemper.bench.attacks.gradient import frozen, logits_and_gradient, logit
 from hardtemper.bench.attacks.half_precision import HalfPrecisionGradients
 from hardtemper.bench.attacks.losses import ce
 from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.runtime.errors import ModelError
 
 needs_bfloat16 = pytest.mark.skipif(
     half_precision.gradient_dtype() != torch.bfloat16, reason="no bfloat16 on this processor"
@@ -51,6 +52,13 @@ def test_without_bfloat16_it_is_the_model(monkeypatch: pytest.MonkeyPatch) -> No
     half = HalfPrecisionGradients(nn.Sequential(nn.Conv2d(1, 4, 3), noted, nn.Flatten()))
     half(torch.rand(2, 1, 4, 4, requires_grad=True))
     assert noted.seen == {torch.float32}
+
+
+def test_quantized_networks_are_refused() -> None:
+    model = Noted()
+    model.quantizers = ("q",)  # type: ignore[assignment]
+    with pytest.raises(ModelError, match="float network"):
+        HalfPrecisionGradients(model)
 
 
 @needs_bfloat16
