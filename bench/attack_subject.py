@@ -87,13 +87,13 @@ def attack_subject(
     digests = {"twin": subject.digest, "engine": subject.digest, **{name: o.digest for name, o in models.items()}}
     result = evaluate_robustness(
         engine,
-        subject.twin,
+        subject.searched,
         part.images,
         part.labels,
         threat=threat,
         attacks=usable,
         seed=settings.seed,
-        others={name: other.twin for name, other in models.items() if other.twin is not None},
+        others={name: other.searched for name, other in models.items() if other.searched is not None},
         sequential=settings.remaining_only,
         batch_size=_BATCH,
         pieces=None if work is None else Pieces(work / PIECES, digests),

@@ -14,12 +14,14 @@ from pathlib import Path
 
 import onnx
 import torch
+from torch import nn
 
 from ..export.twin import Twin
 from ..runtime.bundle import hash_file, read_bundle
 from ..runtime.engine import Engine, load, open_onnx
 from ..runtime.errors import HardtemperError, ModelError
 from .attacks.gradient import frozen
+from .attacks.half_precision import HalfPrecisionGradients
 from .size import graph_files
 
 __all__ = ["Subject", "open_others", "open_subjects"]
@@ -46,6 +48,11 @@ class Subject:
     twin: Twin | None = field(repr=False)
     no_twin: str
     notes: tuple[str, ...]
+
+    @property
+    def searched(self) -> nn.Module | None:
+        """What white-box attacks follow: the twin, of a float network with gradients in half precision."""
+        return self.twin if self.twin is None or self.twin.quantizers else HalfPrecisionGradients(self.twin)
 
     def open(self, threads: int | None) -> Engine:
         """The engine; threads within an operator, None for every core. Its files are not hashed again."""

@@ -7,6 +7,7 @@ torch is imported here; what comes out is an ONNX protobuf.
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from contextlib import redirect_stdout
@@ -62,15 +63,14 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
     Raises:
         ModelError: the module cannot be traced by `torch.export`, or does not give logits [N, K].
     """
-    training = {name: m.training for name, m in module.named_modules()}
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
-    module.eval()
+    # a copy in the default memory format: of channels-last weights the exporter makes nodes that ONNX Runtime refuses
+    copied = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             # the exporter warns about its own internals; what fails in it comes as an exception
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                module.cpu(),
+                copied,
                 (torch.zeros(2, *input_shape),),
                 dynamo=True,
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
@@ -87,10 +87,6 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
             got=cause[0] if cause else type(error).__name__,
             fix="remove data-dependent control flow; run with --debug for the whole trace",
         ) from error
-    finally:
-        module.to(device)
-        for name, m in module.named_modules():
-            m.training = training[name]
     assert program is not None
     shape = program.model.graph.outputs[0].shape
     if shape is None or len(shape) != 2 or isinstance(shape[0], int):
