@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..bench.attacks.gradient import frozen, logits_and_gradient
 from ..bench.attacks.threat import ThreatModel
 from .objectives.objective import Objective
-from .recipe import Adversary
+from .sections import Adversary
 
 __all__ = ["adversarial_images", "gradient_misalignment"]
 

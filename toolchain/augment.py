@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .recipe import Training
+from .sections import Training
 
 __all__ = ["augmented"]
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .recipe import Training
+from .sections import Training
 
 __all__ = ["Average", "average_of"]
 

@@ -30,7 +30,8 @@ from .compress.result import Compressed
 from .device import resolve_device
 from .finetune import Trained, finetune
 from .prove import check_gates, proof_images
-from .recipe import Recipe, Training
+from .recipe import Recipe
+from .sections import Training
 from .ship import Made, scheme_of, ship
 from .sources import Source, load_source
 from .teacher import load_teacher, train_teacher

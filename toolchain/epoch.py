@@ -24,8 +24,8 @@ from .augment import augmented
 from .averaging import Average
 from .objectives.objective import Objective
 from .precision import autocast
-from .recipe import Adversary, Training
 from .schedule import learning_rate_share
+from .sections import Adversary, Training
 from .weight_perturbation import perturbed_weights
 
 __all__ = ["EpochRunner"]

@@ -23,7 +23,7 @@ from .averaging import average_of
 from .epoch import EpochRunner
 from .heldout import held_out_accuracy, score
 from .objectives.choose import objective_of
-from .recipe import Adversary, Training
+from .sections import Adversary, Training
 
 __all__ = ["Epoch", "Trained", "finetune"]
 

@@ -42,7 +42,8 @@ from hardtemper.runtime.bundle import hash_file, read_bundle
 from hardtemper.toolchain.build import build
 from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.recipe import Adversary, FineTuning, Recipe, Training, TwinTraining
+from hardtemper.toolchain.recipe import Recipe
+from hardtemper.toolchain.sections import Adversary, FineTuning, Training, TwinTraining
 from hardtemper.toolchain.sources import load_source
 
 __all__ = ["STEPS", "default_device"]

@@ -15,11 +15,12 @@ from hardtemper.bench.attacks.pgd import pgd
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
 from hardtemper.export.twin import Twin
+from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.adversary import adversarial_images, gradient_misalignment
 from hardtemper.toolchain.objectives.adversarial import Adversarial
 from hardtemper.toolchain.objectives.objective import Objective
 from hardtemper.toolchain.objectives.trades import Trades
-from hardtemper.toolchain.recipe import Adversary
+from hardtemper.toolchain.sections import Adversary
 
 
 @pytest.fixture
@@ -66,6 +67,18 @@ def test_fgsm_is_the_benchmarks(net: Callable[..., nn.Sequential], images: Any, 
     threat, generator = ThreatModel("linf", 0.1), torch.Generator().manual_seed(7)
     wanted = fgsm(module, x, y, threat=threat, random_start=random_start, generator=generator)
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-6)
+
+
+def test_training_may_search_a_larger_ball(net: Callable[..., nn.Sequential], images: Any) -> None:
+    module, (x, y) = net(), images
+    settings = {"threat": "linf:0.05", "steps": 4, "step_size": 0.04}
+    larger = attack(module, x, y, training_epsilon=0.08, **settings)
+    assert torch.equal(larger, attack(module, x, y, **{**settings, "threat": "linf:0.08"}))
+    assert (larger - x).abs().max() > 0.05
+    assert Adversary(threat="l2:1.5", training_epsilon=2).ball == ThreatModel("l2", 2)
+    assert Adversary(threat="l2:1.5").ball == ThreatModel("l2", 1.5)
+    with pytest.raises(RecipeError, match="radius of a threat model out of range"):
+        Adversary(threat="linf:0.1", training_epsilon=1.5)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from scipy.stats import beta
 from torch import Tensor
 
 from hardtemper.toolchain.augment import augmented
-from hardtemper.toolchain.recipe import Training
+from hardtemper.toolchain.sections import Training
 
 EVERY = {"flip": True, "shift": 2, "cutout": 3, "cutmix": 1.0}
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from hardtemper.toolchain.averaging import Average, average_of
-from hardtemper.toolchain.recipe import Training
+from hardtemper.toolchain.sections import Training
 
 
 def walk(module: nn.Module, steps: int) -> list[dict[str, Tensor]]:

@@ -19,7 +19,7 @@ import hardtemper
 from hardtemper.runtime.errors import DataError, HardtemperError, RecipeError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.commands import cli
-from hardtemper.toolchain.recipe import Adversary
+from hardtemper.toolchain.sections import Adversary
 
 Fails = Callable[..., str]
 

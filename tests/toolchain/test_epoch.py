@@ -16,8 +16,8 @@ from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
 from hardtemper.runtime.errors import ModelError
 from hardtemper.toolchain.finetune import Trained, finetune
-from hardtemper.toolchain.recipe import Adversary, Training, TwinTraining
 from hardtemper.toolchain.schedule import learning_rate_share
+from hardtemper.toolchain.sections import Adversary, Training, TwinTraining
 
 PGD2 = Adversary(threat="linf:0.1", steps=2, step_size=0.06)
 

@@ -16,7 +16,7 @@ from hardtemper.export.twin import Twin
 from hardtemper.runtime.errors import DataError
 from hardtemper.toolchain import finetune as module_under_test
 from hardtemper.toolchain.finetune import Trained, finetune
-from hardtemper.toolchain.recipe import Adversary, Training, TwinTraining
+from hardtemper.toolchain.sections import Adversary, Training, TwinTraining
 
 PGD2 = Adversary(threat="linf:0.1", steps=2, step_size=0.06)
 EVERYTHING = Training(

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hardtemper.bench.data.dataset import Part
 from hardtemper.toolchain.heldout import held_out_accuracy
-from hardtemper.toolchain.recipe import Adversary
+from hardtemper.toolchain.sections import Adversary
 
 
 class Linear(nn.Module):

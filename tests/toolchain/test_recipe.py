@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.recipe import Adversary, Recipe, Training, load_recipe, recipe_names, with_overrides
+from hardtemper.toolchain.recipe import Recipe, load_recipe, recipe_names, with_overrides
+from hardtemper.toolchain.sections import Adversary, Training
 
 SECTIONS = ["data", "model", "train", "compress", "adversary", "teacher", "finetune", "quantize", "finetune_twin"]
 

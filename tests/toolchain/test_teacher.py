@@ -20,7 +20,8 @@ from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError, RecipeError
 from hardtemper.toolchain.build import build
 from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.recipe import Adversary, Recipe, TeacherTraining, with_overrides
+from hardtemper.toolchain.recipe import Recipe, with_overrides
+from hardtemper.toolchain.sections import Adversary, TeacherTraining
 from hardtemper.toolchain.teacher import load_teacher, train_teacher
 from hardtemper.toolchain.workspace import Workspace
 

@@ -13,7 +13,7 @@ from hardtemper.bench.attacks.fgsm import fgsm
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
 from hardtemper.toolchain.finetune import Trained
-from hardtemper.toolchain.recipe import Adversary, Training
+from hardtemper.toolchain.sections import Adversary, Training
 from hardtemper.toolchain.weight_perturbation import perturbed_weights
 
 GAMMA = 0.01

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from ...bench.attacks.gradient import Model
 from ...runtime.errors import RecipeError
-from ..recipe import Adversary
+from ..sections import Adversary
 from .adversarial import Adversarial
 from .distillation import AdaptiveDistillation, RobustDistillation, SoftLabelDistillation
 from .margin import MaximumMargin

@@ -18,7 +18,7 @@ from hardtemper.toolchain.objectives.distillation import (
 from hardtemper.toolchain.objectives.margin import MaximumMargin
 from hardtemper.toolchain.objectives.mart import Mart
 from hardtemper.toolchain.objectives.trades import Trades
-from hardtemper.toolchain.recipe import Adversary
+from hardtemper.toolchain.sections import Adversary
 
 T = nn.Identity()
 PUBLISHED: dict[str, Any] = {
