@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from ..runtime.engine import Engine
 from ..runtime.progress import ProgressCallback
 from .alarms import look_for_alarms
-from .archive import Archive, write_archive
+from .archive import write_archive
 from .attacks.threat import ThreatModel
 from .curves import measure_curves
 from .data.dataset import Dataset, Part
@@ -106,7 +103,20 @@ def attack_subject(
     notes = []
     if work is not None:
         path = work / _file_name(subject, settings, threat, len(part))
-        write_archive(_archive(result, part, subject, dataset, settings), path)
+        archive = result.archive(
+            part,
+            classes=len(dataset.classes),
+            subject=subject.name,
+            path=str(subject.path),
+            graph_sha256=subject.digest,
+            dataset=dataset.name,
+            source=dataset.source,
+            split="test",
+            sequential=settings.remaining_only,
+            created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            environment=Environment.here().to_dict(),
+        )
+        write_archive(archive, path)
         notes.append(f"adversarial images, for `toolchain replay`: {path}")
     return Attacked(
         result=result,
@@ -173,42 +183,3 @@ def _file_name(subject: Subject, settings: BenchSettings, threat: ThreatModel, n
     attacks = "+".join(name.strip() for name in settings.preset.split(","))
     ball = str(threat).replace(":", "-").replace("/", "_").replace("->", "-to-")
     return f"{subject.name}-{attacks}-{ball}-n{n}-seed{settings.seed}.npz"
-
-
-def _archive(
-    result: RobustnessResult, part: Part, subject: Subject, dataset: Dataset, settings: BenchSettings
-) -> Archive:
-    threat = result.threat
-    header: dict[str, Any] = {
-        "threat": asdict(threat),
-        "attacks": [
-            {"name": o.plan.name, "target": o.plan.target, "settings": dict(o.plan.settings)} for o in result.attacks
-        ],
-        "classes": len(dataset.classes),
-        "subject": subject.name,
-        "path": str(subject.path),
-        "graph_sha256": subject.digest,
-        "dataset": dataset.name,
-        "source": dataset.source,
-        "split": "test",
-        "seed": result.seed,
-        "batch_size": result.batch_size,
-        "sequential": settings.remaining_only,
-        "clean": result.clean,
-        "robust": int(result.robust.sum()),
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "environment": Environment.here().to_dict(),
-    }
-    found = [outcome.candidates for outcome in result.attacks]
-    return Archive(
-        header=header,
-        images=part.images,
-        labels=part.labels,
-        indices=part.indices,
-        adversarial=np.concatenate([part.images[:0], *(candidates.images for candidates in found)]),
-        rows=np.concatenate([candidates.rows for candidates in found]),
-        attacks=np.repeat(np.arange(len(found)), [len(candidates.rows) for candidates in found]),
-        on_engine=np.concatenate([candidates.on_engine for candidates in found]),
-        # without a twin, nothing is known to break one
-        on_twin=np.concatenate([np.zeros(len(c.rows), bool) if c.on_twin is None else c.on_twin for c in found]),
-    )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .agreement import Agreement
+from .archive import Archive
 from .attacks.threat import ThreatModel
+from .data.dataset import Part
 from .measurement import Measurement, Setting, share
 from .plans import AttackPlan
 
@@ -176,6 +179,38 @@ class RobustnessResult:
         if self.moved is not None:
             found.append(Measurement(name="verdict-moved", value=self.moved, unit="images", n=self.n, settings=shared))
         return tuple(found)
+
+    def archive(self, part: Part, **about: Any) -> Archive:
+        """For a file, with every candidate.
+
+        Args:
+            part: the images that were attacked, in that order.
+            about: what else the header shall say.
+        """
+        found = [outcome.candidates for outcome in self.attacks]
+        header = {
+            "threat": asdict(self.threat),
+            "attacks": [
+                {"name": o.plan.name, "target": o.plan.target, "settings": dict(o.plan.settings)} for o in self.attacks
+            ],
+            "seed": self.seed,
+            "batch_size": self.batch_size,
+            "clean": self.clean,
+            "robust": int(self.robust.sum()),
+            **about,
+        }
+        return Archive(
+            header=header,
+            images=part.images,
+            labels=part.labels,
+            indices=part.indices,
+            adversarial=np.concatenate([part.images[:0], *(candidates.images for candidates in found)]),
+            rows=np.concatenate([candidates.rows for candidates in found]),
+            attacks=np.repeat(np.arange(len(found)), [len(candidates.rows) for candidates in found]),
+            on_engine=np.concatenate([candidates.on_engine for candidates in found]),
+            # without a twin, nothing is known to break one
+            on_twin=np.concatenate([np.zeros(len(c.rows), bool) if c.on_twin is None else c.on_twin for c in found]),
+        )
 
     def _broken_by(self, kind: str) -> NDArray[np.bool_] | None:
         outcomes = [outcome for outcome in self.attacks if _kind(outcome.plan) == kind]

@@ -1,6 +1,6 @@
 """Objectives of adversarial fine-tuning side by side: what each buys, and what it costs.
 
-    python tests/benchmarks/objectives.py train  --out out/objectives [--seeds 0 1 2] [--only trades mart ...]
+    python tests/benchmarks/objectives.py train  --out out/objectives [--seeds 0 1 2] [--only TRADES MART ...]
     python tests/benchmarks/objectives.py attack --out out/objectives [--images 1000] [--preset standard]
     python tests/benchmarks/objectives.py table  --out out/objectives [--json FILE]
 
@@ -38,30 +38,38 @@ RECIPE = "fashion-mnist"
 
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "adversarial": {},
-    "adversarial-awp": {"adversary.weight_perturbation": 0.005},
-    "adversarial-ema": {"finetune.average": "ema", "finetune.ema_decay": 0.998},
-    "fgsm-rs": {"adversary.attack": "fgsm"},
-    "n-fgsm": {"adversary.attack": "n-fgsm"},
-    "n-fgsm-6": {"adversary.attack": "n-fgsm", "finetune.epochs": 6},
+    "adversarial, plain": {"finetune.label_smoothing": 0.0, "finetune.average": "none"},
+    "adversarial, AWP": {"adversary.weight_perturbation": 0.003},
+    "adversarial, larger ball": {"adversary.training_epsilon": 0.12, "adversary.step_size": 0.054},
+    "FGSM-RS": {"adversary.attack": "fgsm", "adversary.step_size": 0.125},
+    "N-FGSM": {"adversary.attack": "n-fgsm", "adversary.step_size": 0.1},
+    "N-FGSM, 6 epochs": {"adversary.attack": "n-fgsm", "adversary.step_size": 0.1, "finetune.epochs": 6},
     "free": {"adversary.replays": 3},
-    "trades": {"adversary.objective": "trades"},
-    "mart": {"adversary.objective": "mart"},
-    "mmr": {"adversary.objective": "mmr", "adversary.attack": "fgsm", "adversary.random_start": False},
-    "ard": {"adversary.objective": "ard"},
-    "rslad": {"adversary.objective": "rslad"},
-    "adaad": {"adversary.objective": "adaad"},
+    "TRADES": {"adversary.objective": "trades"},
+    "MART": {"adversary.objective": "mart"},
+    "MMR": {
+        "adversary.objective": "mmr",
+        "adversary.attack": "fgsm",
+        "adversary.step_size": 0.1,
+        "adversary.random_start": False,
+    },
+    "ARD": {"adversary.objective": "ard"},
+    "RSLAD": {"adversary.objective": "rslad"},
+    "AdaAD": {"adversary.objective": "adaad"},
 }
 
 
 def recipe(name: str, seed: int, out: Path, teacher: Path | None) -> Recipe:
     settings = {"seed": seed, "robust": True, "model.checkpoint": str(out / f"dense-{seed}.safetensors"), **ROWS[name]}
-    if settings.get("adversary.attack") in ("fgsm", "n-fgsm"):
-        settings["adversary.step_size"] = 0.1 if settings["adversary.attack"] == "n-fgsm" or name == "mmr" else 0.125
     if settings.get("adversary.objective") in ("ard", "rslad", "adaad"):
         if teacher is None:
             raise SystemExit(f"{name} needs --teacher: a bundle or an ONNX file")
         settings["adversary.teacher"] = str(teacher)
     return with_overrides(load_recipe(RECIPE), settings)
+
+
+def folder(out: Path, name: str, seed: int) -> Path:
+    return out / f"{name.lower().replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
 def dense(seed: int, out: Path) -> None:
@@ -83,7 +91,7 @@ def train(arguments: argparse.Namespace) -> None:
     for seed in arguments.seeds:
         dense(seed, arguments.out)
         for name in arguments.only or ROWS:
-            target = arguments.out / f"{name}-{seed}"
+            target = folder(arguments.out, name, seed)
             if not target.exists():
                 build(recipe(name, seed, arguments.out, arguments.teacher), out=target)
                 print(f"{target.name}: built", flush=True)
@@ -96,7 +104,7 @@ def attack(arguments: argparse.Namespace) -> None:
 
     for seed in arguments.seeds:
         for name in arguments.only or ROWS:
-            bundle = arguments.out / f"{name}-{seed}"
+            bundle = folder(arguments.out, name, seed)
             for preset, images in (("paper", "all"), (arguments.preset, arguments.images)):
                 report = arguments.out / f"{bundle.name}.{preset}.{images}.json"
                 if not bundle.exists() or report.exists():
@@ -111,7 +119,7 @@ def attack(arguments: argparse.Namespace) -> None:
 
 def figures(out: Path, name: str, seed: int) -> dict[str, float]:
     """What was measured of one engine, in per cent; seconds of fine-tuning."""
-    bundle = out / f"{name}-{seed}"
+    bundle = folder(out, name, seed)
     if not bundle.exists():
         return {}
     epochs = read_bundle(bundle, check=False).manifest.proofs["training"]["hardened"]["epochs"]

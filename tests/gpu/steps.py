@@ -11,8 +11,6 @@ import copy
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +19,23 @@ import numpy as np
 import onnx
 import torch
 from context import Context, NotRunError
+from networks import (
+    built_of,
+    bundle_of,
+    data_of,
+    engine_of,
+    engines_of,
+    graph_of,
+    images_of,
+    network_of,
+    recipe_of,
+    torch_works_of,
+)
 from torch import nn
-from torch_work import TorchWork
 
 from hardtemper.bench.agreement import twin_logits
-from hardtemper.bench.archive import Archive, write_archive
+from hardtemper.bench.archive import write_archive
 from hardtemper.bench.data.dataset import Dataset
-from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.device_latency import DeviceWork, measure_device_latency
 from hardtemper.bench.measurement import Environment
 from hardtemper.bench.pieces import Pieces
@@ -38,13 +46,11 @@ from hardtemper.bench.verdict import RobustnessResult
 from hardtemper.export.lower import lower
 from hardtemper.export.quantize import quantize
 from hardtemper.export.twin import Twin
-from hardtemper.runtime.bundle import hash_file, read_bundle
+from hardtemper.runtime.bundle import hash_file
 from hardtemper.toolchain.build import build
 from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.recipe import Recipe
 from hardtemper.toolchain.sections import Adversary, FineTuning, Training, TwinTraining
-from hardtemper.toolchain.sources import load_source
 
 __all__ = ["STEPS", "default_device"]
 
@@ -80,7 +86,7 @@ def cuda(ctx: Context) -> Any:
 
 def table3(ctx: Context) -> dict[str, Any]:
     """Table 3 of the adversarial fine-tuning paper: the 8-layer CNN, 80 % pruned or INT8, tuned in three ways."""
-    data, sizes = _data(ctx, "cnn8"), ctx.sizes
+    data, sizes = data_of(ctx, "cnn8"), ctx.sizes
     threat = str(default_threat(data.input_shape))
     adversary = Adversary(threat=threat, attack="pgd", steps=sizes["adversary_steps"]["table3"])
     rows: dict[str, Any] = {}
@@ -100,7 +106,7 @@ def table3(ctx: Context) -> dict[str, Any]:
     for which, against in (("standard", None), ("robust", adversary)):
         started = time.perf_counter()
         torch.manual_seed(0)
-        dense = _network(ctx, "cnn8", data)
+        dense = network_of(ctx, "cnn8", data)
         dense = trained(dense, Training(epochs=sizes["table3_epochs"], batch_size=sizes["batch_size"]), against, which)
         note(f"{which} dense", dense, started)
         pruned = prune_filters(dense, input_shape=data.input_shape, sparsity=0.8).module
@@ -128,9 +134,9 @@ def bundles(ctx: Context) -> dict[str, Any]:
 
     def make(name: str) -> dict[str, Any]:
         started = time.perf_counter()
-        path = _bundle(ctx, name)
+        path = bundle_of(ctx, name)
         model, hardened = name.rpartition("/")[0], name.endswith("hardened")
-        made = build(_recipe(ctx, model, hardened=hardened), out=path, overwrite=True).made
+        made = build(recipe_of(ctx, model, hardened=hardened), out=path, overwrite=True).made
         return {
             "bundle": str(path),
             "seconds": time.perf_counter() - started,
@@ -160,7 +166,7 @@ def engines(ctx: Context) -> dict[str, Any]:
         model, source, dense, fp16 = wanted[name]
         return ctx.on_tensorrt(
             "compile",
-            bundle=_built(ctx, f"{model}/{source}"),
+            bundle=built_of(ctx, f"{model}/{source}"),
             cache=ctx.out / "engines",
             batches=[f"1:{batch}:{batch}" for batch in sorted(ctx.sizes["batches"])],
             dense=dense,
@@ -175,8 +181,8 @@ def parity(ctx: Context) -> dict[str, Any]:
     """Twins on torch's device against TensorRT, image by image, in batches of two sizes and from several threads."""
 
     def compare(name: str) -> dict[str, Any]:
-        images = _images(ctx, name)
-        engine = _engine(ctx, name)
+        images = images_of(ctx, name)
+        engine = engine_of(ctx, name)
         return dict(ctx.on_tensorrt("answers", engine=engine, images=images, batches=sorted(ctx.sizes["batches"])[-2:]))
 
     return ctx.each(compare, [f"{model}/{kind}" for model in ctx.sizes["models"] for kind in KINDS])
@@ -186,9 +192,9 @@ def torch_parity(ctx: Context) -> dict[str, Any]:
     """Twins on torch's device against themselves on the CPU: attacks on the one are attacks on the other."""
 
     def compare(name: str) -> dict[str, Any]:
-        with np.load(_images(ctx, name)) as stored:
+        with np.load(images_of(ctx, name)) as stored:
             images, logits = stored["images"][:_CHUNK], stored["logits"][:_CHUNK]
-        other = twin_logits(Twin(onnx.load(_graph(ctx, name))), images)
+        other = twin_logits(Twin(onnx.load(graph_of(ctx, name))), images)
         return {"images": len(images), "images_differ": int((other != logits).any(1).sum())}
 
     return ctx.each(compare, [f"{model}/{kind}" for model in ctx.sizes["models"] for kind in KINDS])
@@ -198,9 +204,9 @@ def speed(ctx: Context) -> dict[str, Any]:
     """The dense network under PyTorch and every engine, side by side where one Python holds both."""
 
     def measure(model: str) -> dict[str, Any]:
-        data = _data(ctx, model)
-        works: dict[str, DeviceWork] = _torch_works(ctx, model, data)
-        paths = _engines_of(ctx, model)
+        data = data_of(ctx, model)
+        works: dict[str, DeviceWork] = torch_works_of(ctx, model, data)
+        paths = engines_of(ctx, model)
         alone = ctx.python == [sys.executable]
         if alone and paths:
             from hardtemper.runtime.tensorrt_open import open_engine
@@ -220,7 +226,7 @@ def speed(ctx: Context) -> dict[str, Any]:
         result: dict[str, Any] = {"measurements": rows, "side_by_side": list(works)}
         if paths and not alone:
             request = {key: sizes[key] for key in ("batches", "repeats", "min_seconds")}
-            images = _images(ctx, f"{model}/hardened")
+            images = images_of(ctx, f"{model}/hardened")
             result["another_python"] = ctx.on_tensorrt("speed", engines=paths, images=images, **request)
         elif not paths:
             result["tensorrt"] = {"not_run": "no engine"}
@@ -233,8 +239,8 @@ def memory(ctx: Context) -> dict[str, Any]:
     """Device memory of every engine, in a process of its own."""
 
     def measure(model: str) -> dict[str, Any]:
-        images = _images(ctx, f"{model}/hardened")
-        paths = _engines_of(ctx, model)
+        images = images_of(ctx, f"{model}/hardened")
+        paths = engines_of(ctx, model)
         if not paths:
             raise NotRunError("needs the step 'engines'")
         return {
@@ -250,15 +256,16 @@ def robust(ctx: Context) -> dict[str, Any]:
     """Adversarial images, found on the twin on torch's device and stored; scores are asked of the twin as well."""
 
     def attack(name: str) -> dict[str, Any]:
-        data = _data(ctx, name.rpartition("/")[0])
+        data = data_of(ctx, name.rpartition("/")[0])
         started = time.perf_counter()
-        graph = _graph(ctx, name)
+        graph = graph_of(ctx, name)
         digest = hash_file(graph)
         pieces = Pieces(folder=ctx.out / "pieces" / name.replace("/", "-"), digests={"twin": digest, "engine": digest})
         pieces.make()
         verdict = _verdict(ctx, Twin(onnx.load(graph)), data, ctx.sizes["preset"], pieces=pieces)
         path = _stored(ctx, name)
-        write_archive(_archive(verdict, data, name), path)
+        part = data.test.head(verdict.n)
+        write_archive(verdict.archive(part, classes=len(data.classes), subject=name, dataset=data.name), path)
         return {
             "archive": str(path),
             "n": verdict.n,
@@ -277,7 +284,7 @@ def replay(ctx: Context) -> dict[str, Any]:
     def ask(name: str) -> Any:
         if not _stored(ctx, name).is_file():
             raise NotRunError("needs the step 'robust'")
-        return ctx.on_tensorrt("replay", engine=_engine(ctx, name), archive=_stored(ctx, name))
+        return ctx.on_tensorrt("replay", engine=engine_of(ctx, name), archive=_stored(ctx, name))
 
     return ctx.each(ask, [f"{model}/{kind}" for model in ctx.sizes["attacked"] for kind in KINDS])
 
@@ -295,117 +302,6 @@ STEPS: dict[str, Callable[[Context], Any]] = {
     "replay": replay,
     "table3": table3,
 }
-
-
-@cache
-def _load(name: str, root: Path | None, heldout: int, calibration: int, image_size: int | None) -> Dataset:
-    return load_dataset(name, root=root, heldout=heldout, calibration=calibration, image_size=image_size)
-
-
-def _data(ctx: Context, model: str) -> Dataset:
-    sizes = ctx.sizes
-    return _load(ctx.data, ctx.root, sizes["heldout"], sizes["calibration"], sizes["image_size"].get(model))
-
-
-def _network(ctx: Context, model: str, data: Dataset) -> nn.Module:
-    shape, settings = data.input_shape, _recipe(ctx, model, hardened=False).model
-    return load_source(model, input_shape=shape, classes=data.classes, width=settings.width, stem=settings.stem).module
-
-
-def _recipe(ctx: Context, model: str, *, hardened: bool) -> Recipe:
-    sizes, own = ctx.sizes, model == "cnn8"
-    # without batch norm a network does not survive a large learning rate
-    threat, steps = str(default_threat(_data(ctx, model).input_shape)), sizes["adversary_steps"]["bundles"]
-    schedule: dict[str, Any] = {"schedule": "one-cycle", "momentum": 0.9, "gradient_clip": 1.0}
-    schedule |= {"learning_rate": 0.1 if own else 0.02, "batch_size": sizes["batch_size"]}
-    return Recipe.model_validate(
-        {
-            "name": f"{model}-{'hardened' if hardened else 'dense-int8'}",
-            "robust": hardened,
-            "device": ctx.device,
-            "data": {
-                "name": ctx.data,
-                "root": ctx.root,
-                "heldout": sizes["heldout"],
-                "calibration": sizes["calibration"],
-                "image_size": sizes["image_size"].get(model),
-            },
-            "model": {
-                "name": model,
-                "width": sizes["width"] if own else None,
-                "stem": "cifar" if model.startswith("resnet") else None,
-            },
-            "train": {"epochs": sizes["train_epochs"], "weight_decay": 5e-4, **schedule},
-            "compress": {"sparsity": 0.5 if hardened else 0.0},
-            "adversary": {"threat": threat, "attack": "pgd", "steps": steps},
-            "finetune": {"epochs": sizes["finetune_epochs"] if hardened else 0, **schedule},
-            "finetune_twin": {
-                "epochs": 1 if hardened else 0,
-                "learning_rate": 0.005,
-                "batch_size": sizes["batch_size"],
-            },
-            # the share is a result here, not a gate
-            "quantize": {"target": "tensorrt", "integer_share": 0.0},
-        }
-    )
-
-
-def _bundle(ctx: Context, name: str) -> Path:
-    return ctx.out / "bundles" / name.replace("/", "-")
-
-
-def _built(ctx: Context, name: str) -> Path:
-    """A bundle's folder, where it was built."""
-    path = _bundle(ctx, name)
-    if not path.is_dir():
-        raise NotRunError("needs the step 'bundles'")
-    return path
-
-
-def _graph(ctx: Context, name: str) -> Path:
-    bundle = read_bundle(_built(ctx, name))
-    return bundle.file(bundle.manifest.graph)
-
-
-def _engine(ctx: Context, name: str) -> str:
-    found = ctx.result("engines").get(name, {})
-    if "engine" not in found:
-        raise NotRunError(f"no engine of {name}")
-    return str(found["engine"])
-
-
-def _engines_of(ctx: Context, model: str) -> dict[str, str]:
-    found = ctx.done.get("engines", {}).get("result") or {}
-    of = {name.partition("/")[2]: row for name, row in found.items() if name.startswith(f"{model}/")}
-    return {kind: row["engine"] for kind, row in of.items() if "engine" in row}
-
-
-def _images(ctx: Context, name: str) -> Path:
-    """Test images with the twin's logits on torch's device, in a file."""
-    path = ctx.out / "images" / f"{name.replace('/', '-')}.npz"
-    graph = _graph(ctx, name)
-    if not path.is_file() or path.stat().st_mtime < graph.stat().st_mtime:
-        images = _data(ctx, name.rpartition("/")[0]).test.images[: ctx.sizes["parity_images"]]
-        twin = Twin(onnx.load(graph)).to(ctx.device)
-        logits = np.concatenate([twin_logits(twin, images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK)])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez_compressed(path, images=images, logits=logits)
-    return path
-
-
-def _torch_works(ctx: Context, model: str, data: Dataset) -> dict[str, DeviceWork]:
-    half = torch.float16 if ctx.device == "cuda" else torch.float32  # no CPU is fast at it
-    kinds: list[tuple[str, torch.dtype, str]] = [
-        ("torch fp32", torch.float32, "eager"),
-        ("torch half", half, "eager"),
-        ("torch half graph", half, "graph"),
-    ]
-    if ctx.sizes["compile_torch"]:
-        kinds.append(("torch half compile", half, "compile"))
-    return {
-        name: TorchWork(_network(ctx, model, data), device=ctx.device, dtype=dtype, how=how)
-        for name, dtype, how in kinds
-    }
 
 
 def _verdict(
@@ -434,28 +330,3 @@ def _verdict(
 
 def _stored(ctx: Context, name: str) -> Path:
     return ctx.out / "verdicts" / f"{name.replace('/', '-')}.npz"
-
-
-def _archive(verdict: RobustnessResult, data: Dataset, name: str) -> Archive:
-    part, found = data.test.head(verdict.n), [outcome.candidates for outcome in verdict.attacks]
-    return Archive(
-        header={
-            "threat": asdict(verdict.threat),
-            "classes": len(data.classes),
-            "attacks": [
-                {"name": o.plan.name, "target": o.plan.target, "settings": dict(o.plan.settings)}
-                for o in verdict.attacks
-            ],
-            "subject": name,
-            "dataset": data.name,
-            "seed": verdict.seed,
-        },
-        images=part.images,
-        labels=part.labels,
-        indices=part.indices,
-        adversarial=np.concatenate([part.images[:0], *(candidates.images for candidates in found)]),
-        rows=np.concatenate([candidates.rows for candidates in found]),
-        attacks=np.repeat(np.arange(len(found)), [len(candidates.rows) for candidates in found]),
-        on_engine=np.concatenate([candidates.on_engine for candidates in found]),
-        on_twin=np.concatenate([np.zeros(0, bool), *(c.on_twin for c in found if c.on_twin is not None)]),
-    )
