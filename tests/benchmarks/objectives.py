@@ -38,7 +38,12 @@ RECIPE = "fashion-mnist"
 
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "adversarial": {},
-    "adversarial, plain": {"finetune.label_smoothing": 0.0, "finetune.average": "none"},
+    "adversarial, EMA": {"finetune.average": "ema", "finetune.ema_decay": 0.998},
+    "adversarial, EMA and label smoothing": {
+        "finetune.average": "ema",
+        "finetune.ema_decay": 0.998,
+        "finetune.label_smoothing": 0.1,
+    },
     "adversarial, AWP": {"adversary.weight_perturbation": 0.003},
     "adversarial, larger ball": {"adversary.training_epsilon": 0.12, "adversary.step_size": 0.054},
     "FGSM-RS": {"adversary.attack": "fgsm", "adversary.step_size": 0.125},
