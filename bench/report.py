@@ -118,7 +118,8 @@ def _attack(m: Measurement) -> tuple[str, str]:
 
 def _alarm(m: Measurement) -> tuple[str, str]:
     state = "RAISED" if m.settings["raised"] else "quiet"
-    return f"alarm, {m.settings['alarm']} (n {m.n})", f"{state}, {m.value:.1f} % (limit {m.settings['threshold']:g} %)"
+    # n stands with the figure: engines are checked on different numbers of images, and share a row
+    return f"alarm, {m.settings['alarm']}", f"{state}, {m.value:.1f} % of {m.n} (limit {m.settings['threshold']:g} %)"
 
 
 def _distance(m: Measurement) -> tuple[str, str]:
