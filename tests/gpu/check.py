@@ -68,8 +68,11 @@ TINY = FULL | {
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the steps; 1 where one failed."""
+    """Run the steps; 1 where one failed, 2 where there is no GPU to run them on."""
     options = _parse(arguments)
+    if options.device is None and steps.default_device() == "cpu":
+        print("no GPU that torch can use; nothing was run (--device cpu runs the steps all the same, for hours)")
+        return 2
     sizes = dict(TINY if options.tiny else FULL)
     for name in ("models", "images", "table3_epochs", "train_epochs", "finetune_epochs", "batches"):
         if getattr(options, name) is not None:

@@ -95,3 +95,12 @@ def test_every_step_runs_or_says_why_not(data: Path, tmp_path: Path) -> None:
     again = check(tmp_path, data, "--only", "cuda", "bundles")
     assert again["bundles"]["at"] == found["bundles"]["at"]
     assert again["cuda"]["at"] >= found["cuda"]["at"]
+
+
+@pytest.mark.skipif(has_driver(), reason="this machine has a GPU: every step would run in full")
+def test_without_a_gpu_nothing_is_run_for_hours(tmp_path: Path) -> None:
+    command = [sys.executable, str(SCRIPT), "--out", str(tmp_path / "out")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stdout.startswith("no GPU that torch can use; nothing was run")
+    assert not (tmp_path / "out").exists()
