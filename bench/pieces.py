@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -28,13 +27,12 @@ from ..runtime.errors import InputError
 from .attacks.result import AttackResult
 from .attacks.threat import ThreatModel
 from .plans import AttackPlan
+from .sealed import read_sealed, write_sealed
 
 __all__ = ["PIECES", "Pieces"]
 
 PIECES = "pieces"
 """What their folder is called."""
-
-_DIGEST = hashlib.sha256().digest_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +113,9 @@ class Pieces:
         about["evaluations"] = result.evaluations
         buffer = io.BytesIO()
         np.savez(buffer, adversarial=result.adversarial, about=np.array(json.dumps(about)))
-        content = buffer.getvalue()
-        temporary = path.with_suffix(".tmp")
         self.make()
         try:
-            with temporary.open("wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            write_sealed(path, buffer.getvalue())
         except OSError as error:
             raise self._unwritable(error) from None
 
@@ -132,12 +124,8 @@ class Pieces:
 
 
 def _read(path: Path) -> AttackResult | None:
-    try:
-        stored = path.read_bytes()
-    except OSError:
-        return None
-    digest, content = stored[:_DIGEST], stored[_DIGEST:]
-    if hashlib.sha256(content).digest() != digest:
+    content = read_sealed(path)
+    if content is None:
         return None
     with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
         return AttackResult(adversarial=arrays["adversarial"], **json.loads(str(arrays["about"])))

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from torch import nn
 
 from .. import __version__
 from ..bench.data.dataset import Dataset, Part
+from ..bench.sealed import read_sealed, write_sealed
 from ..runtime.bundle import hash_file
 from ..runtime.errors import BundleError
 from .device import resolve_device
@@ -31,8 +31,6 @@ from .precision import resolve
 from .recipe import Recipe
 
 __all__ = ["Resumable", "Workspace", "fingerprints"]
-
-_DIGEST = hashlib.sha256().digest_size
 
 
 def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module) -> dict[str, str]:
@@ -102,12 +100,8 @@ class Workspace:
 
     def load(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
         """The stage's last checkpoint; None where there is none that fits or it is damaged."""
-        try:
-            stored = (self.folder / f"{stage}.pt").read_bytes()
-        except OSError:
-            return None
-        digest, content = stored[:_DIGEST], stored[_DIGEST:]
-        if hashlib.sha256(content).digest() != digest:
+        content = read_sealed(self.folder / f"{stage}.pt")
+        if content is None:
             return None
         # what a GPU wrote may be read where there is none; its fingerprint says so
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -141,17 +135,10 @@ class Workspace:
             BundleError: it cannot be written; what was there still is.
         """
         self.make()
-        path = self.folder / f"{stage}.pt"
-        temporary = path.with_suffix(".tmp")
         buffer = io.BytesIO()
         torch.save({"fingerprint": fingerprint, "checkpoint": checkpoint}, buffer)
-        content = buffer.getvalue()
         try:
-            with temporary.open("wb") as file:
-                file.write(hashlib.sha256(content).digest() + content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(path)
+            write_sealed(self.folder / f"{stage}.pt", buffer.getvalue())
         except OSError as error:
             raise self._unwritable(error) from error
 
