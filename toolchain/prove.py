@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import nn
 
 from ..bench.attacks.pgd import pgd
+from ..bench.attacks.result import attack_pixels
 from ..bench.attacks.threat import ThreatModel
 from ..bench.data.dataset import Dataset
 from ..export.kernels import KernelReport, check_integer_share
@@ -30,17 +30,9 @@ def proof_images(recipe: Recipe, twin: nn.Module, data: Dataset) -> npt.NDArray[
     if not recipe.robust:
         return part.images
     threat = ThreatModel.parse(recipe.adversary.threat)
-    pixels = torch.from_numpy(part.images)
-    adversarial = pgd(
-        twin,
-        pixels.float() / 255,
-        torch.from_numpy(part.labels),
-        threat=threat,
-        steps=10,
-        step_size=threat.epsilon / 4,
-        random_start=False,
-    )
-    both = np.stack([part.images, threat.to_pixels(adversarial, pixels).numpy()], axis=1)
+    settings = {"steps": 10, "step_size": threat.epsilon / 4, "random_start": False}
+    found = attack_pixels("pgd-10", pgd, twin, part.images, part.labels, threat=threat, seed=0, **settings)
+    both = np.stack([part.images, found.adversarial], axis=1)
     return both.reshape(-1, *both.shape[2:])
 
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import torch
 
-from ..bench.attacks.pgd import pgd
 from ..bench.attacks.threat import ThreatModel
 from ..bench.data.load import load_dataset
+from ..bench.presets import choose_attacks
 from ..export.kernels import KernelReport, inspect_kernels
 from ..export.parity import ParityReport, check_parity
 from ..export.twin import Twin
@@ -142,19 +141,10 @@ def _test_pairs(bundle: Bundle, twin: Twin, count: int, progress: ProgressCallba
         )
     test = test.head(min(count, len(test)))
     threat = ThreatModel.parse(recipe["adversary"]["threat"])
+    (plan,) = choose_attacks("paper", threat).plans
     found = [test.images]
     for start in range(0, len(test), _BATCH):
-        pixels = torch.from_numpy(test.images[start : start + _BATCH])
-        adversarial = pgd(
-            twin,
-            pixels.float() / 255,
-            torch.from_numpy(test.labels[start : start + _BATCH]),
-            threat=threat,
-            steps=20,
-            step_size=threat.epsilon / 10,
-            random_start=False,
-            early_stop=False,
-        )
-        found.append(threat.to_pixels(adversarial, pixels).numpy())
-        progress("PGD-20", min(start + _BATCH, len(test)), len(test), "")
+        images, labels = (part[start : start + _BATCH] for part in (test.images, test.labels))
+        found.append(plan.search(twin, images, labels, threat=threat, seed=0, **plan.settings).adversarial)
+        progress(plan.name, min(start + _BATCH, len(test)), len(test), "")
     return np.concatenate(found)

@@ -2,16 +2,19 @@
 
     python tests/benchmarks/objectives.py train  --out out/objectives [--seeds 0 1 2] [--only TRADES MART ...]
     python tests/benchmarks/objectives.py attack --out out/objectives [--images 1000] [--preset standard]
+    python tests/benchmarks/objectives.py cost   --out out/objectives
     python tests/benchmarks/objectives.py table  --out out/objectives [--json FILE]
 
 Every row is the recipe fashion-mnist (80 % of the filters removed, three epochs, INT8) with another objective, from the
 same dense network of each seed, trained on one thread. `attack` measures the shipped engines: clean accuracy and PGD-20
-on all test images, the preset on `--images` of them. All three go on where they were interrupted.
+on all test images, the preset on `--images` of them. Both go on where they were interrupted. `cost` measures what an
+epoch takes, in standard epochs of the same network; rows take turns, and processor time counts.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 import statistics
@@ -25,14 +28,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment
 from hardtemper.runtime.bundle import read_bundle
 from hardtemper.toolchain.build import build
+from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.finetune import finetune
 from hardtemper.toolchain.recipe import Recipe, load_recipe, with_overrides
 from hardtemper.toolchain.sources import load_source
+from hardtemper.toolchain.teacher import load_teacher
 
 RECIPE = "fashion-mnist"
 
@@ -62,6 +68,14 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "RSLAD": {"adversary.objective": "rslad"},
     "AdaAD": {"adversary.objective": "adaad"},
 }
+
+_NO_TIMING = ("--batch", "1", "--warmup", "0", "--repeats", "1", "--min-seconds", "0")
+"""Latency and memory are `engines.py`'s."""
+
+_SHOWN_ALARMS = ("without gradients", "flat loss")
+
+_COST_IMAGES = 2560
+_COST_TURNS = 5
 
 
 def recipe(name: str, seed: int, out: Path, teacher: Path | None) -> Recipe:
@@ -116,10 +130,56 @@ def attack(arguments: argparse.Namespace) -> None:
                     continue
                 started = time.perf_counter()
                 options = [str(bundle), "--attack", preset, "--images", images, "--no-dense", "--json", str(report)]
+                options += [*_NO_TIMING, "--threads", "1"]
                 result = CliRunner().invoke(bench, options, standalone_mode=False)
                 if result.exception is not None:
                     raise result.exception
                 print(f"{report.name}: {time.perf_counter() - started:.0f} s", flush=True)
+
+
+def cost(arguments: argparse.Namespace) -> None:
+    """Processor time of each row's whole fine-tuning in standard epochs, of the pruned and of the dense network."""
+    plain = with_overrides(load_recipe(RECIPE), {"seed": 0})
+    data = load_dataset(plain.data.name, heldout=plain.data.heldout, calibration=plain.data.calibration, seed=0)
+    source = load_source(
+        plain.model.name,
+        input_shape=data.input_shape,
+        classes=data.classes,
+        width=plain.model.width,
+        checkpoint=arguments.out / "dense-0.safetensors",
+    )
+    check = torch.from_numpy(data.calibration.images[:16]).float() / 255
+    pruned = prune_filters(
+        source.module, input_shape=source.input_shape, sparsity=plain.compress.sparsity, check_images=check
+    ).module
+    teacher = None if arguments.teacher is None else load_teacher(arguments.teacher, data)
+    recipes = {name: recipe(name, 0, arguments.out, arguments.teacher) for name in arguments.only or ROWS}
+    part = data.train.subset(_COST_IMAGES, seed=0)
+
+    def seconds(module: nn.Module, name: str | None) -> float:
+        chosen = plain if name is None else recipes[name]
+        settings = chosen.finetune.model_copy(update={"epochs": 1})
+        opponent = None if name is None else chosen.opponent
+        started = time.process_time()
+        finetune(copy.deepcopy(module), part, None, settings, adversary=opponent, seed=0, stage="cost", teacher=teacher)
+        return time.process_time() - started
+
+    runs: list[dict[str, float]] = []
+    for turn in range(_COST_TURNS):
+        runs.append({"standard": seconds(pruned, None), "standard, dense": seconds(source.module, None)})
+        runs[-1] |= {name: seconds(pruned, name) for name in recipes}
+        print(f"turn {turn + 1} of {_COST_TURNS}", flush=True)
+    epochs = {name: chosen.finetune.epochs for name, chosen in recipes.items()}
+    found = {
+        name: {
+            f"epochs of {of}": statistics.median(count * run[name] / run[key] for run in runs)
+            for of, key in (("the pruned network", "standard"), ("the dense network", "standard, dense"))
+        }
+        for name, count in epochs.items()
+    }
+    (arguments.out / "cost.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    for name, ratios in found.items():
+        print(name, {of: round(ratio, 2) for of, ratio in ratios.items()})
 
 
 def figures(out: Path, name: str, seed: int) -> dict[str, float]:
@@ -140,22 +200,29 @@ def figures(out: Path, name: str, seed: int) -> dict[str, float]:
                 found["PGD-20"] = row["value"]
             elif row["name"] == "robust-accuracy" and preset != "paper" and attack == "union":
                 found[f"{preset}, n {row['n']}"] = row["value"]
+            elif row["name"] == "alarm" and preset != "paper" and row["settings"]["alarm"] in _SHOWN_ALARMS:
+                found[f"alarm {row['settings']['alarm']}"] = row["value"]
     return found
 
 
 def table(arguments: argparse.Namespace) -> None:
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
+    costs = arguments.out / "cost.json"
+    cost_of = json.loads(costs.read_text(encoding="utf-8")) if costs.exists() else {}
     for name in arguments.only or ROWS:
         seeds = {seed: found for seed in arguments.seeds if (found := figures(arguments.out, name, seed))}
         if not seeds:
             continue
-        keys = sorted({key for found in seeds.values() for key in found})
+        keys = list(dict.fromkeys(key for found in seeds.values() for key in found))
         values = {key: [found[key] for found in seeds.values() if key in found] for key in keys}
-        rows[name] = {"seeds": {str(seed): found for seed, found in seeds.items()}, "mean": {}, "deviation": {}}
-        for key, column in values.items():
-            rows[name]["mean"][key] = statistics.mean(column)
-            rows[name]["deviation"][key] = statistics.stdev(column) if len(column) > 1 else None
-        print(name, {key: f"{value:.2f} ({len(values[key])})" for key, value in rows[name]["mean"].items()})
+        rows[name] = {
+            "settings": dict(ROWS[name]),
+            "seeds": {str(seed): found for seed, found in seeds.items()},
+            "mean": {key: statistics.mean(column) for key, column in values.items()},
+            "deviation": {key: statistics.stdev(column) if len(column) > 1 else None for key, column in values.items()},
+            "cost": cost_of.get(name, {}),
+        }
+        print(name, {key: f"{statistics.mean(column):.2f} ({len(column)})" for key, column in values.items()})
     if arguments.json is not None:
         stored = {"recipe": RECIPE, "environment": Environment.here().to_dict(), "rows": rows}
         arguments.json.write_text(json.dumps(stored, indent=2) + "\n", encoding="utf-8")
@@ -163,7 +230,7 @@ def table(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", choices=["train", "attack", "table"])
+    parser.add_argument("command", choices=["train", "attack", "cost", "table"])
     parser.add_argument("--out", type=Path, required=True, help="folder of the bundles and reports")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", nargs="+", choices=list(ROWS), help="some objectives only")
@@ -172,7 +239,7 @@ def main() -> None:
     parser.add_argument("--images", default="1000", help="test images for the preset, or all")
     parser.add_argument("--json", type=Path, help="store the table there")
     arguments = parser.parse_args()
-    {"train": train, "attack": attack, "table": table}[arguments.command](arguments)
+    {"train": train, "attack": attack, "cost": cost, "table": table}[arguments.command](arguments)
 
 
 if __name__ == "__main__":
