@@ -23,6 +23,7 @@ from torch import Tensor
 
 from .attacks.apgd import apgd
 from .attacks.bim import bim
+from .attacks.bpda import bpda
 from .attacks.carlini_wagner import carlini_wagner
 from .attacks.deepfool import deepfool
 from .attacks.fab import fab
@@ -137,6 +138,7 @@ ATTACKS: Mapping[str, Maker] = {
     "apgd-ce": partial(_apgd, "apgd-ce", "ce"),
     "apgd-dlr": partial(_apgd, "apgd-dlr", "dlr"),
     "apgd-t": partial(_apgd, "apgd-t", "dlr-targeted"),
+    "bpda": lambda *_: _on_twin("bpda", bpda, leak=0.05, steps=100, restarts=3),
     "fab": lambda *_: _on_twin("fab", fab, steps=100),
     "fab-t": lambda *_: _on_twin("fab-t", fab, targeted=True, targets=9, steps=100),
     "multi-targeted": _multi_targeted,

@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .leak import leak
+
 __all__ = [
     "ByteLayer",
     "Levels",
@@ -92,7 +94,7 @@ def added(a: Levels, b: Levels, factors: tuple[float, float], offset: float, zer
 
 
 def layer_levels(layer: ByteLayer, x: Levels) -> Levels:
-    """A layer that requantizes. The gradient is zero where the result is 0 or 255: there the clamp may have cut."""
+    """A layer that requantizes. Where the result is 0 or 255 the clamp may have cut: no gradient but what leaks."""
     return Levels(*_Requantized.apply(x.path, x.q, layer))  # type: ignore[no-untyped-call]
 
 
@@ -117,10 +119,10 @@ def _as_bytes(ctx: Any, q: Tensor) -> tuple[Tensor, Tensor]:
     return q, _path(q)
 
 
-def _inside(gradient: Tensor, q: Tensor) -> Tensor:
-    """The gradient where 0 < q < 255, else zero; fused in torch's kernel of this name."""
+def _inside(gradient: Tensor, q: Tensor, share: float) -> Tensor:
+    """The gradient where 0 < q < 255, else what leaks of it; fused in torch's kernel of this name."""
     inside: Tensor = torch.ops.aten.hardtanh_backward(gradient, q.to(gradient.dtype), 0, 255)
-    return inside
+    return inside.lerp_(gradient, share) if share else inside
 
 
 class _Pixels(torch.autograd.Function):
@@ -179,6 +181,7 @@ class _Added(torch.autograd.Function):
         ctx: Any, path_a: Tensor, path_b: Tensor, a: Tensor, b: Tensor, numbers: tuple[float, float, float, float]
     ) -> tuple[Tensor, Tensor]:
         ctx.first, ctx.second, offset, zero = numbers
+        ctx.leak = leak()
         y = torch.add(a.float().mul_(ctx.first), b, alpha=ctx.second).add_(offset)
         q = _bytes(y.round_().add_(zero).clamp_(0, 255))
         ctx.save_for_backward(q)
@@ -187,14 +190,14 @@ class _Added(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         (q,) = ctx.saved_tensors
-        gradient = _inside(gradients[1], q)
+        gradient = _inside(gradients[1], q, ctx.leak)
         return gradient * ctx.first, gradient * ctx.second, None, None, None
 
 
 class _Requantized(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, path: Tensor, q: Tensor, layer: ByteLayer) -> tuple[Tensor, Tensor]:
-        ctx.layer, ctx.shape = layer, q.shape
+        ctx.layer, ctx.shape, ctx.leak = layer, q.shape, leak()
         result = layer(q)
         ctx.save_for_backward(result)
         return _as_bytes(ctx, result)
@@ -202,7 +205,7 @@ class _Requantized(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (result,) = ctx.saved_tensors
-        return ctx.layer.transposed(_inside(gradients[1], result), ctx.shape), None, None
+        return ctx.layer.transposed(_inside(gradients[1], result, ctx.leak), ctx.shape), None, None
 
 
 class _Accumulated(torch.autograd.Function):

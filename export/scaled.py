@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .leak import leak, leaked
 from .levels import Levels
 
 __all__ = [
@@ -201,18 +202,20 @@ class _ClampRound(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, target: Target, zero_first: bool) -> Tensor:
         q = x.add(target.zero).round_() if zero_first else x.round().add_(target.zero)
         ctx.save_for_backward((q >= target.low) & (q <= target.high))
+        ctx.leak = leak()
         return q.clamp_(target.low, target.high)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
         (inside,) = ctx.saved_tensors
-        return gradients[0] * inside, None, None
+        return leaked(gradients[0], inside, ctx.leak), None, None
 
 
 def clamp_round(x: Tensor, target: Target, *, zero_first: bool = False) -> Tensor:
     """clamp(round_half_even(x) + z, low, high), with z added before the rounding if `zero_first`.
 
-    The gradient is a clamp's, straight-through: one where the rounded value lies in [low, high], zero outside.
+    The gradient is a clamp's, straight-through: one where the rounded value lies in [low, high], outside zero or what
+    leaks (`leak`).
     """
     q: Tensor = _ClampRound.apply(x, target, zero_first)  # type: ignore[no-untyped-call]
     return q

@@ -10,7 +10,7 @@ would round, and near ties round differently. Gradients are straight-through: ro
 derivative one, a clamp has derivative zero outside its range.
 
 While nothing is trained, integer layers run on bytes in 8-bit kernels (`twin_plan`): the same bits, and a gradient
-that is zero where a result is 0 or 255, in the precision of `levels`.
+that is zero (or leaks, `leak`) where a result is 0 or 255, in the precision of `levels`.
 
 Any classifier graph of the operators in `twin_ops` works, float or Q/DQ, whoever made it. torch is imported here.
 """

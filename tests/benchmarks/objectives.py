@@ -5,10 +5,11 @@
     python tests/benchmarks/objectives.py cost   --out out/objectives
     python tests/benchmarks/objectives.py table  --out out/objectives [--json FILE]
 
-Every row is the recipe fashion-mnist (80 % of the filters removed, three epochs, INT8) with another objective, from the
-same dense network of each seed, trained on one thread. `attack` measures the shipped engines: clean accuracy and PGD-20
-on all test images, the preset on `--images` of them. Both go on where they were interrupted. `cost` measures what an
-epoch takes, in standard epochs of the same network; rows take turns, and processor time counts.
+Every row is the recipe fashion-mnist (80 % of the filters removed, three epochs, INT8) with another objective, its
+average of weights left out unless the row says EMA, from the same dense network of each seed, trained on one thread.
+`attack` measures the shipped engines: clean accuracy and PGD-20 on all test images, the preset on `--images` of them.
+Both go on where they were interrupted. `cost` measures what an epoch takes, in standard epochs of the same network;
+rows take turns, and processor time counts.
 """
 
 from __future__ import annotations
@@ -79,7 +80,8 @@ _COST_TURNS = 5
 
 
 def recipe(name: str, seed: int, out: Path, teacher: Path | None) -> Recipe:
-    settings = {"seed": seed, "robust": True, "model.checkpoint": str(out / f"dense-{seed}.safetensors"), **ROWS[name]}
+    settings = {"seed": seed, "robust": True, "model.checkpoint": str(out / f"dense-{seed}.safetensors")}
+    settings |= {"finetune.average": "none", **ROWS[name]}
     if settings.get("adversary.objective") in ("ard", "rslad", "adaad"):
         if teacher is None:
             raise SystemExit(f"{name} needs --teacher: a bundle or an ONNX file")

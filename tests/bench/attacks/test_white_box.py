@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from hardtemper.bench.attacks.apgd import apgd
 from hardtemper.bench.attacks.bim import bim
+from hardtemper.bench.attacks.bpda import bpda
 from hardtemper.bench.attacks.fgsm import fgsm
 from hardtemper.bench.attacks.multi_targeted import multi_targeted
 from hardtemper.bench.attacks.pgd import pgd
@@ -41,6 +42,7 @@ ATTACKS: dict[str, Callable[..., Tensor]] = {
     "apgd-ce": partial(apgd, steps=7),
     "apgd-dlr": partial(apgd, steps=7, loss="dlr"),
     "apgd-t": partial(apgd, steps=7, loss="dlr-targeted", targets=2),
+    "bpda": partial(bpda, steps=7),
     "multi-targeted": stepping(multi_targeted, targets=2),
     "wrm": partial(wrm, gamma=0.5),
 }

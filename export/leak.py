@@ -1,0 +1,88 @@
+"""Gradients that leak through a closed clamp, where an attack asks for them.
+
+    y = min(max(x, low), high),      dy/dx := 1 inside, `share` outside
+
+The forward pass stays what it is, the backward pass is that of a smoother function near it: a unit that is off (ReLU)
+or saturated still says in which direction it would come back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+__all__ = ["leak", "leaked", "leaking"]
+
+_LEAK: ContextVar[float] = ContextVar("leak", default=0.0)
+
+
+def leak() -> float:
+    """The share now, 0 without a leak; for a clamp's forward pass, which keeps it for its backward pass."""
+    return _LEAK.get()
+
+
+def leaked(gradient: Tensor, inside: Tensor, share: float) -> Tensor:
+    """Of a gradient, the part that passes a clamp: all where `inside` (bool, or 0 and 1), `share` of it elsewhere."""
+    return gradient * (inside if not share else inside * (1 - share) + share)
+
+
+@contextmanager
+def leaking(share: float) -> Iterator[None]:
+    """Forward passes in here have gradients that leak; those of twins, and of torch modules made of torch's clamps.
+
+    Args:
+        share: of the gradient that passes a closed clamp, in [0, 1]; 0 is the true gradient.
+    """
+    token = _LEAK.set(share)
+    try:
+        with _LeakyClamps(share):
+            yield
+    finally:
+        _LEAK.reset(token)
+
+
+class _Leaky(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, y: Tensor, share: float) -> Tensor:
+        ctx.share = share
+        ctx.save_for_backward(x == y)
+        return y.clone()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return leaked(gradients[0], inside, ctx.share), None, None
+
+
+class _LeakyClamps(TorchFunctionMode):
+    def __init__(self, share: float) -> None:
+        super().__init__()
+        self._share = share
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func not in _CLAMPS or not args or not torch.is_grad_enabled():
+            return func(*args, **kwargs)
+        x, *rest = args
+        in_place = func.__name__.endswith("_") or bool(kwargs.get("inplace"))
+        y = func(x.detach().clone() if in_place else x.detach(), *rest, **kwargs)
+        result = _Leaky.apply(x, y, self._share)  # type: ignore[no-untyped-call]
+        return x.copy_(result) if in_place else result
+
+
+_CLAMPS = frozenset(
+    {
+        *(F.relu, F.relu_, F.relu6, F.hardtanh, F.hardtanh_),
+        *(torch.relu, torch.relu_, torch.clamp, torch.clamp_, torch.clamp_min, torch.clamp_max),
+        *(Tensor.relu, Tensor.relu_, Tensor.clamp, Tensor.clamp_, Tensor.clamp_min, Tensor.clamp_max),
+    }
+)

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from hardtemper.bench.attacks.apgd import apgd
+from hardtemper.bench.attacks.bpda import bpda
+from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.runtime.errors import RecipeError
+
+LINF = ThreatModel("linf", 0.1)
+
+
+class Hidden(nn.Module):
+    """A way to the other class that only opens at 3/4 of the ball, and a decoy at right angles to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.way = nn.Parameter(torch.tensor([1.0, -1.0]).repeat(8))
+        self.decoy = nn.Parameter(torch.ones(16))
+
+    def forward(self, images: Tensor) -> Tensor:
+        moved = images.flatten(1) - 0.5
+        opened = torch.relu(moved @ self.way - 1.2)  # at most 1.6 - 1.2
+        return torch.stack([1 + 0.01 * moved @ self.decoy, 10 * opened], 1)
+
+
+def task() -> tuple[nn.Module, Tensor, Tensor]:
+    return Hidden(), torch.full((8, 1, 4, 4), 128 / 255), torch.zeros(8, dtype=torch.int64)
+
+
+def test_opens_what_plain_gradients_do_not_see() -> None:
+    model, x, y = task()
+    plain = apgd(model, x, y, threat=LINF, restarts=5, generator=torch.Generator().manual_seed(0))
+    assert (model(plain).argmax(1) == y).all()
+    found = bpda(model, x, y, threat=LINF, steps=10, generator=torch.Generator().manual_seed(0))
+    assert (model(found).argmax(1) != y).all()
+    assert all(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("leak", [0, -0.1, 1.5])
+def test_a_leak_out_of_range_is_refused(leak: float) -> None:
+    with pytest.raises(RecipeError, match="leak"):
+        bpda(*task(), threat=LINF, leak=leak)
