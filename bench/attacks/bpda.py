@@ -3,7 +3,7 @@
 Backward pass differentiable approximation (Athalye et al. 2018, arXiv:1802.00420, section 4.1): the forward pass is the
 network, the backward pass that of g, near it and differentiable. Here g leaks through closed clamps (`export/leak.py`),
 ReLU and the saturation of integers alike. A unit that is off for an image and everything around it has no gradient, so
-that plain searches never learn what would switch it on; longer adversarial training makes such networks.
+that plain searches never learn what would switch it on.
 """
 
 from __future__ import annotations
