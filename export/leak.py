@@ -42,7 +42,7 @@ def leaking(share: float) -> Iterator[None]:
     """
     token = _LEAK.set(share)
     try:
-        with _LeakyClamps(share):
+        with _LeakyClamps():
             yield
     finally:
         _LEAK.reset(token)
@@ -62,10 +62,6 @@ class _Leaky(torch.autograd.Function):
 
 
 class _LeakyClamps(TorchFunctionMode):
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self._share = share
-
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -73,9 +69,9 @@ class _LeakyClamps(TorchFunctionMode):
         if func not in _CLAMPS or not args or not torch.is_grad_enabled():
             return func(*args, **kwargs)
         x, *rest = args
-        in_place = func.__name__.endswith("_") or bool(kwargs.get("inplace"))
+        in_place = func.__name__.endswith("_") or any(flag is True for flag in (*rest, kwargs.get("inplace")))
         y = func(x.detach().clone() if in_place else x.detach(), *rest, **kwargs)
-        result = _Leaky.apply(x, y, self._share)  # type: ignore[no-untyped-call]
+        result = _Leaky.apply(x, y, leak())  # type: ignore[no-untyped-call]
         return x.copy_(result) if in_place else result
 
 

@@ -31,6 +31,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment
 from hardtemper.runtime.bundle import read_bundle
@@ -38,7 +39,7 @@ from hardtemper.toolchain.build import build
 from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.finetune import finetune
 from hardtemper.toolchain.recipe import Recipe, load_recipe, with_overrides
-from hardtemper.toolchain.sources import load_source
+from hardtemper.toolchain.sources import Source, load_source
 from hardtemper.toolchain.teacher import load_teacher
 
 RECIPE = "fashion-mnist"
@@ -70,7 +71,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "AdaAD": {"adversary.objective": "adaad"},
 }
 
-_NO_TIMING = ("--batch", "1", "--warmup", "0", "--repeats", "1", "--min-seconds", "0")
+_NO_TIMING = ("--batch", "1", "--warmup", "0", "--repeats", "1", "--min-seconds", "0", "--threads", "1")
 """Latency and memory are `engines.py`'s."""
 
 _SHOWN_ALARMS = ("without gradients", "flat loss")
@@ -93,15 +94,24 @@ def folder(out: Path, name: str, seed: int) -> Path:
     return out / f"{name.lower().replace(', ', '-').replace(' ', '-')}-{seed}"
 
 
+def network(chosen: Recipe) -> tuple[Dataset, Source]:
+    """The recipe's data and its dense network, with the weights that it names."""
+    settings, model = chosen.data, chosen.model
+    data = load_dataset(settings.name, heldout=settings.heldout, calibration=settings.calibration, seed=chosen.seed)
+    torch.manual_seed(chosen.seed)
+    source = load_source(
+        model.name, input_shape=data.input_shape, classes=data.classes, width=model.width, checkpoint=model.checkpoint
+    )
+    return data, source
+
+
 def dense(seed: int, out: Path) -> None:
     """The standardly trained network that every objective of a seed starts from."""
     path = out / f"dense-{seed}.safetensors"
     if path.exists():
         return
     plain = with_overrides(load_recipe(RECIPE), {"seed": seed})
-    data = load_dataset(plain.data.name, heldout=plain.data.heldout, calibration=plain.data.calibration, seed=seed)
-    torch.manual_seed(seed)
-    source = load_source(plain.model.name, input_shape=data.input_shape, classes=data.classes, width=plain.model.width)
+    data, source = network(plain)
     trained = finetune(source.module, data.train, data.heldout, plain.train, adversary=None, seed=seed, stage="train")
     state = {key: value.contiguous() for key, value in trained.module.state_dict().items()}
     save_file(state, path, metadata={"seconds": str(sum(epoch.seconds for epoch in trained.epochs))})
@@ -132,7 +142,7 @@ def attack(arguments: argparse.Namespace) -> None:
                     continue
                 started = time.perf_counter()
                 options = [str(bundle), "--attack", preset, "--images", images, "--no-dense", "--json", str(report)]
-                options += [*_NO_TIMING, "--threads", "1"]
+                options += _NO_TIMING
                 result = CliRunner().invoke(bench, options, standalone_mode=False)
                 if result.exception is not None:
                     raise result.exception
@@ -141,15 +151,8 @@ def attack(arguments: argparse.Namespace) -> None:
 
 def cost(arguments: argparse.Namespace) -> None:
     """Processor time of each row's whole fine-tuning in standard epochs, of the pruned and of the dense network."""
-    plain = with_overrides(load_recipe(RECIPE), {"seed": 0})
-    data = load_dataset(plain.data.name, heldout=plain.data.heldout, calibration=plain.data.calibration, seed=0)
-    source = load_source(
-        plain.model.name,
-        input_shape=data.input_shape,
-        classes=data.classes,
-        width=plain.model.width,
-        checkpoint=arguments.out / "dense-0.safetensors",
-    )
+    plain = recipe("adversarial", 0, arguments.out, None)
+    data, source = network(plain)
     check = torch.from_numpy(data.calibration.images[:16]).float() / 255
     pruned = prune_filters(
         source.module, input_shape=source.input_shape, sparsity=plain.compress.sparsity, check_images=check

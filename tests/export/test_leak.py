@@ -17,6 +17,8 @@ from hardtemper.export.twin import Twin
 CLAMPS: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
     "nn.ReLU": (nn.ReLU(), 0, torch.inf),
     "nn.ReLU in place": (nn.ReLU(inplace=True), 0, torch.inf),
+    "F.relu in place by position": (lambda x: F.relu(x, True), 0, torch.inf),
+    "F.hardtanh in place by position": (lambda x: F.hardtanh(x, -1, 1, True), -1, 1),
     "relu_": (lambda x: x.relu_(), 0, torch.inf),
     "torch.relu": (torch.relu, 0, torch.inf),
     "nn.ReLU6": (nn.ReLU6(), 0, 6),
