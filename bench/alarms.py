@@ -17,6 +17,7 @@ stay below it by chance, hardly above. What has no gradient is checked for "rand
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -29,10 +30,11 @@ from ..runtime.progress import ProgressCallback, silent
 from .attacks.apgd import apgd
 from .attacks.gradient import Model, frozen, logits_and_gradient, logits_of
 from .attacks.losses import ce, rivals
-from .attacks.result import attack_pixels
 from .attacks.square import Scores
 from .attacks.threat import ThreatModel
 from .measurement import Measurement, Setting, share, wilson
+from .pieces import Pieces, searching
+from .plans import AttackPlan, on_twin
 from .robust import withstood
 from .verdict import RobustnessResult
 
@@ -40,6 +42,8 @@ __all__ = ["Alarm", "large_threat", "look_for_alarms"]
 
 _IMAGES = 128
 """Images that are looked at, at most, where that costs passes."""
+
+_StoodAfter = Callable[..., NDArray[np.bool_]]
 
 _BATCH = 128
 _RANDOM_STEPS = 5
@@ -101,6 +105,7 @@ def look_for_alarms(
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
     *,
+    pieces: Pieces | None = None,
     progress: ProgressCallback = silent,
 ) -> tuple[Alarm, ...]:
     """Make every check that the verdict and the models allow.
@@ -108,6 +113,7 @@ def look_for_alarms(
     Args:
         result: the verdict on these images.
         engine, twin, images, labels: as for `evaluate_robustness`.
+        pieces: as for `evaluate_robustness`.
         progress: told after each check.
     """
     chosen = _draw(result.right, result.seed)
@@ -115,11 +121,12 @@ def look_for_alarms(
     found += _of_the_verdict(result)
     if twin is not None:
         survivors = _draw(result.robust, result.seed)
+        stood_after = partial(_stood_after, engine=engine, twin=twin, pieces=pieces)
         checks = [
             partial(_zero_gradient, twin, images[chosen], labels[chosen]),
             partial(_flat_loss, twin, images[chosen], labels[chosen], result),
-            partial(_large_epsilon, engine, twin, images[chosen], labels[chosen], result),
-            partial(_more_steps, engine, twin, images[survivors], labels[survivors], result),
+            partial(_large_epsilon, stood_after, images[chosen], labels[chosen], result),
+            partial(_more_steps, stood_after, images[survivors], labels[survivors], result),
         ]
         for index, check in enumerate(checks):
             found += [alarm for alarm in [check()] if alarm.n]
@@ -197,36 +204,38 @@ def _rivalry(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def _large_epsilon(
-    engine: Scores, twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64], result: RobustnessResult
+    stood_after: _StoodAfter, images: NDArray[np.uint8], labels: NDArray[np.int64], result: RobustnessResult
 ) -> Alarm:
     threat = replace(large_threat(result.threat, images.shape[1:]), target=None)
-    stood = _after_apgd(engine, twin, images, labels, threat, seed=result.seed, steps=50)
+    plan = on_twin("alarm: apgd-ce", apgd, steps=50)
+    stood = stood_after(plan, images, labels, threat=threat, seed=result.seed)
     return Alarm(name="large epsilon", count=int(stood.sum()), n=len(images), threshold=0.05)
 
 
 def _more_steps(
-    engine: Scores, twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64], result: RobustnessResult
+    stood_after: _StoodAfter, images: NDArray[np.uint8], labels: NDArray[np.int64], result: RobustnessResult
 ) -> Alarm:
     steps = [s for outcome in result.attacks if isinstance(s := outcome.plan.settings.get("steps"), int)]
-    twice = min(max(2 * max(steps, default=0), 50), 200)
+    plan = on_twin("alarm: apgd-ce", apgd, steps=min(max(2 * max(steps, default=0), 50), 200))
     # another seed than the attacks had: the same start would find the same
     seed = int(np.random.SeedSequence([result.seed, 2**32 - 1]).generate_state(1)[0])
-    stood = _after_apgd(engine, twin, images, labels, result.threat, seed=seed, steps=twice)
+    stood = stood_after(plan, images, labels, threat=result.threat, seed=seed)
     return Alarm(name="more steps", count=int((~stood).sum()), n=len(images), threshold=0.05)
 
 
-def _after_apgd(
-    engine: Scores,
-    twin: Model,
+def _stood_after(
+    plan: AttackPlan,
     images: NDArray[np.uint8],
     labels: NDArray[np.int64],
-    threat: ThreatModel,
     *,
+    engine: Scores,
+    twin: Model,
+    pieces: Pieces | None,
+    threat: ThreatModel,
     seed: int,
-    steps: int,
 ) -> NDArray[np.bool_]:
-    """Which images withstand APGD on the cross-entropy, on the engine."""
+    """Which images withstand an attack on the twin, on the engine."""
     if not len(images):
         return np.zeros(0, bool)
-    found = attack_pixels("apgd-ce", apgd, twin, images, labels, threat=threat, seed=seed, steps=steps)
+    found = searching(plan, pieces)(twin, images, labels, threat=threat, seed=seed)
     return withstood(engine(found.adversarial), labels, threat)

@@ -19,7 +19,7 @@ from .curves import measure_curves
 from .data.dataset import Dataset, Part
 from .distances import measure_distances
 from .measurement import Environment, Measurement, Skip
-from .pieces import PIECES, Pieces
+from .pieces import Pieces
 from .plans import AttackPlan
 from .presets import choose_attacks
 from .robust import evaluate_robustness
@@ -59,6 +59,7 @@ def attack_subject(
     threat: ThreatModel,
     others: Sequence[Subject],
     work: Path | None,
+    pieces: Pieces | None,
     progress: ProgressCallback,
 ) -> Attacked:
     """Attack one engine as the settings say.
@@ -67,7 +68,8 @@ def attack_subject(
         subject: what is attacked; `engine` is it, opened.
         dataset: its test part is attacked.
         others: networks to make candidates on besides.
-        work: see `run_bench`.
+        work: a folder for the verdict with its adversarial images; None keeps nothing.
+        pieces: where finished parts are kept, so that an interrupted run goes on.
         progress: told about every batch.
 
     Raises:
@@ -81,7 +83,6 @@ def attack_subject(
     if not usable:
         reason = f"every attack of {settings.preset!r} searches on the twin; quick and default also ask the engine"
         return Attacked(skipped=(*skipped, Skip(what="robust accuracy", reason=reason)))
-    digests = {"twin": subject.digest, "engine": subject.digest, **{name: o.digest for name, o in models.items()}}
     result = evaluate_robustness(
         engine,
         subject.searched,
@@ -93,13 +94,15 @@ def attack_subject(
         others={name: other.searched for name, other in models.items() if other.searched is not None},
         sequential=settings.remaining_only,
         batch_size=_BATCH,
-        pieces=None if work is None else Pieces(work / PIECES, digests),
+        pieces=pieces,
         progress=progress,
     )
-    alarms = look_for_alarms(result, engine, subject.twin, part.images, part.labels, progress=progress)
+    alarms = look_for_alarms(result, engine, subject.twin, part.images, part.labels, pieces=pieces, progress=progress)
     measurements = [*result.measurements([alarm.name for alarm in alarms if alarm.raised])]
     measurements += [alarm.measurement(threat=str(threat), seed=settings.seed) for alarm in alarms]
-    besides, missing = _besides(subject, engine, part, settings=settings, threat=threat, progress=progress)
+    besides, missing = _besides(
+        subject, engine, part, settings=settings, threat=threat, pieces=pieces, progress=progress
+    )
     notes = []
     if work is not None:
         path = work / _file_name(subject, settings, threat, len(part))
@@ -160,6 +163,7 @@ def _besides(
     *,
     settings: BenchSettings,
     threat: ThreatModel,
+    pieces: Pieces | None,
     progress: ProgressCallback,
 ) -> tuple[list[Measurement], list[Skip]]:
     """Curves, minimal perturbations and CLEVER scores where they are wanted."""
@@ -172,7 +176,14 @@ def _besides(
         measurement
         for measure in (measure_curves, measure_distances)
         for measurement in measure(
-            engine, subject.twin, some.images, some.labels, threat=threat, seed=settings.seed, progress=progress
+            engine,
+            subject.twin,
+            some.images,
+            some.labels,
+            threat=threat,
+            seed=settings.seed,
+            pieces=pieces,
+            progress=progress,
         )
     ]
     return found, []

@@ -36,6 +36,7 @@ from numpy.typing import NDArray
 from ..runtime.errors import DataError, MissingExtraError, RecipeError
 from ..runtime.progress import ProgressCallback, silent
 from .measurement import Measurement, Setting, share
+from .pieces import Pieces, remembered
 
 __all__ = ["CORRUPTIONS", "SEVERITIES", "CorruptionResult", "corrupt", "evaluate_corruptions"]
 
@@ -159,6 +160,7 @@ def evaluate_corruptions(
     names: Sequence[str] = CORRUPTIONS,
     severities: Sequence[int] = SEVERITIES,
     seed: int = 0,
+    pieces: Pieces | None = None,
     progress: ProgressCallback = silent,
 ) -> CorruptionResult:
     """The accuracy of an engine on corrupted images.
@@ -170,6 +172,7 @@ def evaluate_corruptions(
         names: of `CORRUPTIONS`, one or more.
         severities: of 1 to 5, one or more.
         seed: 0 or more.
+        pieces: where finished counts are kept, so that an interrupted run goes on.
         progress: told after each corruption at each severity.
 
     Raises:
@@ -187,10 +190,16 @@ def evaluate_corruptions(
     clean = int((engine(images).argmax(1) == labels).sum())
     right: dict[tuple[str, int], int] = {}
     total = len(names) * len(severities)
+
+    def count(name: str, severity: int) -> dict[str, NDArray[np.int64]]:
+        answers = engine(corrupt(images, name, severity, seed=seed)).argmax(1)
+        return {"right": np.asarray((answers == labels).sum())}
+
     for name in names:
         for severity in severities:
-            answers = engine(corrupt(images, name, severity, seed=seed)).argmax(1)
-            right[name, severity] = int((answers == labels).sum())
+            what = {"corruption": name, "severity": severity, "seed": seed}
+            found = remembered(pieces, what, (images, labels), partial(count, name, severity))
+            right[name, severity] = int(found["right"])
             text = f"{name} {severity}: {right[name, severity]} of {len(images)} right"
             progress("corruptions", len(right), total, text)
     return CorruptionResult(n=len(images), clean=clean, right=right, seed=seed)

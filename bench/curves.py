@@ -20,10 +20,11 @@ from .alarms import large_threat
 from .attacks.apgd import apgd
 from .attacks.gradient import Model
 from .attacks.pgd import pgd
-from .attacks.result import AttackResult, attack_pixels
 from .attacks.square import Scores
 from .attacks.threat import ThreatModel
 from .measurement import Measurement, share
+from .pieces import Pieces, searching
+from .plans import AttackPlan, on_twin
 from .robust import right_answers, withstood
 
 __all__ = ["FRACTIONS", "STEPS", "measure_curves"]
@@ -40,6 +41,7 @@ def measure_curves(
     *,
     threat: ThreatModel,
     seed: int,
+    pieces: Pieces | None = None,
     progress: ProgressCallback = silent,
 ) -> tuple[Measurement, ...]:
     """Both curves as "robust-accuracy-by-epsilon" and "robust-accuracy-by-steps", in per cent of all images.
@@ -50,6 +52,7 @@ def measure_curves(
         labels: int64 [N].
         threat: the ball; its multiples are attacked.
         seed: 0 or more.
+        pieces: as for `evaluate_robustness`.
         progress: told after each point.
     """
     right = right_answers(engine(images), labels)
@@ -59,21 +62,20 @@ def measure_curves(
     total = len(radii) + len(STEPS)
     found = [_point("epsilon", right, right, threat=str(replace(threat, epsilon=0.0)), epsilon=0.0, seed=seed)]
 
-    def stood(result: AttackResult, ball: ThreatModel) -> NDArray[np.bool_]:
+    def stood(plan: AttackPlan, ball: ThreatModel) -> NDArray[np.bool_]:
+        result = searching(plan, pieces)(twin, images, labels, threat=ball, seed=seed)
         return right & withstood(engine(result.adversarial), labels, ball)
 
     for index, ball in enumerate(radii):
-        result = attack_pixels("apgd-ce", apgd, twin, images, labels, threat=ball, seed=seed, steps=50)
-        left = stood(result, ball)
+        left = stood(on_twin("curve: apgd-ce", apgd, steps=50), ball)
         found.append(
             _point("epsilon", left, right, threat=str(ball), epsilon=ball.epsilon, attack="apgd-ce", seed=seed)
         )
         progress("curves", index + 1, total, str(ball))
     for index, steps in enumerate(STEPS):
         step_size = threat.epsilon * max(0.1, 2.5 / steps)
-        settings = {"steps": steps, "step_size": step_size, "random_start": False, "early_stop": True}
-        result = attack_pixels("pgd", pgd, twin, images, labels, threat=threat, seed=seed, **settings)
-        left = stood(result, threat)
+        plan = on_twin("curve: pgd", pgd, steps=steps, step_size=step_size, random_start=False, early_stop=True)
+        left = stood(plan, threat)
         found.append(
             _point("steps", left, right, threat=str(threat), steps=steps, step_size=step_size, attack="pgd", seed=seed)
         )

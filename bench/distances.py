@@ -7,6 +7,7 @@ masked gradients make too high (`clever`); where it is the larger one, one of th
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from .clever import clever
 from .curves import FRACTIONS
 from .measurement import Measurement
 from .minimal import minimal_perturbations
+from .pieces import Pieces, remembered
 from .robust import right_answers
 
 __all__ = ["measure_distances"]
@@ -38,6 +40,7 @@ def measure_distances(
     *,
     threat: ThreatModel,
     seed: int,
+    pieces: Pieces | None = None,
     progress: ProgressCallback = silent,
 ) -> tuple[Measurement, ...]:
     """Quartiles of the minimal perturbation found, what it leaves robust at multiples of the radius, and "clever".
@@ -48,22 +51,34 @@ def measure_distances(
         labels: int64 [N].
         threat: its norm counts, its target does not.
         seed: 0 or more.
+        pieces: where finished parts are kept, so that an interrupted run goes on.
         progress: told after each batch.
     """
-    shortest = minimal_perturbations(engine, twin, images, labels, norm=threat.norm, seed=seed, progress=progress)
+    shortest = minimal_perturbations(
+        engine, twin, images, labels, norm=threat.norm, seed=seed, pieces=pieces, progress=progress
+    )
     radii = [threat.epsilon * factor for factor in FRACTIONS if threat.norm != "linf" or threat.epsilon * factor <= 1]
     found = [*shortest.measurements(radii)]
     right = np.flatnonzero(right_answers(engine(images), labels))[:_CLEVER_IMAGES]
-    if len(right):
-        ball = replace(large_threat(threat, images.shape[1:]), target=None)
-        device = next((p.device for p in twin.parameters()), None) if isinstance(twin, torch.nn.Module) else None
-        x = torch.from_numpy(images[right]).to(device).float() / 255
-        generator = torch.Generator().manual_seed(seed)
-        scores = 255 * clever(twin, x, threat=ball, generator=generator, **_CLEVER).cpu().numpy()
+    scores = []
+    ball = replace(large_threat(threat, images.shape[1:]), target=None)
+    for index in right:
+        image, stream = images[index : index + 1], int(np.random.SeedSequence([seed, index]).generate_state(1)[0])
+        what = {"clever": _CLEVER, "threat": str(ball), "seed": stream}
+        score = remembered(pieces, what, (image,), partial(_clever, twin, image, threat=ball, seed=stream))
+        scores.append(float(score["levels"]))
+        progress("clever", len(scores), len(right), f"median {np.median(scores):.1f} levels ({threat.norm})")
+    if scores:
         low, median, high = (float(value) for value in np.percentile(scores, (25, 50, 75)))
         settings = {"norm": threat.norm, "radius": ball.epsilon, "seed": seed, **_CLEVER}
         found.append(
             Measurement(name="clever", value=median, unit="levels", n=len(right), spread=(low, high), settings=settings)
         )
-        progress("clever", len(right), len(right), "")
     return tuple(found)
+
+
+def _clever(twin: Model, image: NDArray[np.uint8], *, threat: ThreatModel, seed: int) -> dict[str, NDArray[np.float64]]:
+    device = next((p.device for p in twin.parameters()), None) if isinstance(twin, torch.nn.Module) else None
+    x = torch.from_numpy(image).to(device).float() / 255
+    score = clever(twin, x, threat=threat, generator=torch.Generator().manual_seed(seed), **_CLEVER)
+    return {"levels": 255 * score.cpu().numpy()[0]}

@@ -31,6 +31,7 @@ from .attacks.gradient import Model, frozen
 from .attacks.square import Scores
 from .attacks.threat import Norm, ThreatModel
 from .measurement import Measurement, Setting, share
+from .pieces import Pieces, remembered
 from .robust import right_answers
 
 __all__ = ["MinimalPerturbations", "Search", "minimal_perturbations"]
@@ -106,6 +107,7 @@ def minimal_perturbations(
     attacks: Mapping[str, Search] | None = None,
     seed: int = 0,
     batch_size: int = 128,
+    pieces: Pieces | None = None,
     progress: ProgressCallback = silent,
 ) -> MinimalPerturbations:
     """Search with every attack, shorten on the engine, keep the shortest.
@@ -120,6 +122,7 @@ def minimal_perturbations(
             which is the one taken if not given.
         seed: 0 or more.
         batch_size: images at once.
+        pieces: where finished searches are kept by name, so that an interrupted run goes on.
         progress: told after each batch; the task is the attack's name.
 
     Raises:
@@ -140,8 +143,10 @@ def minimal_perturbations(
         best[piece][~right_answers(engine(pixels), y)] = 0
         for index, (name, search) in enumerate(searches.items()):
             stream = int(np.random.SeedSequence([seed, start, index]).generate_state(1)[0])
-            deltas = _directions(search, twin, pixels, y, norm=norm, seed=stream, batch_size=batch_size)
-            _shorten(engine, pixels, y, deltas, norm=norm, best=best[piece], adversarial=adversarial[piece])
+            look = partial(_directions, search, twin, pixels, y, norm=norm, seed=stream, batch_size=batch_size)
+            what = {"minimal": name, "norm": norm, "seed": stream}
+            found = remembered(pieces, what, (pixels, y), look)
+            _shorten(engine, pixels, y, found["deltas"], norm=norm, best=best[piece], adversarial=adversarial[piece])
             done = min(start + batch_size, len(images))
             progress(name, done, len(images), f"median {255 * np.median(best[:done] / 255):.1f} levels ({norm})")
     values = np.sqrt(best) / 255 if norm == "l2" else best / 255
@@ -157,8 +162,8 @@ def _directions(
     norm: Norm,
     seed: int,
     batch_size: int,
-) -> NDArray[np.float64]:
-    """What the search moved, in levels, float64 [N, C, H, W]; 0 where it found nothing."""
+) -> dict[str, NDArray[np.float64]]:
+    """What the search moved, "deltas" in levels, float64 [N, C, H, W]; 0 where it found nothing."""
     device = next((p.device for p in twin.parameters()), None) if isinstance(twin, nn.Module) else None
     x = torch.from_numpy(pixels).to(device).float() / 255
     size = pixels[0].size
@@ -172,7 +177,7 @@ def _directions(
             generator=torch.Generator().manual_seed(seed),
             batch_size=batch_size,
         )
-    return np.asarray(255 * found.cpu().numpy().astype(np.float64) - pixels)
+    return {"deltas": 255 * found.cpu().numpy().astype(np.float64) - pixels}
 
 
 def _shorten(

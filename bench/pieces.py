@@ -1,10 +1,10 @@
-"""Where an interrupted evaluation goes on: one file for each finished search of one attack on one batch of images.
+"""Where an interrupted evaluation goes on: one file for each finished search, and for what else takes its time.
 
-A file is named by the SHA-256 of everything that the search depends on: the graph, the attack with its settings, the
-threat model, the seed, the images and labels themselves, the versions. So nothing stale is ever found, and in a
-sequential run, where the images depend on the attacks before, no more needs to be known. It holds what the search
-found, not whether that breaks anything: candidates are replayed on the engine every time. Files appear in one rename
-and begin with the SHA-256 of what follows; a damaged one is searched again.
+A file is named by the SHA-256 of everything that its content depends on: the graph, what was done with its settings,
+the images and labels themselves, the versions; of a search, the threat model and the seed too. So nothing stale is ever
+found, and in a sequential run, where the images depend on the attacks before, no more needs to be known. Of a search it
+holds what was found, not whether that breaks anything: candidates are replayed on the engine every time. Files appear
+in one rename and begin with the SHA-256 of what follows; a damaged one is computed again.
 """
 
 from __future__ import annotations
@@ -13,23 +13,25 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from .. import __version__
 from ..runtime.errors import InputError
 from .attacks.result import AttackResult
 from .attacks.threat import ThreatModel
+from .measurement import Environment
 from .plans import AttackPlan
 from .sealed import read_sealed, write_sealed
 
-__all__ = ["PIECES", "Pieces"]
+__all__ = ["PIECES", "Pieces", "remembered", "searching"]
+
+Arrays = Mapping[str, NDArray[Any]]
 
 PIECES = "pieces"
 """What their folder is called."""
@@ -37,7 +39,7 @@ PIECES = "pieces"
 
 @dataclass(frozen=True, slots=True)
 class Pieces:
-    """The finished searches of one evaluation.
+    """What is finished of one evaluation.
 
     Attributes:
         folder: where they lie.
@@ -47,30 +49,33 @@ class Pieces:
     folder: Path
     digests: Mapping[str, str]
 
-    def search(self, plan: AttackPlan) -> Callable[..., AttackResult]:
-        """`plan.search`, which takes the result from the folder where it lies there, and puts it there if not.
+    def remember(
+        self,
+        what: Mapping[str, object],
+        arrays: Sequence[NDArray[Any]],
+        compute: Callable[[], Arrays],
+        *,
+        graph: str = "engine",
+    ) -> Arrays:
+        """What `compute` returns, from the folder where it lies there; if not, it is computed and put there.
+
+        Args:
+            what: what is computed, with every setting that matters; JSON values.
+            arrays: what it is computed from besides.
+            compute: returns arrays by name.
+            graph: the network that it is about, a key of `digests`.
 
         Raises:
-            InputError: when called, the folder cannot be written.
+            InputError: the folder cannot be written.
         """
-
-        def remembering(
-            model: object,
-            images: NDArray[np.uint8],
-            labels: NDArray[np.int64],
-            *,
-            threat: ThreatModel,
-            seed: int,
-            **settings: Any,
-        ) -> AttackResult:
-            path = self.folder / f"{self._key(plan, images, labels, threat, seed)}.piece"
-            found = _read(path)
-            if found is None:
-                found = plan.search(model, images, labels, threat=threat, seed=seed, **settings)
-                self._write(path, found)
+        path = self.folder / f"{self._key({**what, 'graph': self.digests[graph]}, arrays)}.piece"
+        content = read_sealed(path)
+        if content is None:
+            found = compute()
+            self._write(path, found)
             return found
-
-        return remembering
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+            return dict(stored)
 
     def make(self) -> None:
         """Make the folder, so that one that cannot be made is found before anything is computed.
@@ -87,32 +92,17 @@ class Pieces:
         """Delete the folder and what is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _key(
-        self,
-        plan: AttackPlan,
-        images: NDArray[np.uint8],
-        labels: NDArray[np.int64],
-        threat: ThreatModel,
-        seed: int,
-    ) -> str:
-        depends = {
-            "graph": self.digests[plan.target],
-            "attack": [plan.name, plan.target, dict(plan.settings)],
-            "threat": str(threat),
-            "seed": seed,
-            "shape": images.shape,
-            "versions": [__version__, str(torch.__version__), np.__version__],
-        }
-        digest = hashlib.sha256(json.dumps(depends, sort_keys=True).encode())
-        for array in (images, labels):
+    def _key(self, what: Mapping[str, object], arrays: Sequence[NDArray[Any]]) -> str:
+        kinds = [[str(array.dtype), *array.shape] for array in arrays]
+        about = {**what, "arrays": kinds, "versions": dict(Environment.here().versions)}
+        digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+        for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def _write(self, path: Path, result: AttackResult) -> None:
-        about = {"name": result.name, "settings": dict(result.settings), "seconds": result.seconds}
-        about["evaluations"] = result.evaluations
+    def _write(self, path: Path, found: Arrays) -> None:
         buffer = io.BytesIO()
-        np.savez(buffer, adversarial=result.adversarial, about=np.array(json.dumps(about)))
+        np.savez(buffer, **found)  # type: ignore[arg-type]
         self.make()
         try:
             write_sealed(path, buffer.getvalue())
@@ -123,9 +113,40 @@ class Pieces:
         return InputError(f"{self.folder}: cannot write", got=error.strerror or str(error), fix="choose another --work")
 
 
-def _read(path: Path) -> AttackResult | None:
-    content = read_sealed(path)
-    if content is None:
-        return None
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return AttackResult(adversarial=arrays["adversarial"], **json.loads(str(arrays["about"])))
+def remembered(
+    pieces: Pieces | None,
+    what: Mapping[str, object],
+    arrays: Sequence[NDArray[Any]],
+    compute: Callable[[], Arrays],
+) -> Arrays:
+    """`Pieces.remember` where there are any; else what `compute` returns."""
+    return compute() if pieces is None else pieces.remember(what, arrays, compute)
+
+
+def searching(plan: AttackPlan, pieces: Pieces | None) -> Callable[..., AttackResult]:
+    """`plan.search`, called with the plan's settings, which remembers.
+
+    The function takes (model, images, labels, threat=, seed=).
+
+    Raises:
+        InputError: when called, the folder cannot be written.
+    """
+
+    def remembering(
+        model: object, images: NDArray[np.uint8], labels: NDArray[np.int64], *, threat: ThreatModel, seed: int
+    ) -> AttackResult:
+        search = partial(plan.search, model, images, labels, threat=threat, seed=seed, **plan.settings)
+        if pieces is None:
+            return search()
+
+        def compute() -> Arrays:
+            result = search()
+            about = {"name": result.name, "settings": dict(result.settings), "seconds": result.seconds}
+            about["evaluations"] = result.evaluations
+            return {"adversarial": result.adversarial, "about": np.array(json.dumps(about))}
+
+        what = {"attack": plan.name, "settings": dict(plan.settings), "threat": str(threat), "seed": seed}
+        found = pieces.remember(what, (images, labels), compute, graph=plan.target)
+        return AttackResult(adversarial=found["adversarial"], **json.loads(str(found["about"])))
+
+    return remembering

@@ -40,7 +40,7 @@ from .attacks.wrm import wrm
 from .attacks.zoo import zoo
 from .measurement import Setting
 
-__all__ = ["ATTACKS", "AttackPlan", "Maker", "transfer"]
+__all__ = ["ATTACKS", "AttackPlan", "Maker", "on_twin", "transfer"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,10 +77,11 @@ def transfer(model: str, threat: ThreatModel) -> AttackPlan:
         "random_start": True,
         "early_stop": False,
     }
-    return _on_twin(f"transfer-{model}", pgd, target=model, **settings)
+    return on_twin(f"transfer-{model}", pgd, target=model, **settings)
 
 
-def _on_twin(name: str, attack: Callable[..., Tensor], *, target: str = "twin", **settings: Setting) -> AttackPlan:
+def on_twin(name: str, attack: Callable[..., Tensor], *, target: str = "twin", **settings: Setting) -> AttackPlan:
+    """A white-box attack, by function."""
     return AttackPlan(name=name, target=target, search=partial(attack_pixels, name, attack), settings=settings)
 
 
@@ -89,7 +90,7 @@ def _on_engine(name: str, attack: Callable[..., AttackResult], **settings: Setti
 
 
 def _pgd_20(threat: ThreatModel, _: int) -> AttackPlan:
-    return _on_twin("pgd-20", pgd, steps=20, step_size=threat.epsilon / 10, random_start=False, early_stop=False)
+    return on_twin("pgd-20", pgd, steps=20, step_size=threat.epsilon / 10, random_start=False, early_stop=False)
 
 
 def _too_few(loss: str, threat: ThreatModel, classes: int) -> str:
@@ -102,13 +103,13 @@ def _too_few(loss: str, threat: ThreatModel, classes: int) -> str:
 
 def _pgd(name: str, loss: str, threat: ThreatModel, classes: int) -> AttackPlan | str:
     step_size = threat.epsilon / 10
-    plan = _on_twin(name, pgd, loss=loss, steps=50, step_size=step_size, random_start=True, restarts=5)
+    plan = on_twin(name, pgd, loss=loss, steps=50, step_size=step_size, random_start=True, restarts=5)
     return _too_few(loss, threat, classes) or plan
 
 
 def _apgd(name: str, loss: str, threat: ThreatModel, classes: int) -> AttackPlan | str:
     towards_each = loss == "dlr-targeted"
-    plan = _on_twin(name, apgd, loss=loss, steps=100, restarts=5 if threat.norm == "l1" and not towards_each else 1)
+    plan = on_twin(name, apgd, loss=loss, steps=100, restarts=5 if threat.norm == "l1" and not towards_each else 1)
     if towards_each:
         plan = plan.with_settings(targets=5 if threat.norm == "l1" else 9)
     return _too_few(loss, threat, classes) or plan
@@ -121,7 +122,7 @@ def _only_in(norms: tuple[str, ...], plan: AttackPlan, threat: ThreatModel, _: i
 def _multi_targeted(threat: ThreatModel, _: int) -> AttackPlan | str:
     if threat.target is not None:
         return "it chooses the classes it aims at itself, and the threat model names one"
-    return _on_twin("multi-targeted", multi_targeted, steps=100, step_size=threat.epsilon / 10, targets=9)
+    return on_twin("multi-targeted", multi_targeted, steps=100, step_size=threat.epsilon / 10, targets=9)
 
 
 def _hop_skip_jump(threat: ThreatModel, classes: int) -> AttackPlan | str:
@@ -138,16 +139,16 @@ ATTACKS: Mapping[str, Maker] = {
     "apgd-ce": partial(_apgd, "apgd-ce", "ce"),
     "apgd-dlr": partial(_apgd, "apgd-dlr", "dlr"),
     "apgd-t": partial(_apgd, "apgd-t", "dlr-targeted"),
-    "bpda": lambda *_: _on_twin("bpda", bpda, leak=0.05, steps=100, restarts=3),
-    "fab": lambda *_: _on_twin("fab", fab, steps=100),
-    "fab-t": lambda *_: _on_twin("fab-t", fab, targeted=True, targets=9, steps=100),
+    "bpda": lambda *_: on_twin("bpda", bpda, leak=0.05, steps=100, restarts=3),
+    "fab": lambda *_: on_twin("fab", fab, steps=100),
+    "fab-t": lambda *_: on_twin("fab-t", fab, targeted=True, targets=9, steps=100),
     "multi-targeted": _multi_targeted,
-    "bim": partial(_only_in, ("linf",), _on_twin("bim", bim)),
-    "fgsm": lambda *_: _on_twin("fgsm", fgsm),
-    "r-fgsm": lambda *_: _on_twin("r-fgsm", r_fgsm),
-    "deepfool": partial(_only_in, ("linf", "l2"), _on_twin("deepfool", deepfool, steps=50)),
-    "cw": partial(_only_in, ("l2",), _on_twin("cw", carlini_wagner, steps=200, searches=6)),
-    "wrm": lambda *_: _on_twin("wrm", wrm, gamma=0.1),
+    "bim": partial(_only_in, ("linf",), on_twin("bim", bim)),
+    "fgsm": lambda *_: on_twin("fgsm", fgsm),
+    "r-fgsm": lambda *_: on_twin("r-fgsm", r_fgsm),
+    "deepfool": partial(_only_in, ("linf", "l2"), on_twin("deepfool", deepfool, steps=50)),
+    "cw": partial(_only_in, ("l2",), on_twin("cw", carlini_wagner, steps=200, searches=6)),
+    "wrm": lambda *_: on_twin("wrm", wrm, gamma=0.1),
     "hop-skip-jump": _hop_skip_jump,
     "nes": partial(_only_in, ("linf", "l2"), _on_engine("nes", nes, queries=5000)),
     "zoo": partial(_only_in, ("linf", "l2"), _on_engine("zoo", zoo, queries=5000)),

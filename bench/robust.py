@@ -25,7 +25,7 @@ from .agreement import Agreement, compare, twin_logits
 from .attacks.gradient import Model
 from .attacks.square import Scores
 from .attacks.threat import ThreatModel
-from .pieces import Pieces
+from .pieces import Pieces, searching
 from .plans import AttackPlan
 from .verdict import AttackOutcome, Candidates, RobustnessResult
 
@@ -148,7 +148,7 @@ class _Court:
 
     def attack(self, plan: AttackPlan, where: NDArray[np.int64]) -> _Trial:
         """Search on the images `where`, a batch at a time, and replay."""
-        search = plan.search if self.pieces is None else self.pieces.search(plan)
+        search = searching(plan, self.pieces)
         found, agreements, seconds, evaluations, broken = [], [], 0.0, 0, 0
         for start in range(0, len(where), self.batch_size):
             rows = where[start : start + self.batch_size]
@@ -159,7 +159,6 @@ class _Court:
                 threat=self.threat,
                 # One stream a batch: the same noise for every batch would make them one experiment.
                 seed=int(np.random.SeedSequence([self.seed, start]).generate_state(1)[0]),
-                **plan.settings,
             )
             self._refuse_outside(plan, result.adversarial, rows)
             candidates, agreement = self._replay(result.adversarial, rows)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def run_bench(
         target: a bundle's folder or an ONNX file with 8-bit pixels, or floats in [0, 1], as input.
         dataset: its test part is used.
         settings: see `BenchSettings`.
-        work: a folder for the verdicts with their adversarial images (`archive.py`) and, until a verdict is there, for
+        work: a folder for the verdicts with their adversarial images (`archive.py`) and, until the run is done, for
             finished pieces of it, from which an interrupted run goes on; None keeps nothing.
         progress: told about every batch; tasks are named "dense: pgd-20" and so on.
 
@@ -70,7 +71,8 @@ def run_bench(
         others = open_others(target, parent=wants_parent(settings.preset), paths=paths)
     for other in others:
         _check_data(other.open(settings.threads), dataset, other.path)
-    pieces = Pieces(work / PIECES, {}) if work is not None and settings.robust else None
+    kept = work is not None and (settings.robust or settings.corruptions)
+    pieces = Pieces(work / PIECES, {}) if work is not None and kept else None
     if pieces is not None:
         pieces.make()
     clean = _chosen(dataset.test, settings.clean_images, settings.seed)
@@ -85,6 +87,7 @@ def run_bench(
             threat=threat,
             others=others,
             work=work,
+            pieces=pieces,
             progress=progress,
         )
         for subject in subjects
@@ -163,12 +166,16 @@ def _measure(
     threat: ThreatModel,
     others: tuple[Subject, ...],
     work: Path | None,
+    pieces: Pieces | None,
     progress: ProgressCallback,
 ) -> SubjectReport:
     def told(task: str, done: int, total: int, text: str) -> None:
         progress(f"{subject.name}: {task}", done, total, text)
 
     engine = subject.open(None)
+    if pieces is not None:
+        digests = {other.name: other.digest for other in others}
+        pieces = replace(pieces, digests={**digests, "twin": subject.digest, "engine": subject.digest})
     measurements = [*_weight(subject), *times]
     skipped = []
     for index, batch in enumerate(settings.batches):
@@ -182,14 +189,22 @@ def _measure(
     if settings.corruptions:
         part = _chosen(dataset.test, settings.images, settings.seed)
         measurements += evaluate_corruptions(
-            engine, part.images, part.labels, seed=settings.seed, progress=told
+            engine, part.images, part.labels, seed=settings.seed, pieces=pieces, progress=told
         ).measurements()
     if not settings.robust:
         skipped.append(Skip(what="robust accuracy", reason="not asked for"))
         attacked = None
     else:
         attacked = attack_subject(
-            subject, engine, dataset, settings=settings, threat=threat, others=others, work=work, progress=told
+            subject,
+            engine,
+            dataset,
+            settings=settings,
+            threat=threat,
+            others=others,
+            work=work,
+            pieces=pieces,
+            progress=told,
         )
         measurements += attacked.measurements
         skipped += attacked.skipped

@@ -4,6 +4,7 @@ import gzip
 import re
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +14,16 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from hardtemper.bench import pieces, run
 from hardtemper.bench.archive import read_archive
 from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.corruptions import CorruptionResult, evaluate_corruptions
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.bench.memory import Memory
 from hardtemper.bench.outcome import BenchReport, SubjectReport
 from hardtemper.bench.replay import replay
 from hardtemper.bench.run import run_bench
+from hardtemper.bench.sealed import write_sealed
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.export.twin import Twin
 from hardtemper.runtime.engine import open_onnx
@@ -534,10 +538,7 @@ def test_curves(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
 def test_corruptions_have_rows_of_their_own(
     tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from hardtemper.bench import run
-    from hardtemper.bench.corruptions import CorruptionResult
-
-    def evaluate(engine: Any, images: Any, labels: Any, *, seed: int, progress: Any) -> CorruptionResult:
+    def evaluate(engine: Any, images: Any, labels: Any, *, seed: int, **_: Any) -> CorruptionResult:
         assert engine(images).shape == (20, 3)
         return CorruptionResult(n=20, clean=18, right={("fog", 1): 10, ("snow", 2): 5}, seed=seed)
 
@@ -562,9 +563,46 @@ def test_a_second_engine_that_fails_leaves_the_pieces_of_the_first(
     work = tmp_path / "work"
     with pytest.raises(KeyboardInterrupt):
         run_bench(path, data, settings(preset="paper", **ONE), work=work, progress=stop)
-    assert len(list((work / "pieces").iterdir())) == 1
+    assert len(list((work / "pieces").iterdir())) == 3, "one attack, two alarms"
     run_bench(path, data, settings(preset="paper", **ONE), work=work)
     assert sorted(file.suffix for file in work.iterdir()) == [".npz", ".npz"]
+
+
+@pytest.mark.parametrize("task", ["corruptions", "alarms", "curves", "fab-t", "clever"])
+def test_what_is_measured_besides_goes_on_too(
+    task: str, tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "evaluate_corruptions", partial(evaluate_corruptions, names=("contrast", "brightness")))
+    written: list[Path] = []
+
+    def counted(path: Path, content: bytes) -> None:
+        written.append(path)
+        write_sealed(path, content)
+
+    monkeypatch.setattr(pieces, "write_sealed", counted)
+    path = model_file(tmp_path, three_classes.onnx())
+    asked = settings(preset="paper", curves=True, corruptions=True, images=20, **ONE)
+
+    def stop(told: str, done: int, total: int, _: str) -> None:
+        if told == f"model: {task}" and done == total:
+            raise KeyboardInterrupt
+
+    whole = run_bench(path, data, asked, work=tmp_path / "whole")
+    every = {file.name for file in written}
+    assert len(written) == len(every) > 10 + 1 + 2 + 14 + 1, "corruptions, attack, alarms, curves, minimal, clever"
+    written.clear()
+    with pytest.raises(KeyboardInterrupt):
+        run_bench(path, data, asked, work=tmp_path / "work", progress=stop)
+    assert 0 < len(written) <= len(every)
+    report = run_bench(path, data, asked, work=tmp_path / "work")
+    assert len(written) == len(every), "nothing is computed twice"
+    assert {file.name for file in written} == every
+    assert accuracies(report) == accuracies(whole)
+
+
+def accuracies(report: BenchReport) -> list[tuple[str, float, int]]:
+    measured = [measurement for subject in report.subjects for measurement in subject.measurements]
+    return [(m.name, m.value, m.n) for m in measured if m.unit in ("%", "levels", "images")]
 
 
 def test_a_work_folder_that_cannot_be_made_is_found_first(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
