@@ -68,7 +68,7 @@ def run_bench(
     others: tuple[Subject, ...] = ()
     if settings.robust:
         paths = [Path(path) for path in settings.transfer]
-        others = open_others(target, parent=wants_parent(settings.preset), paths=paths)
+        others = open_others(target, parent=wants_parent(settings.preset), paths=paths, opened=subjects)
     for other in others:
         _check_data(other.open(settings.threads), dataset, other.path)
     kept = work is not None and (settings.robust or settings.corruptions)

@@ -77,13 +77,16 @@ def open_subjects(target: Path, *, dense: bool = True) -> tuple[Subject, ...]:
     return (_subject("dense", bundle.file(parent), bundle.file(parent)), shipped)
 
 
-def open_others(target: Path, *, parent: bool, paths: Sequence[Path]) -> tuple[Subject, ...]:
+def open_others(
+    target: Path, *, parent: bool, paths: Sequence[Path], opened: Sequence[Subject] = ()
+) -> tuple[Subject, ...]:
     """Networks to make candidates on that are tried on the target.
 
     Args:
         target: what is attacked.
         parent: open the dense float network that a bundle was made from, as "parent", where it holds one.
         paths: bundles and ONNX files; each is named after its path's last part.
+        opened: what `open_subjects` gave; the parent is taken from there if it is among them.
 
     Raises:
         BundleError, ModelError: one cannot be opened, or has no twin.
@@ -93,7 +96,8 @@ def open_others(target: Path, *, parent: bool, paths: Sequence[Path]) -> tuple[S
         bundle = read_bundle(target, check=False)
         if bundle.manifest.dense is not None:
             dense = bundle.file(bundle.manifest.dense)
-            found.append(_subject("parent", dense, dense))
+            known = [replace(subject, name="parent") for subject in opened if subject.graph == dense]
+            found += known or [_subject("parent", dense, dense)]
     for path in paths:
         (other,) = open_subjects(path, dense=False)
         if other.twin is None:
