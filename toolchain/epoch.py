@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ from ..runtime.progress import ProgressCallback
 from .adversary import adversarial_images, gradient_misalignment
 from .augment import augmented
 from .averaging import Average
+from .cached_teacher import CachedTeacher
 from .objectives.objective import Objective
-from .precision import autocast
 from .schedule import learning_rate_share
 from .sections import Adversary, Training
 from .weight_perturbation import perturbed_weights
@@ -42,12 +43,14 @@ class EpochRunner:
         settings: Training,
         adversary: Adversary | None,
         objective: Objective | None,
+        teacher: CachedTeacher | None,
         average: Average | None,
         classes: int,
         device: torch.device,
         seed: int,
         stage: str,
         steps_per_epoch: int,
+        autocast: Callable[[], AbstractContextManager[object]],
         progress: ProgressCallback,
     ) -> None:
         self.module = module
@@ -55,6 +58,7 @@ class EpochRunner:
         self.settings = settings
         self.adversary = adversary
         self.objective = objective
+        self.teacher = teacher
         self.average = average
         self.classes = classes
         self.device = device
@@ -62,7 +66,7 @@ class EpochRunner:
         self.stage = stage
         self.steps_per_epoch = steps_per_epoch
         self.progress = progress
-        self.autocast = autocast(settings.precision, device.type)
+        self.autocast = autocast
 
     def epoch(self, train: Part, number: int) -> tuple[float, float]:
         """One pass over the images: mean loss and seconds."""
@@ -80,6 +84,8 @@ class EpochRunner:
             step = (number - 1) * self.steps_per_epoch + index
             x, y = augmented(x, y, settings, classes=self.classes, generator=generator)
             self._set_learning_rate(step)
+            if self.teacher is not None:
+                self.teacher.open(x, where)
             loss = free(x, y) if free is not None else self._step(x, y, generator)
             total += loss
             if not np.isfinite(total):

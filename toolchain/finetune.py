@@ -20,9 +20,11 @@ from ..bench.data.dataset import Part
 from ..runtime.errors import DataError
 from ..runtime.progress import ProgressCallback, silent
 from .averaging import average_of
+from .cached_teacher import CachedTeacher
 from .epoch import EpochRunner
 from .heldout import held_out_accuracy, score
 from .objectives.choose import objective_of
+from .precision import autocast
 from .sections import Adversary, Training
 
 __all__ = ["Epoch", "Trained", "finetune"]
@@ -120,18 +122,22 @@ def finetune(
     )
     average = average_of(module, settings)
     smoothing = settings.label_smoothing
+    precision = autocast(settings.precision, place.type)
+    cached = None if teacher is None else CachedTeacher(teacher, train, settings, device=place, autocast=precision)
     run = EpochRunner(
         module,
         optimizer,
         settings=settings,
         adversary=adversary,
-        objective=None if adversary is None else objective_of(adversary, smoothing=smoothing, teacher=teacher),
+        objective=None if adversary is None else objective_of(adversary, smoothing=smoothing, teacher=cached),
+        teacher=cached,
         average=average,
         classes=_classes(module, train, place) if settings.cutmix else 0,
         device=place,
         seed=seed,
         stage=stage,
         steps_per_epoch=steps_per_epoch,
+        autocast=precision,
         progress=progress,
     )
     history: list[Epoch] = []
@@ -144,7 +150,7 @@ def finetune(
             average.load_state_dict(resume["average"])
         history, best = [Epoch(**epoch) for epoch in resume["epochs"]], resume["best"]
     elif baseline and keep_best and heldout is not None:
-        measured = held_out_accuracy(module, heldout, adversary, run.autocast, seed=seed)
+        measured = held_out_accuracy(module, heldout, adversary, precision, seed=seed)
         best = {"score": score(*measured), "epoch": 0, "state": _copy(module)}
     for number in range(len(history) + 1, settings.epochs + 1):
         if keep_best and settings.patience and len(history) - best["epoch"] >= settings.patience:
@@ -153,7 +159,7 @@ def finetune(
         own = average.swap(module) if average is not None and average.count else None
         clean = robust = None
         if heldout is not None and len(heldout):
-            clean, robust = held_out_accuracy(module, heldout, adversary, run.autocast, seed=seed)
+            clean, robust = held_out_accuracy(module, heldout, adversary, precision, seed=seed)
         history.append(Epoch(number=number, loss=loss, clean=clean, robust=robust, seconds=seconds))
         if not keep_best or score(clean, robust) > best["score"]:
             best = {"score": score(clean, robust), "epoch": number, "state": _copy(module)}

@@ -8,7 +8,7 @@ the images of the test set that the network gets right, with equal settings: Aut
 classes and queries that the command line gives. AutoAttack runs as published, in batches of 250; ours as the toolchain
 runs it, on the twin of the lowered network with half-precision gradients, and Square on ONNX Runtime. FAB-T runs once
 more, as "ours-float", on the network itself and in floating point, as AutoAttack's does, and Square
-once more, as "ours-third", with a third of the queries.
+once more, as "ours-half", with half of the queries.
 
 Every tool gets one thread, and they take turns, 250 images each. Times are processor seconds of this process, which
 other work on the machine disturbs least; wall-clock seconds stand beside them. An image counts as robust for ours if no
@@ -181,7 +181,7 @@ def attacks(network: nn.Module, *, steps: int, targets: int, queries: int) -> It
         if name == "fab-t":
             yield name, "ours-float", shortest(network, steps, targets)
         if name == "square":
-            yield name, "ours-third", partial(on_engine, most=queries // 3)
+            yield name, "ours-half", partial(on_engine, most=queries // 2)
         yield name, "autoattack", published(network, name, steps, targets, queries)
         if name in ("apgd-ce", "square"):
             yield name, "art", robustness_toolbox(network, name, steps, queries)
