@@ -71,8 +71,8 @@ def run_bench(
         others = open_others(target, parent=wants_parent(settings.preset), paths=paths, opened=subjects)
     for other in others:
         _check_data(other.open(settings.threads), dataset, other.path)
-    kept = work is not None and (settings.robust or settings.corruptions)
-    pieces = Pieces(work / PIECES, {}) if work is not None and kept else None
+    resumable = settings.robust or settings.corruptions
+    pieces = Pieces(work / PIECES, {}) if work is not None and resumable else None
     if pieces is not None:
         pieces.make()
     clean = _chosen(dataset.test, settings.clean_images, settings.seed)

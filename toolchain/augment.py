@@ -16,7 +16,12 @@ from torch import Tensor
 
 from .sections import Training
 
-__all__ = ["augmented"]
+__all__ = ["augmented", "changes_images"]
+
+
+def changes_images(settings: Training) -> bool:
+    """Whether `augmented` hands back other images than it is given."""
+    return bool(settings.flip or settings.shift or settings.cutout or settings.cutmix)
 
 
 def augmented(

@@ -1,8 +1,8 @@
 """A teacher that is asked once about each training image.
 
 Distillations compare the student with T(x) in every epoch. Where images stay as they are, T(x) is one table [N, K],
-made before the first step; where they are changed on their way (flip, shift, cutout, cutmix), or the table would be too
-large, T is asked once a batch. What it says to other images, such as adversarial ones, is asked each time.
+made when it is first wanted; where they are changed on their way (flip, shift, cutout, cutmix), or the table would be
+too large, T is asked once a batch. What it says to other images, such as adversarial ones, is asked each time.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..bench.attacks.gradient import Model
 from ..bench.data.dataset import Part
+from .augment import changes_images
 from .sections import Training
 
 __all__ = ["CachedTeacher"]
@@ -46,17 +47,29 @@ class CachedTeacher:
     ) -> None:
         self._teacher = teacher
         self._images = torch.from_numpy(train.images)
-        self._asked_each_time = bool(settings.flip or settings.shift or settings.cutout or settings.cutmix)
+        self._asked_each_time = changes_images(settings)
         self._device = device
         self._autocast = autocast
         self._table: Tensor | None = None
         self._batch: tuple[Tensor, Tensor] | None = None
+        self._said: Tensor | None = None
 
     def open(self, x: Tensor, where: Tensor) -> None:
         """Begin a batch: x [N, C, H, W] are the training images `where`, int64 [N], maybe changed."""
+        self._batch, self._said = (x, where), None
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """What the teacher says; kept for the very tensor that `open` was given, and for no other."""
+        if self._batch is None or x is not self._batch[0]:
+            return self._teacher(x)
+        if self._said is None:
+            self._said = self._look_up(*self._batch)
+        return self._said
+
+    def _look_up(self, x: Tensor, where: Tensor) -> Tensor:
         if self._table is None and not self._asked_each_time:
             self._table = self._answers()
-        self._batch = (x, self._ask(x) if self._table is None else self._table[where])
+        return self._ask(x) if self._table is None else self._table[where]
 
     def _answers(self) -> Tensor | None:
         # In batches of their own: an interrupted training that goes on in the middle reads the same numbers.
@@ -71,9 +84,3 @@ class CachedTeacher:
     def _ask(self, x: Tensor) -> Tensor:
         with torch.no_grad(), self._autocast():
             return self._teacher(x).float()
-
-    def __call__(self, x: Tensor) -> Tensor:
-        """What the teacher says; known for the very tensor that `open` was given, and for no other."""
-        if self._batch is not None and x is self._batch[0]:
-            return self._batch[1]
-        return self._teacher(x)

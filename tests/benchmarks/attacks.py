@@ -7,8 +7,8 @@ and torchvision's ResNet-18 with a 3 x 3 stem and base width 8. linf, 25 of 255 
 the images of the test set that the network gets right, with equal settings: AutoAttack's, but for the numbers of target
 classes and queries that the command line gives. AutoAttack runs as published, in batches of 250; ours as the toolchain
 runs it, on the twin of the lowered network with half-precision gradients, and Square on ONNX Runtime. FAB-T runs once
-more, as "ours-float", on the network itself and in floating point, as AutoAttack's does, and Square
-once more, as "ours-half", with half of the queries.
+more, as "ours-float", on the network itself and in floating point, as AutoAttack's does, and Square once more, as
+"ours-half", with half of the queries.
 
 Every tool gets one thread, and they take turns, 250 images each. Times are processor seconds of this process, which
 other work on the machine disturbs least; wall-clock seconds stand beside them. An image counts as robust for ours if no

@@ -8,8 +8,8 @@
 Every row is the recipe fashion-mnist (80 % of the filters removed, three epochs, INT8) with another objective, its
 average of weights left out unless the row says EMA, from the same dense network of each seed, trained on one thread.
 `attack` measures the shipped engines: clean accuracy and PGD-20 on all test images, the preset on `--images` of them.
-Both go on where they were interrupted. `cost` measures what an epoch takes, in standard epochs of the same network;
-rows take turns, and processor time counts.
+Both go on where they were interrupted. `cost` measures what the fine-tuning takes, in standard epochs of the pruned and
+of the dense network; rows take turns, and processor time counts.
 """
 
 from __future__ import annotations

@@ -76,6 +76,13 @@ def test_images_that_stay_as_they_are_are_asked_about_once(objective: str, besid
     assert teacher.asked == len(PART) + besides
 
 
+@pytest.mark.parametrize("changed", [{}, {"flip": True}])
+def test_an_objective_without_a_teacher_asks_nothing(changed: Any) -> None:
+    teacher = Teacher()
+    train("adversarial", teacher, **changed)
+    assert teacher.asked == 0
+
+
 def test_images_that_are_changed_are_asked_about_once_a_batch(uncached: Callable[[], None]) -> None:
     teacher = Teacher()
     train("rslad", teacher, flip=True)
