@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
-from .attacks.gradient import Model, frozen
+from .attacks.gradient import Model, device_of, frozen
 from .measurement import Measurement, Setting
 
 __all__ = ["Agreement", "compare", "twin_logits"]
@@ -77,7 +76,7 @@ def twin_logits(twin: Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
     A module runs on the device of its parameters.
     """
-    device = next((p.device for p in twin.parameters()), None) if isinstance(twin, nn.Module) else None
+    x = torch.from_numpy(images).to(device_of(twin)).float() / 255
     with torch.no_grad(), frozen(twin):
-        logits: NDArray[np.float32] = twin(torch.from_numpy(images).to(device).float() / 255).float().cpu().numpy()
+        logits: NDArray[np.float32] = twin(x).float().cpu().numpy()
     return logits

@@ -24,11 +24,11 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..runtime.progress import ProgressCallback, silent
 from .attacks.apgd import apgd
-from .attacks.gradient import Model, frozen, logits_and_gradient, logits_of
+from .attacks.gradient import Model, device_of, frozen, logits_and_gradient, logits_of
 from .attacks.losses import ce, rivals
 from .attacks.square import Scores
 from .attacks.threat import ThreatModel
@@ -162,7 +162,7 @@ def _random(engine: Scores, images: NDArray[np.uint8]) -> Alarm:
 
 
 def _tensors(model: Model, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
+    device = device_of(model)
     return torch.from_numpy(images).to(device).float() / 255, torch.from_numpy(labels).to(device)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..runtime.progress import ProgressCallback, silent
 from .alarms import large_threat
-from .attacks.gradient import Model
+from .attacks.gradient import Model, device_of
 from .attacks.square import Scores
 from .attacks.threat import ThreatModel
 from .clever import clever
@@ -78,7 +78,6 @@ def measure_distances(
 
 
 def _clever(twin: Model, image: NDArray[np.uint8], *, threat: ThreatModel, seed: int) -> dict[str, NDArray[np.float64]]:
-    device = next((p.device for p in twin.parameters()), None) if isinstance(twin, torch.nn.Module) else None
-    x = torch.from_numpy(image).to(device).float() / 255
+    x = torch.from_numpy(image).to(device_of(twin)).float() / 255
     score = clever(twin, x, threat=threat, generator=torch.Generator().manual_seed(seed), **_CLEVER)
     return {"levels": 255 * score.cpu().numpy()[0]}

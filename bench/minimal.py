@@ -22,12 +22,12 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..runtime.errors import RecipeError
 from ..runtime.progress import ProgressCallback, silent
 from .attacks.fab import fab
-from .attacks.gradient import Model, frozen
+from .attacks.gradient import Model, device_of, frozen
 from .attacks.square import Scores
 from .attacks.threat import Norm, ThreatModel
 from .measurement import Measurement, Setting, share
@@ -164,7 +164,7 @@ def _directions(
     batch_size: int,
 ) -> dict[str, NDArray[np.float64]]:
     """What the search moved, "deltas" in levels, float64 [N, C, H, W]; 0 where it found nothing."""
-    device = next((p.device for p in twin.parameters()), None) if isinstance(twin, nn.Module) else None
+    device = device_of(twin)
     x = torch.from_numpy(pixels).to(device).float() / 255
     size = pixels[0].size
     everything = ThreatModel(norm, {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm])

@@ -15,10 +15,15 @@ from torch import Tensor, nn
 from ...runtime.errors import ModelError
 from .losses import Loss
 
-__all__ = ["Model", "frozen", "logits_and_gradient", "logits_of"]
+__all__ = ["Model", "device_of", "frozen", "logits_and_gradient", "logits_of"]
 
 Model = Callable[[Tensor], Tensor]
 """float32 images [N, C, H, W] in [0, 1] -> logits [N, K]."""
+
+
+def device_of(model: Model) -> torch.device | None:
+    """Where a module's parameters are; None for other functions and modules without parameters."""
+    return next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
 
 
 @contextmanager

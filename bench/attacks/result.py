@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
-from .gradient import Model, frozen
+from .gradient import Model, device_of, frozen
 from .threat import ThreatModel
 
 __all__ = ["AttackResult", "attack_pixels"]
@@ -71,7 +71,7 @@ def attack_pixels(
         seen += len(x)
         return model(x)
 
-    device = next((p.device for p in model.parameters()), None) if isinstance(model, nn.Module) else None
+    device = device_of(model)
     pixels = torch.from_numpy(images).to(device)
     y = torch.from_numpy(labels).to(device)
     start = time.perf_counter()
