@@ -17,6 +17,9 @@ from .verdict import broken
 
 __all__ = ["Nearest"]
 
+_SLACK = 1e-5
+"""Of the radius: what lies on the sphere is a rounding error of float32 off it. The verdict rounds into the ball."""
+
 
 class Nearest:
     """The best points so far.
@@ -61,10 +64,10 @@ class Nearest:
         if enough is not None:
             fooled = fooled & enough
         lengths = length((x_adv - x).flatten(1), self._threat.norm)
-        inside = fooled & (lengths <= self._threat.epsilon)
-        shorter = inside & (lengths < self.lengths[rows])
+        shorter = fooled & (lengths <= self._threat.epsilon) & (lengths < self.lengths[rows])
         finished = torch.zeros_like(fooled)
-        if not self._minimize and (where := inside.nonzero().squeeze(1)).numel():
+        nearby = fooled & (lengths <= self._threat.epsilon * (1 + _SLACK))
+        if not self._minimize and (where := nearby.nonzero().squeeze(1)).numel():
             finished[where] = broken(
                 self._model,
                 logits[where],
