@@ -81,7 +81,7 @@ def gradient_misalignment(
 
 
 def _step_size(adversary: Adversary, threat: ThreatModel) -> float:
-    default = {"fgsm": _ONE_STEP, "n-fgsm": 1.0, "pgd": 2.5 / adversary.steps}[adversary.attack]
+    default = {"fgsm": _ONE_STEP, "n-fgsm": 1.0, "pgd": 2 / adversary.steps}[adversary.attack]
     return adversary.step_size or default * threat.epsilon
 
 

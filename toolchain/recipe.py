@@ -120,15 +120,17 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
     Args:
         settings: as in a TOML file.
         overrides: by dotted key, "finetune.epochs": 5. Another `model.name` drops the other settings of that section,
-            which are about the recipe's own network: TOML has no way to unset them.
+            which are about the recipe's own network, and another threat, attack or number of steps of the adversary
+            the step size that belongs to the recipe's own: TOML has no way to unset them.
 
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
     """
     merged: dict[str, Any] = copy.deepcopy(dict(settings))
-    model = merged.get("model", {})
-    if isinstance(model, dict) and overrides.get("model.name", default := model.get("name", "cnn8")) != default:
+    if _changed(merged, overrides, "model", "name"):
         merged["model"] = {}
+    if any(_changed(merged, overrides, "adversary", key) for key in ("threat", "attack", "steps")):
+        merged["adversary"].pop("step_size", None)
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         place = merged
@@ -153,6 +155,15 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
             expected=first["msg"].removeprefix("Input should be ") + (f" ({meaning})" if meaning else ""),
             got=repr(first["input"]),
         ) from error
+
+
+def _changed(settings: Mapping[str, Any], overrides: Mapping[str, Any], section: str, key: str) -> bool:
+    """Whether a value that a recipe's section gives, or would get by default, is replaced by another."""
+    given = settings.get(section)
+    dotted = f"{section}.{key}"
+    if dotted not in overrides or not isinstance(given, dict):
+        return False
+    return bool(overrides[dotted] != given.get(key, getattr(getattr(Recipe(), section), key)))
 
 
 def _unknown(key: str) -> RecipeError:

@@ -7,10 +7,9 @@ PGD with 20 steps of 0.01 in an l-inf ball of 0.1.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -80,7 +79,8 @@ class Adversary(Section):
     )
     steps: Annotated[int, Field(ge=1)] = Field(20, description="gradient steps of pgd")
     step_size: Annotated[float, Field(gt=0)] | None = Field(
-        0.01, description="alpha in units of epsilon's; 1.25 epsilon by default for fgsm, epsilon for n-fgsm"
+        None,
+        description="alpha in units of epsilon's; by default 2 epsilon / steps, 1.25 epsilon for fgsm, epsilon for n-fgsm",
     )
     training_epsilon: Annotated[float, Field(gt=0)] | None = Field(
         None, description="radius of the ball that training searches in; the threat's own by default"
@@ -101,14 +101,6 @@ class Adversary(Section):
         if threat.target is not None:
             raise RecipeError("training against a targeted adversary", expected="norm:epsilon", got=repr(text))
         return str(threat)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_step_has_its_own_size(cls, given: Any) -> Any:
-        # TOML has no null, so the default of pgd's step must not stand in the way of fgsm's
-        if isinstance(given, Mapping) and given.get("attack") in ("fgsm", "n-fgsm"):
-            return {"step_size": None, **given}
-        return given
 
     @model_validator(mode="after")
     def _goes_together(self) -> Adversary:

@@ -86,8 +86,8 @@ def test_training_may_search_a_larger_ball(net: Callable[..., nn.Sequential], im
     [
         ({"attack": "fgsm"}, 0.125),
         ({"attack": "n-fgsm"}, 0.1),
-        ({"attack": "pgd", "steps": 1, "step_size": None}, 0.25),
-        ({"attack": "pgd", "steps": 1}, 0.01),
+        ({"attack": "pgd", "steps": 1}, 0.2),
+        ({"attack": "pgd", "steps": 1, "step_size": 0.01}, 0.01),
         ({"attack": "fgsm", "step_size": 0.03}, 0.03),
         ({"attack": "n-fgsm", "step_size": 0.03}, 0.03),
     ],

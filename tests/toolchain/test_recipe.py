@@ -39,7 +39,7 @@ def test_defaults_are_the_papers() -> None:
     assert (train.epochs, train.learning_rate, train.schedule) == (20, 0.1, "paper")
     assert (train.momentum, train.weight_decay, train.label_smoothing) == (0.0, 0.0, 0.0)
     assert (tune.epochs, tune.learning_rate, tune.momentum, tune.weight_decay) == (3, 0.1, 0.0, 0.0)
-    assert (adversary.threat, adversary.attack, adversary.steps, adversary.step_size) == ("linf:0.1", "pgd", 20, 0.01)
+    assert (adversary.threat, adversary.attack, adversary.steps, adversary.step_size) == ("linf:0.1", "pgd", 20, None)
     assert recipe.compress.sparsity == 0.8
     assert recipe.quantize.scales == "power-of-two"
     assert recipe.quantize.integer_share == 1.0
@@ -52,13 +52,22 @@ def test_a_section_given_in_part_keeps_its_own_defaults() -> None:
     assert (recipe.train.epochs, recipe.train.schedule, recipe.train.momentum) == (20, "paper", 0.5)
 
 
-def test_fgsm_takes_its_own_step_unless_one_is_given() -> None:
-    assert with_overrides({}, {"adversary.attack": "fgsm"}).adversary.step_size is None
-    given = {"adversary.attack": "fgsm", "adversary.step_size": 0.125}
-    assert with_overrides({}, given).adversary.step_size == 0.125
-    assert with_overrides({}, {"adversary.attack": "pgd"}).adversary.step_size == 0.01
-    assert Adversary(attack="fgsm").step_size is None
-    assert with_overrides({}, {"adversary.attack": "n-fgsm"}).adversary.step_size is None
+@pytest.mark.parametrize(
+    ("overrides", "size"),
+    [
+        ({}, 0.035),
+        ({"adversary.attack": "pgd", "adversary.threat": "linf:0.1", "adversary.steps": 20}, 0.035),
+        ({"adversary.objective": "trades"}, 0.035),
+        ({"adversary.attack": "fgsm"}, None),
+        ({"adversary.threat": "linf:8/255"}, None),
+        ({"adversary.steps": 4}, None),
+        ({"adversary.attack": "fgsm", "adversary.step_size": 0.125}, 0.125),
+        ({"adversary.step_size": 0.01, "adversary.threat": "linf:8/255"}, 0.01),
+    ],
+)
+def test_the_step_belongs_to_the_adversary_that_the_recipe_names(overrides: dict[str, Any], size: float | None) -> None:
+    assert with_overrides({"adversary": {"step_size": 0.035}}, overrides).adversary.step_size == size
+    assert with_overrides({}, overrides).adversary.step_size == overrides.get("adversary.step_size")
 
 
 def test_the_threat_is_written_one_way() -> None:
