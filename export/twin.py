@@ -134,6 +134,9 @@ class Twin(nn.Module):
         return tuple(node.outputs[0] for node in nodes if node.inputs[0] not in self._keys)
 
     def _run(self, images: Tensor, keep: Iterable[str]) -> dict[str, Value]:
+        if self.quantizers and torch.is_autocast_enabled(images.device.type):
+            with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold the integers
+                return self._run(images, keep)
         plan = self._plan(images)
         values: dict[str, Value] = dict(plan.known)
         values[self._input] = self._image(images, on_bytes=plan is not self._by_node)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from ..bench.attacks.gradient import frozen, logits_and_gradient
 from ..bench.attacks.threat import ThreatModel
@@ -68,13 +69,18 @@ def gradient_misalignment(
 
     def direction(point: Tensor) -> tuple[Tensor, Tensor]:
         image = point.detach().requires_grad_()
-        loss = F.cross_entropy(module(image).float(), y, reduction="sum")
+        # on copies of batch norm's statistics: they are the training step's own
+        buffers = {name: buffer.clone() for name, buffer in module.named_buffers()}
+        loss = F.cross_entropy(functional_call(module, buffers, (image,)).float(), y, reduction="sum")
         gradient = torch.autograd.grad(loss, image, create_graph=True)[0].flatten(1)
         largest = gradient.detach().abs().amax(1, keepdim=True)
         # divided: the gradient of an image that the network is sure of is smaller than the epsilon of a cosine
         return gradient / largest.clamp(min=_NONE), largest.squeeze(1) > _NONE
 
-    (here, found), (nearby, found_nearby) = direction(x), direction(threat.random_start(x, generator))
+    start = threat.random_start(x, generator)
+    with torch.random.fork_rng([x.device] if x.is_cuda else []):
+        here, found = direction(x)
+    nearby, found_nearby = direction(start)  # with the same dropout
     there = found & found_nearby
     apart = torch.where(there, 1 - F.cosine_similarity(here, nearby, dim=1), 0.0)
     return apart.sum() / there.sum().clamp(min=1)

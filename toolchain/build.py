@@ -23,7 +23,7 @@ from ..export.parity import check_parity
 from ..export.quantize import IntegerGraph, quantize
 from ..export.twin import Twin
 from ..runtime.bundle import Bundle
-from ..runtime.errors import DataError
+from ..runtime.errors import DataError, RecipeError
 from ..runtime.progress import ProgressCallback, silent
 from .compress.prune import prune_filters
 from .compress.result import Compressed
@@ -78,7 +78,7 @@ def build(
         image_size=recipe.data.image_size,
         download=recipe.data.download,
     )
-    _check_batches(recipe, data)
+    _check_stages(recipe, data)
     source = _source(recipe, data)
     marks = fingerprints(recipe, data, source.module)
     given = _given_teacher(recipe, data)
@@ -148,9 +148,9 @@ def build(
     return Build(bundle=bundle, made=made)
 
 
-def _check_batches(recipe: Recipe, data: Dataset) -> None:
-    """Too few images for a stage would otherwise show only when that stage is reached."""
-    count = len(data.train)
+def _check_stages(recipe: Recipe, data: Dataset) -> None:
+    """What does not fit the images would otherwise show only when its stage is reached."""
+    count, side = len(data.train), min(data.input_shape[1:])
     stages: list[tuple[str, Training, int]] = [
         ("train", recipe.train, count),
         ("finetune", recipe.finetune, count),
@@ -166,6 +166,11 @@ def _check_batches(recipe: Recipe, data: Dataset) -> None:
                 got=str(images),
                 fix=f"a smaller {key}.batch_size, or fewer held-out and calibration images",
             )
+        for name, pixels in (("shift", settings.shift), ("cutout", settings.cutout)):
+            if settings.epochs and pixels >= side:
+                raise RecipeError(
+                    f"{key}.{name} leaves nothing of some images", expected=f"less than {side} pixels", got=str(pixels)
+                )
 
 
 def _has_weights(recipe: Recipe) -> bool:

@@ -96,7 +96,7 @@ class EpochRunner:
         # the last step's weights made no loss yet
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.module.parameters()):
             raise self._diverged(number, expected="finite weights", got="NaN or infinity")
-        if self.average is not None and settings.average == "swa" and number > settings.swa_start * settings.epochs:
+        if self.average is not None and settings.average == "swa" and number > settings.unaveraged:
             self.average.add(self.module)
         return total / self.steps_per_epoch, time.perf_counter() - started
 
@@ -191,8 +191,12 @@ class _Free:
 
             total += run.descend(loss_of)
             assert x_adv.grad is not None
-            moved = threat.step(x_adv.detach(), x_adv.grad, threat.epsilon)
-            self.delta = threat.project(moved, x) - x
+            if threat.norm == "linf":
+                # as published, cut to the ball alone: the next image may have room where this one had none
+                moved = self.delta + threat.epsilon * x_adv.grad.sign()
+                self.delta = moved.clamp_(-threat.epsilon, threat.epsilon)
+            else:
+                self.delta = threat.project(threat.step(x_adv.detach(), x_adv.grad, threat.epsilon), x) - x
         return total / self.replays
 
 

@@ -142,6 +142,7 @@ def finetune(
     )
     history: list[Epoch] = []
     best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": None}
+    unaveraged = settings.unaveraged
     keep_best = settings.keep_best and heldout is not None and len(heldout) > 0
     if resume is not None:
         module.load_state_dict(resume["module"])
@@ -153,7 +154,7 @@ def finetune(
         measured = held_out_accuracy(module, heldout, adversary, precision, seed=seed)
         best = {"score": score(*measured), "epoch": 0, "state": _copy(module)}
     for number in range(len(history) + 1, settings.epochs + 1):
-        if keep_best and settings.patience and len(history) - best["epoch"] >= settings.patience:
+        if keep_best and settings.patience and len(history) - max(best["epoch"], unaveraged) >= settings.patience:
             break
         loss, seconds = run.epoch(train, number)
         own = average.swap(module) if average is not None and average.count else None
@@ -161,7 +162,7 @@ def finetune(
         if heldout is not None and len(heldout):
             clean, robust = held_out_accuracy(module, heldout, adversary, precision, seed=seed)
         history.append(Epoch(number=number, loss=loss, clean=clean, robust=robust, seconds=seconds))
-        if not keep_best or score(clean, robust) > best["score"]:
+        if not keep_best or (number > unaveraged and score(clean, robust) > best["score"]):
             best = {"score": score(clean, robust), "epoch": number, "state": _copy(module)}
         if own is not None:
             module.load_state_dict(own)

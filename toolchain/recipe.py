@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from ..runtime.errors import RecipeError
 from .sections import (
+    DISTILLING,
     Adversary,
     Compression,
     DataSource,
@@ -58,14 +59,34 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _whole_labels(self) -> Recipe:
-        if self.robust and self.adversary.objective in ("mart", "mmr"):
-            for section, settings in (("finetune", self.finetune), ("finetune_twin", self.finetune_twin)):
-                if settings.cutmix:
-                    raise RecipeError(
-                        f"{section}.cutmix mixes labels, and {self.adversary.objective} needs one an image",
-                        expected="0",
-                        got=repr(settings.cutmix),
-                    )
+        objective = self.adversary.objective
+        soft = self.adversary.distils and (objective != "ard" or self.adversary.weight in (None, 1))
+        for section, settings in (("finetune", self.finetune), ("finetune_twin", self.finetune_twin)):
+            if self.robust and settings.cutmix and objective in ("mart", "mmr"):
+                raise RecipeError(
+                    f"{section}.cutmix mixes labels, and {objective} needs one an image",
+                    expected="0",
+                    got=repr(settings.cutmix),
+                )
+            if self.robust and settings.label_smoothing and soft:
+                raise RecipeError(
+                    f"{section}.label_smoothing: {objective} learns from the teacher and not from labels",
+                    expected="0",
+                    got=repr(settings.label_smoothing),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Recipe:
+        if self.robust and not self.finetune.epochs and not self.finetune_twin.epochs:
+            raise RecipeError(
+                "robust = true without an epoch against the adversary",
+                expected="finetune.epochs or finetune_twin.epochs of 1 or more",
+                fix="more epochs, or robust = false (--standard)",
+            )
+        for section in ("train", "finetune", "finetune_twin", "teacher"):
+            if not self.data.heldout and getattr(self, section).patience:
+                raise RecipeError(f"{section}.patience counts held-out accuracy", expected="data.heldout > 0", got="0")
         return self
 
     @property
@@ -120,8 +141,9 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
     Args:
         settings: as in a TOML file.
         overrides: by dotted key, "finetune.epochs": 5. Another `model.name` drops the other settings of that section,
-            which are about the recipe's own network, and another threat, attack or number of steps of the adversary
-            the step size that belongs to the recipe's own: TOML has no way to unset them.
+            which are about the recipe's own network; another threat, attack or number of steps of the adversary drops
+            the step size, and another objective the weight, the temperature and a teacher that it has no use for. TOML
+            has no way to unset them.
 
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
@@ -131,6 +153,11 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
         merged["model"] = {}
     if any(_changed(merged, overrides, "adversary", key) for key in ("threat", "attack", "steps")):
         merged["adversary"].pop("step_size", None)
+    if _changed(merged, overrides, "adversary", "objective"):
+        for key in ("weight", "temperature"):
+            merged["adversary"].pop(key, None)
+        if overrides["adversary.objective"] not in DISTILLING:
+            merged["adversary"].pop("teacher", None)
     for dotted, value in overrides.items():
         *sections, key = dotted.split(".")
         place = merged

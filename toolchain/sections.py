@@ -17,6 +17,7 @@ from ..bench.attacks.threat import ThreatModel
 from ..runtime.errors import RecipeError
 
 __all__ = [
+    "DISTILLING",
     "Adversary",
     "Compression",
     "DataSource",
@@ -28,6 +29,16 @@ __all__ = [
     "Training",
     "TwinTraining",
 ]
+
+
+DISTILLING = ("ard", "rslad", "adaad")
+"""The objectives that learn from a robust teacher."""
+_LARGE = 1e6
+"""More than any sensible rate or weight, and small enough for float32."""
+_Positive = Annotated[float, Field(gt=0, le=_LARGE)]
+_Factor = Annotated[float, Field(ge=0, le=_LARGE)]
+_LEAST_CUTMIX = 0.01
+"""Powers of uniforms to 1 / alpha would all be zero in float64 much below."""
 
 
 class Section(BaseModel):
@@ -66,21 +77,21 @@ class Adversary(Section):
     objective: Literal["adversarial", "trades", "mart", "mmr", "ard", "rslad", "adaad"] = Field(
         "adversarial", description="what the network minimizes; ard, rslad and adaad learn from a robust teacher"
     )
-    weight: Annotated[float, Field(ge=0)] | None = Field(
+    weight: _Factor | None = Field(
         None,
         description="beta of trades, lambda of mart and mmr, share of the adversarial part in distillation",
     )
     teacher: Path | None = Field(
         None, description="bundle or ONNX file to learn from; without it the dense network is trained, see `teacher`"
     )
-    temperature: Annotated[float, Field(gt=0)] = Field(1.0, description="of ard's soft labels")
+    temperature: Annotated[float, Field(ge=0.01, le=1000)] = Field(1.0, description="of ard's soft labels")
     attack: Literal["fgsm", "n-fgsm", "pgd"] = Field(
         "pgd", description="fgsm, n-fgsm: one step from a random start; pgd: `steps` steps"
     )
     steps: Annotated[int, Field(ge=1)] = Field(20, description="gradient steps of pgd")
-    step_size: Annotated[float, Field(gt=0)] | None = Field(
+    step_size: _Positive | None = Field(
         None,
-        description="alpha in units of epsilon's; by default 2 epsilon / steps, 1.25 epsilon for fgsm, epsilon for n-fgsm",
+        description="in units of epsilon's; by default 2 epsilon / steps, 1.25 epsilon for fgsm, epsilon for n-fgsm",
     )
     training_epsilon: Annotated[float, Field(gt=0)] | None = Field(
         None, description="radius of the ball that training searches in; the threat's own by default"
@@ -89,8 +100,8 @@ class Adversary(Section):
     replays: Annotated[int, Field(ge=1)] = Field(
         1, description="2 or more: free adversarial training, each batch so many times, one gradient for both sides"
     )
-    grad_align: Annotated[float, Field(ge=0)] = Field(0.0, description="weight of GradAlign's penalty; 0: none")
-    weight_perturbation: Annotated[float, Field(ge=0)] = Field(
+    grad_align: _Factor = Field(0.0, description="weight of GradAlign's penalty; 0: none")
+    weight_perturbation: Annotated[float, Field(ge=0, le=1)] = Field(
         0.0, description="gamma of adversarial weight perturbation (AWP), such as 0.005; 0: none"
     )
 
@@ -100,6 +111,8 @@ class Adversary(Section):
         threat = ThreatModel.parse(text)
         if threat.target is not None:
             raise RecipeError("training against a targeted adversary", expected="norm:epsilon", got=repr(text))
+        if not threat.epsilon:
+            raise RecipeError("an adversary in a ball of radius 0", expected="epsilon > 0", got=repr(text))
         return str(threat)
 
     @model_validator(mode="after")
@@ -119,6 +132,27 @@ class Adversary(Section):
             )
         if self.attack == "n-fgsm" and not self.threat.startswith("linf:"):
             raise RecipeError("the noise of n-fgsm is a linf ball's", expected="linf:epsilon", got=self.threat)
+        if self.attack == "n-fgsm" and not self.random_start:
+            raise RecipeError(
+                "n-fgsm is a random start and one step", expected="adversary.random_start = true", got="false"
+            )
+        if self.replays > 1 and self.attack != "pgd":
+            raise RecipeError(
+                f"adversary.replays = {self.replays} is free adversarial training, which makes its own one-step attack",
+                expected="adversary.attack left alone",
+                got=self.attack,
+            )
+        for key, given, used in (
+            ("weight", self.weight is not None, self.objective != "adversarial"),
+            ("temperature", self.temperature != 1, self.objective == "ard"),
+            ("teacher", self.teacher is not None, self.distils),
+        ):
+            if given and not used:
+                raise RecipeError(
+                    f"adversary.{key} says nothing to the objective {self.objective}",
+                    expected="another objective, or the key left out",
+                    got=repr(getattr(self, key)),
+                )
         if self.distils and self.weight is not None and self.weight > 1:
             raise RecipeError(
                 f"adversary.weight of {self.objective} is a share", expected="0 to 1", got=repr(self.weight)
@@ -128,8 +162,7 @@ class Adversary(Section):
     @property
     def plain(self) -> Adversary:
         """The same attack for plain adversarial training: what a teacher is trained against."""
-        kept = {"threat", "attack", "steps", "step_size", "random_start", "grad_align", "weight_perturbation"}
-        return Adversary(**self.model_dump(include=kept))
+        return Adversary(**self.model_dump(exclude={"objective", "weight", "teacher", "temperature"}))
 
     @property
     def ball(self) -> ThreatModel:
@@ -140,7 +173,7 @@ class Adversary(Section):
     @property
     def distils(self) -> bool:
         """Whether the objective learns from a teacher."""
-        return self.objective in ("ard", "rslad", "adaad")
+        return self.objective in DISTILLING
 
 
 class Training(Section):
@@ -148,20 +181,20 @@ class Training(Section):
 
     epochs: Annotated[int, Field(ge=0)] = Field(20, description="passes over the training images")
     batch_size: Annotated[int, Field(ge=1)] = Field(128, description="images a step")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(0.1, description="largest learning rate")
+    learning_rate: _Positive = Field(0.1, description="largest learning rate")
     schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field(
         "paper", description="paper: a tenth from the fifth epoch on; one-cycle: linear up to the peak and down to zero"
     )
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.2, description="share of the steps before one-cycle's peak")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="momentum; Nesterov's where not 0")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.0, description="l2 penalty's factor")
+    weight_decay: _Factor = Field(0.0, description="l2 penalty's factor")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of a label spread over all")
-    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(None, description="largest l2 norm of the gradient")
+    gradient_clip: _Positive | None = Field(None, description="largest l2 norm of the gradient")
     flip: bool = Field(False, description="mirror each image left to right with probability 1/2")
     shift: Annotated[int, Field(ge=0)] = Field(0, description="move each image by up to so many pixels each way")
     cutout: Annotated[int, Field(ge=0)] = Field(0, description="side in pixels of a black square in each image")
     cutmix: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="alpha in CutMix's Beta(alpha, alpha); 0: none"
+        0.0, description="alpha in CutMix's Beta(alpha, alpha), 0.01 or more; 0: none"
     )
     average: Literal["none", "ema", "swa"] = Field(
         "none", description="give back averaged weights: ema over steps, swa over the last epochs"
@@ -176,6 +209,21 @@ class Training(Section):
     )
     keep_best: bool = Field(True, description="give back the epoch of best held-out accuracy (robust where robust)")
 
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Training:
+        if 0 < self.cutmix < _LEAST_CUTMIX:
+            raise RecipeError("cutmix is too small to draw from", expected="0, or 0.01 to 1", got=repr(self.cutmix))
+        if self.patience and not self.keep_best:
+            raise RecipeError(
+                f"patience = {self.patience} stops behind the best epoch", expected="keep_best = true", got="false"
+            )
+        return self
+
+    @property
+    def unaveraged(self) -> int:
+        """Epochs before swa begins; their weights are no average, so they are not given back."""
+        return int(self.swa_start * self.epochs) if self.average == "swa" else 0
+
 
 class FineTuning(Training):
     """The same after compression: three epochs, so that the paper's schedule never leaves its first learning rate."""
@@ -189,11 +237,11 @@ class TwinTraining(Training):
 
     epochs: Annotated[int, Field(ge=0)] = Field(0, description="passes over `images` training images; 0: leave out")
     images: Annotated[int, Field(ge=1)] | None = Field(None, description="training images an epoch; all by default")
-    learning_rate: Annotated[float, Field(gt=0)] = Field(0.01, description="largest learning rate")
+    learning_rate: _Positive = Field(0.01, description="largest learning rate")
     schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field("cosine", description="see train.schedule")
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the steps before one-cycle's peak")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum; Nesterov's where not 0")
-    gradient_clip: Annotated[float, Field(gt=0)] | None = Field(1.0, description="largest l2 norm of the gradient")
+    gradient_clip: _Positive | None = Field(1.0, description="largest l2 norm of the gradient")
     precision: Literal["float32"] = Field("float32", description="the integers need it")
 
 
@@ -203,7 +251,7 @@ class TeacherTraining(Training):
     epochs: Annotated[int, Field(ge=1)] = Field(10, description="passes over the training images")
     schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field("one-cycle", description="see train.schedule")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum; Nesterov's where not 0")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="l2 penalty's factor")
+    weight_decay: _Factor = Field(5e-4, description="l2 penalty's factor")
 
 
 class Compression(Section):

@@ -35,17 +35,24 @@ def load_teacher(path: Path, data: Dataset) -> Twin:
 
     Raises:
         BundleError, ModelError: it cannot be read, or has operators that the twin does not know.
-        RecipeError: it is for other images or classes.
+        RecipeError: it is for other images or classes, or has the same classes in another order.
     """
+    classes: tuple[str, ...] = ()
     if path.is_dir():
         bundle = read_bundle(path)
-        path = bundle.file(bundle.manifest.graph)
+        path, classes = bundle.file(bundle.manifest.graph), bundle.manifest.output.classes
     engine = open_onnx(path)  # reads the file with clear errors, and knows its shapes
     if (engine.input_shape, len(engine.labels)) != (data.input_shape, len(data.classes)):
         raise RecipeError(
             f"adversary.teacher: {path} does not fit {data.name}",
             expected=f"images {list(data.input_shape)}, {len(data.classes)} classes",
             got=f"images {list(engine.input_shape)}, {len(engine.labels)} classes",
+        )
+    if classes and set(classes) == set(data.classes) and classes != tuple(data.classes):
+        raise RecipeError(
+            f"adversary.teacher: {path} has the classes of {data.name} in another order",
+            expected=", ".join(data.classes),
+            got=", ".join(classes),
         )
     return _still(Twin(onnx.load(path)))
 

@@ -101,6 +101,16 @@ def test_straight_through_rules_on_one_layer(build: Build) -> None:
     assert bias.grad.item() == inside.sum()
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_integers_are_never_multiplied_in_bfloat16(build: Build, trained: bool) -> None:
+    twin = Twin(one_layer(build)).requires_grad_(trained)
+    images = torch.from_numpy(np.array([83, 7, 101, 255], np.float32).reshape(1, 1, 2, 2) / 255)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = twin(images)
+    assert found.dtype == torch.float32
+    assert torch.equal(found, twin(images))
+
+
 def test_pixels_outside_the_range_have_no_gradient(build: Build) -> None:
     twin = Twin(one_layer(build))
     images = torch.tensor([[[[-0.2, 0.0], [0.3, 1.2]]]], requires_grad=True)

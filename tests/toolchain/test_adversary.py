@@ -218,6 +218,17 @@ def test_grad_align_on_a_quadratic(images: Any, scale: float) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
 
 
+def test_grad_align_compares_one_network_with_itself(net: Callable[..., nn.Sequential], images: Any) -> None:
+    """Dropout draws the same units for both gradients, and batch norm's statistics stay the training step's own."""
+    module = net(dropout=0.5).train()
+    before = {name: buffer.clone() for name, buffer in module.named_buffers()}
+    here = ThreatModel("linf", 1e-6)
+    found = gradient_misalignment(module, *images, threat=here, generator=torch.Generator().manual_seed(2))
+    assert abs(found.item()) < 1e-4
+    assert all(torch.equal(buffer, before[name]) for name, buffer in module.named_buffers())
+    torch.autograd.grad(found, list(module.parameters()), allow_unused=True)
+
+
 def test_grad_align_has_nothing_against_a_linear_network(images: Any) -> None:
     module = Quadratic(0.0)
     found = penalty(module, images[0], images[1] % 2)

@@ -23,7 +23,7 @@ from hardtemper.bench.data.npz import load_npz
 from hardtemper.export.parity import check_parity
 from hardtemper.runtime.bundle import hash_file, read_bundle
 from hardtemper.runtime.engine import open_onnx
-from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError
+from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError, RecipeError
 from hardtemper.toolchain.build import Build, build
 from hardtemper.toolchain.recipe import Recipe, with_overrides
 
@@ -285,6 +285,8 @@ def test_an_occupied_target_is_found_first(tiny: Any, tmp_path: Path, by: str, o
         ({"train.batch_size": 225}, DataError, "train.batch_size: too few training images for one batch"),
         ({"finetune.batch_size": 999}, DataError, "finetune.batch_size: too few training images"),
         ({"finetune_twin.batch_size": 65}, DataError, "finetune_twin.batch_size: too few training images"),
+        ({"train.shift": 16}, RecipeError, "train.shift leaves nothing of some images; expected: less than 16 pixels"),
+        ({"finetune.cutout": 40}, RecipeError, "finetune.cutout leaves nothing of some images"),
         ({"data.heldout": 300}, DataError, "cannot be divided"),
         ({"compress.sparsity": 0.99}, CompressionError, "would leave no filter of a layer: features.0"),
         ({"compress.per_layer": {"features.99": 0.5}}, CompressionError, "names no convolution or linear layer"),

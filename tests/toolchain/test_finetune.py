@@ -16,6 +16,7 @@ from hardtemper.export.twin import Twin
 from hardtemper.runtime.errors import DataError
 from hardtemper.toolchain import finetune as module_under_test
 from hardtemper.toolchain.finetune import Trained, finetune
+from hardtemper.toolchain.heldout import score
 from hardtemper.toolchain.sections import Adversary, Training, TwinTraining
 
 PGD2 = Adversary(threat="linf:0.1", steps=2, step_size=0.06)
@@ -367,6 +368,33 @@ def test_patience(
     assert (len(trained.epochs), trained.kept) == expected
     again = tune(settings, resume=disk.read())  # what stopped stays stopped
     assert outcome(again) == outcome(trained)
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(0, 6), (1, 5)])
+def test_what_is_no_average_yet_is_not_given_back(
+    tune: Callable[..., Trained], monkeypatch: pytest.MonkeyPatch, patience: int, epochs: int
+) -> None:
+    scripted(monkeypatch, [(score, None) for score in (0.9, 0.8, 0.7, 0.6, 0.5, 0.4)])
+    settings = EVERYTHING.model_copy(
+        update={"epochs": 6, "batch_size": 256, "average": "swa", "swa_start": 0.5, "patience": patience}
+    )
+    trained = tune(settings)
+    assert (trained.kept, len(trained.epochs)) == (4, epochs)
+
+
+@pytest.mark.parametrize(
+    ("better", "worse"),
+    [
+        ((0.1, 0.5001), (0.9, 0.5)),
+        ((0.9, 0.5), (0.1, 0.5)),
+        ((0.1, 1 / 2000), (0.9, 0.0)),
+        ((0.9, None), (0.8, None)),
+    ],
+)
+def test_robust_accuracy_decides_and_clean_accuracy_between_equals(
+    better: tuple[float, float | None], worse: tuple[float, float | None]
+) -> None:
+    assert score(*better) > score(*worse)
 
 
 def test_training_that_only_hurts_gives_the_module_back(tune: Callable[..., Trained], twin: Callable[[], Twin]) -> None:

@@ -70,6 +70,18 @@ def test_the_step_belongs_to_the_adversary_that_the_recipe_names(overrides: dict
     assert with_overrides({}, overrides).adversary.step_size == overrides.get("adversary.step_size")
 
 
+def test_another_objective_drops_what_it_has_no_use_for() -> None:
+    given = {"objective": "ard", "weight": 0.5, "temperature": 4.0, "teacher": "robust.onnx"}
+
+    def changed(objective: str) -> tuple[float | None, float, Path | None]:
+        adversary = with_overrides({"adversary": given}, {"adversary.objective": objective}).adversary
+        return adversary.weight, adversary.temperature, adversary.teacher
+
+    assert changed("ard") == (0.5, 4.0, Path("robust.onnx"))
+    assert changed("rslad") == (None, 1.0, Path("robust.onnx"))
+    assert changed("adversarial") == (None, 1.0, None)
+
+
 def test_the_threat_is_written_one_way() -> None:
     assert with_overrides({}, {"adversary.threat": " linf: 8/255"}).adversary.threat == "linf:8/255"
 
@@ -208,7 +220,12 @@ def test_a_value_of_the_wrong_type(key: str, value: Any, expected: str) -> None:
         ("quantize.percentile", 50, "greater than 50"),
         ("adversary.steps", 0, "greater than or equal to 1"),
         ("adversary.replays", 0, "greater than or equal to 1"),
-        ("adversary.temperature", 0, "greater than 0"),
+        ("adversary.temperature", 0, "greater than or equal to 0.01"),
+        ("adversary.temperature", 1e10, "less than or equal to 1000"),
+        ("adversary.step_size", 1e300, "less than or equal to 1000000"),
+        ("train.learning_rate", 1e39, "less than or equal to 1000000"),
+        ("train.weight_decay", 1e300, "less than or equal to 1000000"),
+        ("adversary.weight_perturbation", 1e300, "less than or equal to 1"),
         ("finetune.cutmix", 1.5, "less than or equal to 1"),
         ("finetune.swa_start", 1, "less than 1"),
         ("finetune.ema_decay", 1, "less than 1"),
@@ -247,6 +264,21 @@ def test_a_threat_that_cannot_be(threat: str) -> None:
         ({"adversary.objective": "trades", "adversary.random_start": False}, "trades raises is flat at the image"),
         ({"adversary.attack": "n-fgsm", "adversary.threat": "l2:0.5"}, "expected: linf:epsilon; got: l2:0.5"),
         ({"adversary.objective": "rslad", "adversary.weight": 6.0}, "adversary.weight of rslad is a share"),
+        ({"adversary.weight": 6.0}, "adversary.weight says nothing to the objective adversarial"),
+        ({"adversary.objective": "trades", "adversary.temperature": 2.0}, "temperature says nothing to the objective"),
+        ({"adversary.objective": "mart", "adversary.teacher": "t.onnx"}, "adversary.teacher says nothing to the"),
+        ({"adversary.threat": "linf:0"}, "an adversary in a ball of radius 0; expected: epsilon > 0"),
+        ({"adversary.attack": "n-fgsm", "adversary.random_start": False}, "n-fgsm is a random start and one step"),
+        ({"adversary.attack": "fgsm", "adversary.replays": 2}, "makes its own one-step attack"),
+        ({"adversary.objective": "rslad", "finetune.label_smoothing": 0.1, "robust": True}, "learns from the teacher"),
+        (
+            {"adversary.objective": "ard", "finetune_twin.label_smoothing": 0.1, "robust": True},
+            "finetune_twin.label_smoothing: ard learns from the teacher",
+        ),
+        ({"robust": True, "finetune.epochs": 0}, "robust = true without an epoch against the adversary"),
+        ({"train.patience": 2, "train.keep_best": False}, "patience = 2 stops behind the best epoch"),
+        ({"finetune.patience": 2, "data.heldout": 0}, "finetune.patience counts held-out accuracy"),
+        ({"train.cutmix": 0.001}, "cutmix is too small to draw from"),
         ({"adversary.objective": "mart", "finetune.cutmix": 1.0, "robust": True}, "finetune.cutmix mixes labels"),
         ({"adversary.objective": "mmr", "finetune_twin.cutmix": 0.5, "robust": True}, "finetune_twin.cutmix mixes"),
     ],
@@ -262,7 +294,6 @@ def test_what_goes_together() -> None:
     """The neighbours of what does not."""
     for settings in (
         {"adversary.replays": 4},
-        {"adversary.objective": "trades", "adversary.random_start": False, "adversary.attack": "n-fgsm"},
         {"adversary.objective": "trades", "adversary.weight": 6.0},
         {"adversary.objective": "rslad", "adversary.weight": 1.0, "finetune.cutmix": 1.0, "robust": True},
         {"adversary.objective": "mart", "finetune.cutmix": 1.0},
@@ -271,7 +302,7 @@ def test_what_goes_together() -> None:
 
 
 def test_a_teachers_adversary_is_the_students_without_the_distillation() -> None:
-    attack = {"threat": "l2:0.5", "attack": "fgsm", "random_start": False, "grad_align": 0.2}
+    attack = {"threat": "l2:0.5", "attack": "fgsm", "random_start": False, "grad_align": 0.2, "training_epsilon": 0.6}
     distilling = Adversary(**attack, objective="ard", weight=0.5, temperature=4.0, teacher=Path("teacher"))
     assert distilling.plain == Adversary(**attack)
     assert distilling.plain.plain == distilling.plain
@@ -340,7 +371,7 @@ def test_every_key_says_what_it_means() -> None:
 
 @given(
     epochs=st.integers(0, 10**6),
-    learning_rate=st.floats(1e-12, 1e12),
+    learning_rate=st.floats(1e-12, 1e6),
     momentum=st.floats(0, 1, exclude_max=True),
     flip=st.booleans(),
     schedule=st.sampled_from(["paper", "constant", "cosine", "one-cycle"]),

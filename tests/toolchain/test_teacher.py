@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,13 @@ def test_a_student_of_the_dense_network(tiny: Any, distilling: dict[str, Any], d
     shutil.copytree(tmp_path / "out.work", tmp_path / "other.work")
     other = with_overrides(distilling, {"adversary.objective": "adaad", "adversary.weight": 0.9})
     assert "teacher" not in stages(other, tmp_path / "other", "fine-tune")  # the same one teaches another way
+
+
+def test_a_teacher_with_the_classes_in_another_order(tiny: Any, data: Dataset) -> None:
+    turned = dataclasses.replace(data, classes=data.classes[::-1])
+    with pytest.raises(RecipeError, match=r"has the classes of .* in another order"):
+        load_teacher(tiny.path, turned)
+    assert isinstance(load_teacher(tiny.path / "dense.onnx", turned), Twin)  # a bare graph names no classes
 
 
 @pytest.mark.usefixtures("lower_once")
