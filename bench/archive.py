@@ -4,7 +4,7 @@ Rule: a NumPy .npz without pickles. Of the N attacked images: `images` uint8 [N,
 in the test split) int64 [N]. Of the M candidates that broke the engine or its twin: `adversarial` uint8 [M, C, H, W],
 `rows` int64 [M] (which image), `attacks` int64 [M] (which attack), `on_engine` and `on_twin` bool [M]. `header` is JSON
 with the threat model, the attacks, the SHA-256 of the engine's graph and of every array. A file is read only if every
-array fits its hash and every candidate is inside the ball, in whole levels of 1/255:
+array fits its hash, no image is of the target's class, and every candidate is inside the ball, in levels of 1/255:
 
     linf:  max_i |q'_i - q_i| <= floor(255 epsilon)       l1:  sum_i |q'_i - q_i|   <= floor(255 epsilon)
                                                           l2:  sum_i (q'_i - q_i)^2 <= floor((255 epsilon)^2)
@@ -18,11 +18,7 @@ import hashlib
 import io
 import json
 import math
-import os
-import zipfile
-import zlib
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import DataError, InputError
+from .untrusted_npz import read_arrays
+from .whole_file import write_whole
 
 __all__ = ["FORMAT_VERSION", "Archive", "read_archive", "write_archive"]
 
@@ -42,6 +40,8 @@ _ARRAYS |= {"rows": "i8", "attacks": "i8", "on_engine": "b1", "on_twin": "b1"}
 
 _SLACK = 1e-6  # as in `ThreatModel.pixel_radius`: 255 * (8 / 255) is a hair off 8
 
+_PIECE = 1 << 20  # pixels whose moves are computed at once, in int64
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Archive:
@@ -49,10 +49,11 @@ class Archive:
 
     Attributes:
         header: "threat" with "norm", "epsilon" and "target" (a class or null); "classes", how many; "attacks", each
-            with "name", "target" and "settings", in the order of `attacks`' numbers; and whatever else the writer says.
+            with "name", "target" and "settings", in the order of `attacks`' numbers; "clean" and "robust", how many of
+            the N images the engine gets right, and of these withstand every candidate; and whatever else is known.
 
     Raises:
-        DataError: arrays that contradict each other, or a candidate outside the ball.
+        DataError: a header out of range, arrays that contradict it or each other, or a candidate outside the ball.
     """
 
     header: Mapping[str, Any]
@@ -77,9 +78,13 @@ class Archive:
         for name, shape in expected.items():
             found = getattr(self, name).shape
             _expect(found == shape, name, str(list(shape)), str(list(found)))
+        _check_header(self.header, n)
         for name, below in (("labels", self.header["classes"]), ("rows", n), ("attacks", len(self.names))):
             array = getattr(self, name)
             _expect(bool(((array >= 0) & (array < below)).all()), name, f"numbers below {below}", "others")
+        target = self.header["threat"]["target"]
+        already = 0 if target is None else int((self.labels == target).sum())
+        _expect(not already, "labels", f"no image of the target class {target}", f"{already} of {n}")
         outside = int((~self._inside()).sum())
         _expect(not outside, "adversarial", f"every candidate in {self.threat}", f"{outside} of {m} outside")
 
@@ -106,11 +111,11 @@ class Archive:
     def _inside(self) -> NDArray[np.bool_]:
         threat = self.header["threat"]
         norm, radius = threat["norm"], 255 * float(threat["epsilon"])
-        _expect(norm in ("linf", "l2", "l1"), "header.threat.norm", "linf, l2 or l1", repr(norm))
         limit = math.floor((radius * radius if norm == "l2" else radius) + _SLACK)
         inside = np.ones(len(self.rows), bool)
-        for start in range(0, len(inside), 1024):  # whole levels as int64 take eight times the images' memory
-            piece = slice(start, start + 1024)
+        step = max(1, _PIECE // max(1, math.prod(self.images.shape[1:])))
+        for start in range(0, len(inside), step):  # moves as int64 take eight times the images' memory
+            piece = slice(start, start + step)
             moves = self.adversarial[piece].astype(np.int64) - self.images[self.rows[piece]]
             moves = np.abs(moves).reshape(len(moves), -1)
             size = moves.max(1, initial=0) if norm == "linf" else (moves**2 if norm == "l2" else moves).sum(1)
@@ -119,7 +124,7 @@ class Archive:
 
 
 def write_archive(archive: Archive, path: Path) -> None:
-    """Store a verdict at `path`, in one rename.
+    """Store a verdict at `path`, whole or not at all.
 
     Raises:
         InputError: it cannot be written.
@@ -129,14 +134,9 @@ def write_archive(archive: Archive, path: Path) -> None:
     header = json.dumps({**archive.header, "format_version": FORMAT_VERSION, "sha256": digests}, sort_keys=True)
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, header=np.array(header), **arrays)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(buffer.getvalue())
-        temporary.replace(path)
+        write_whole(path, buffer.getvalue())
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise InputError(f"{path}: cannot write the verdict", got=error.strerror or str(error)) from None
 
 
@@ -146,34 +146,48 @@ def read_archive(path: Path) -> Archive:
     Raises:
         DataError: no such file, no verdict, of another format, damaged, or with a candidate outside the ball.
     """
+    what = f"format_version {FORMAT_VERSION}, written by `toolchain bench`"
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
-            header = json.loads(str(content["header"]))
-            version = header.get("format_version")
-            if version != FORMAT_VERSION:
-                raise ValueError(f"format_version {version}")
-            arrays = {name: content[name] for name in _ARRAYS}
+        found, _ = read_arrays(path, ("header", *_ARRAYS))
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read", expected="a verdict", got=error.strerror or str(error)) from None
+    except DataError as error:
+        raise DataError(f"{path}: no verdict", expected=what, got=error.got) from None
+    try:
+        header = json.loads(str(found["header"]))
+        version = header.get("format_version")
+        if version != FORMAT_VERSION:
+            raise ValueError(f"format_version {version}")
+        arrays = {name: found[name] for name in _ARRAYS}
         for name, array in arrays.items():
             if hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() != header["sha256"][name]:
                 raise ValueError(f"{name}: SHA-256 differs")
         return Archive(header=header, **arrays)
     except DataError as error:
         raise DataError(f"{path}: {error.what}", expected=error.expected, got=error.got) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read", expected="a verdict", got=error.strerror or str(error)) from None
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        EOFError,
-        OverflowError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
-        what = f"format_version {FORMAT_VERSION}, written by `toolchain bench`"
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError, MemoryError) as error:
         raise DataError(f"{path}: no verdict", expected=what, got=f"{type(error).__name__}: {error}") from None
+
+
+def _check_header(header: Mapping[str, Any], n: int) -> None:
+    """What is read of a header; `n` images."""
+    classes, threat = header["classes"], header["threat"]
+    norm, epsilon, target = threat["norm"], threat["epsilon"], threat["target"]
+    _expect(_whole(classes, 1), "header.classes", "a whole number >= 1", repr(classes))
+    _expect(norm in ("linf", "l2", "l1"), "header.threat.norm", "linf, l2 or l1", repr(norm))
+    number = isinstance(epsilon, int | float) and not isinstance(epsilon, bool)
+    fits = number and 0 <= epsilon <= (1 if norm == "linf" else math.inf) and math.isfinite(epsilon)
+    expected = "0 <= epsilon <= 1" if norm == "linf" else "a finite epsilon >= 0"
+    _expect(fits, "header.threat.epsilon", expected, repr(epsilon))
+    fits = target is None or _whole(target, 0, classes - 1)
+    _expect(fits, "header.threat.target", f"null or a class below {classes}", repr(target))
+    for name in ("clean", "robust"):
+        count = header.get(name, 0)
+        _expect(_whole(count, 0, n), f"header.{name}", f"0 to {n} images", repr(count))
+
+
+def _whole(value: object, least: int, most: float = math.inf) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _expect(holds: bool, what: str, expected: str, got: str) -> None:

@@ -1,25 +1,31 @@
 """A stored verdict on another engine: how many of its candidates still break it.
 
-Candidates were searched for one engine. On another one they are transferred, so what is left robust here is an upper
-bound; on the engine that they were made for it is the verdict itself. Needs numpy alone beside the engine.
+Candidates were searched for one graph. On another one they are transferred, so what is left robust here is an upper
+bound; on the graph that they were made for it is the verdict itself, and has to be what the verdict says. Graphs are
+told apart by their SHA-256. Needs numpy alone beside the engine.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.errors import DataError
+from ..runtime.bundle import hash_file
+from ..runtime.errors import DataError, GateError
 from ..runtime.progress import ProgressCallback, silent
 from .archive import Archive
 
-__all__ = ["Replay", "ReplayedAttack", "replay"]
+__all__ = ["Replay", "ReplayedAttack", "hash_graph", "replay"]
 
 _BATCH = 256
+
+_OUTSIDE = b"\n\x08location"  # in protobuf, how a tensor says which other file holds it (TensorProto.external_data)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,8 +55,11 @@ class Replay:
         engine: its name.
         n: images.
         clean: images that this engine gets right as they are.
-        robust: of these, images that no stored candidate breaks.
+        robust: of these, images that no stored candidate breaks; where the graph is another, an upper bound.
         attacks: in the order they ran.
+        same_graph: whether the engine runs the graph that the verdict is about; None where that is not known.
+        stored_clean: `clean` as the verdict says it; None where it does not say both.
+        stored_robust: `robust`, likewise.
     """
 
     engine: str
@@ -58,10 +67,54 @@ class Replay:
     clean: int
     robust: int
     attacks: tuple[ReplayedAttack, ...]
+    same_graph: bool | None
+    stored_clean: int | None
+    stored_robust: int | None
+
+    @property
+    def differs(self) -> bool:
+        """Whether the graph is the verdict's and a count is not."""
+        stored = (self.stored_clean, self.stored_robust)
+        return self.same_graph is True and stored not in ((None, None), (self.clean, self.robust))
+
+    def gate(self) -> None:
+        """Refuse a verdict that its own graph does not give.
+
+        Raises:
+            GateError: the graph is the verdict's and a count is not.
+        """
+        if self.differs:
+            raise GateError(
+                f"{self.engine}: the verdict on this very graph",
+                expected=f"{self.stored_clean} images right as they are, {self.stored_robust} robust",
+                got=f"{self.clean} and {self.robust}",
+                fix="replay on a processor like the one in the verdict's header: another one may compute other logits "
+                "without anything being wrong (of a float graph, so may another onnxruntime or number of threads); "
+                "on the same one the verdict is not this graph's",
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON values."""
         return asdict(self)
+
+
+def hash_graph(graph: Path) -> str | None:
+    """SHA-256 of an ONNX file with its weights, as a verdict's header says it.
+
+    Returns:
+        64 hex digits; None where weights lie in other files and onnx, which finds them, is not installed.
+
+    Raises:
+        BundleError: a file cannot be read.
+    """
+    files: tuple[Path, ...] = (graph,)
+    if _OUTSIDE in graph.read_bytes():
+        try:
+            from .size import graph_files
+        except ModuleNotFoundError:
+            return None
+        files = graph_files(graph)
+    return hashlib.sha256("".join(hash_file(file) for file in files).encode()).hexdigest()
 
 
 def replay(
@@ -69,6 +122,7 @@ def replay(
     engine: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
     *,
     name: str,
+    graph_sha256: str | None = None,
     progress: ProgressCallback = silent,
 ) -> Replay:
     """Ask an engine for everything that a verdict holds.
@@ -77,6 +131,7 @@ def replay(
         archive: the verdict.
         engine: uint8 [N, C, H, W] -> logits [N, K].
         name: the engine's, for the result.
+        graph_sha256: `hash_graph` of what the engine runs; None where that is not known.
         progress: told after each batch; the task is `name`.
 
     Raises:
@@ -103,12 +158,18 @@ def replay(
     broken = fooled & ~unanswered if archive.header["threat"]["target"] is not None else fooled | unanswered
     robust = right.copy()
     robust[archive.rows[broken]] = False
+    header = archive.header
+    known = graph_sha256 is not None and header.get("graph_sha256") is not None
+    counts = (header["clean"], header["robust"]) if {"clean", "robust"} <= header.keys() else (None, None)
     return Replay(
         engine=name,
         n=len(right),
         clean=int(right.sum()),
         robust=int(robust.sum()),
         attacks=tuple(_attack(archive, number, broken) for number in range(len(archive.names))),
+        same_graph=header["graph_sha256"] == graph_sha256 if known else None,
+        stored_clean=counts[0],
+        stored_robust=counts[1],
     )
 
 

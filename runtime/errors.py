@@ -10,9 +10,10 @@
     - ImageError               images given to an engine
     - BundleError              a bundle's folder or manifest
       · BundleFormatError      unknown format version, or a field that is missing or of the wrong type
-      · IntegrityError         a file that differs from its recorded hash
+      · IntegrityError         a file that is missing, not listed, or differs from its recorded hash
     - MissingExtraError        a package that is not installed; names the install command
-  + GateError                  a proof failed its gate (kernels, parity, hashes); the command line exits with 1
+  + GateError                  a proof failed its gate: kernels, parity, a replayed verdict, hashes (an IntegrityError
+                               that `toolchain verify` finds); the command line exits with 1
 
 Each message says what is wrong and, where known, what was expected, what was got and how to fix it.
 """

@@ -8,9 +8,12 @@ from __future__ import annotations
 import os
 import sys
 
-from ..runtime.errors import HardtemperError, MissingExtraError
+from ..runtime.errors import HardtemperError, InputError, MissingExtraError
 
 __all__ = ["main"]
+
+_SHELL = ("click", "rich")
+"""What the command line itself is made of."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,12 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
+    # of all commands replay alone needs no extra besides these: who doubts a verdict need not install what made it
+    light = next((argument for argument in arguments if not argument.startswith("-")), "") == "replay"
     try:
         import click
 
         from .commands import cli
     except ModuleNotFoundError as error:
-        raise _missing(error) from error
+        raise _missing(error, light=light) from error
     try:
         cli.main(args=arguments, prog_name="toolchain", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -58,14 +63,17 @@ def _run(arguments: list[str]) -> int:
     except click.Abort:
         raise KeyboardInterrupt from None
     except ModuleNotFoundError as error:  # the commands import their frameworks when they run
-        raise _missing(error) from error
+        raise _missing(error, light=light) from error
     return 0
 
 
-def _missing(error: ModuleNotFoundError) -> MissingExtraError:
+def _missing(error: ModuleNotFoundError, *, light: bool) -> InputError:
     package = (error.name or "").partition(".")[0]
     if package in ("", "hardtemper"):
         raise error
+    if light and package in _SHELL:
+        what = f"toolchain replay needs the package {package!r}, which is not installed"
+        return InputError(what, fix=f"pip install {' '.join(_SHELL)}")
     return MissingExtraError(package, extra="build", feature="the command line")
 
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tracemalloc
 import zipfile
 from contextlib import nullcontext
 from dataclasses import replace
@@ -13,11 +15,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from hardtemper.bench.archive import Archive, read_archive, write_archive
 from hardtemper.bench.attacks.threat import ThreatModel
-from hardtemper.bench.replay import Replay, ReplayedAttack, replay
 from hardtemper.runtime.errors import DataError, InputError
 
 RNG = np.random.default_rng(0)
@@ -54,17 +54,6 @@ def archive(text: str = "linf:2/255", **changes: Any) -> Archive:
     return Archive(header=header(text), **{**arrays, **changes})
 
 
-def lookup(found: Archive, clean: list[int], broken: list[int]) -> Any:
-    """An engine that knows the images and the candidates by heart."""
-    known = {image.tobytes(): k for image, k in zip(found.images, clean, strict=True)}
-    known |= {image.tobytes(): k for image, k in zip(found.adversarial, broken, strict=True)}
-
-    def engine(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        return np.eye(3, dtype=np.float32)[[known[image.tobytes()] for image in pixels]]
-
-    return engine
-
-
 def test_round_trip(tmp_path: Path) -> None:
     made = archive()
     write_archive(made, tmp_path / "new" / "verdict.npz")
@@ -84,8 +73,7 @@ def test_an_empty_verdict(tmp_path: Path) -> None:
     )
     write_archive(made, tmp_path / "verdict.npz")
     found = read_archive(tmp_path / "verdict.npz")
-    result = replay(found, lookup(found, [0, 1, 2, 1], []), name="engine")
-    assert (result.clean, result.robust) == (3, 3)
+    assert (found.adversarial.shape, found.rows.shape) == ((0, 1, 3, 3), (0,))
 
 
 @given(
@@ -124,6 +112,61 @@ def test_arrays_that_contradict_each_other(name: str, wrong: Any, message: str) 
         archive(**{name: wrong})
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "message"),
+    [
+        ("target", "2", "header.threat.target; expected: null or a class below 3; got: '2'"),
+        ("target", 3, "header.threat.target; expected: null or a class below 3; got: 3"),
+        ("target", -1, "header.threat.target"),
+        ("target", True, "header.threat.target"),
+        ("target", 1.0, "header.threat.target"),
+        ("target", [], "header.threat.target"),
+        ("target", 1, "labels; expected: no image of the target class 1; got: 1 of 4"),
+        ("epsilon", float("inf"), "header.threat.epsilon; expected: 0 <= epsilon <= 1; got: inf"),
+        ("epsilon", float("nan"), "header.threat.epsilon"),
+        ("epsilon", -0.1, "header.threat.epsilon"),
+        ("epsilon", 1.1, "header.threat.epsilon"),
+        ("epsilon", "0.1", "header.threat.epsilon"),
+        ("epsilon", True, "header.threat.epsilon"),
+        ("norm", ["linf"], "header.threat.norm"),
+        ("classes", "3", "header.classes; expected: a whole number >= 1; got: '3'"),
+        ("classes", 0, "header.classes"),
+        ("clean", 5, "header.clean; expected: 0 to 4 images; got: 5"),
+        ("robust", "3", "header.robust; expected: 0 to 4 images; got: '3'"),
+    ],
+)
+def test_a_header_out_of_range(tmp_path: Path, where: str, value: Any, message: str) -> None:
+    """Where nothing can be the target, everything would withstand."""
+
+    def change(arrays: dict[str, Any]) -> dict[str, Any]:
+        about = json.loads(str(arrays["header"]))
+        (about["threat"] if where in about["threat"] else about)[where] = value
+        return {**arrays, "header": np.array(json.dumps(about))}
+
+    path = tmp_path / "verdict.npz"
+    write_archive(archive(), path)
+    np.savez(path, **change(stored(path)))
+    with pytest.raises(DataError) as caught:
+        read_archive(path)
+    assert str(caught.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_moves_are_computed_in_pieces(norm: str) -> None:
+    n, shape = 256, (3, 64, 64)
+    images = np.zeros((n, *shape), np.uint8)
+    zeros, yes = np.zeros(n, np.int64), np.ones(n, bool)
+    arrays: dict[str, Any] = {"images": images, "labels": zeros, "indices": zeros, "rows": zeros, "attacks": zeros}
+    arrays |= {"on_engine": yes, "on_twin": yes, "adversarial": images + np.uint8(1)}
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=f"every candidate in {norm}:.*; got: 256 of 256 outside"):
+            Archive(header=header(f"{norm}:0.001"), **arrays)
+        assert tracemalloc.get_traced_memory()[1] < 32 << 20  # all moves at once are 24 MiB, twice
+    finally:
+        tracemalloc.stop()
+
+
 def stored(path: Path) -> dict[str, Any]:
     with np.load(path) as content:
         return dict(content)
@@ -150,6 +193,7 @@ def flipped(arrays: dict[str, Any]) -> dict[str, Any]:
         (lambda a: {**a, "header": np.array("[]")}, "AttributeError"),
         (lambda a: {k: v for k, v in a.items() if k != "rows"}, "rows"),
         (lambda a: {**a, "rows": np.array([{}], object)}, "no verdict"),
+        (lambda a: {**a, "header": np.array("[" * 100_000)}, "no verdict; .* RecursionError"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path: Path, change: Any, message: str) -> None:
@@ -190,52 +234,12 @@ def test_where_nothing_can_be_written(tmp_path: Path) -> None:
         write_archive(archive(), tmp_path / "file" / "verdict.npz")
 
 
-def test_replay_counts() -> None:
-    found = archive()
-    result = replay(found, lookup(found, clean=[0, 1, 2, 1], broken=[0, 2, 0]), name="other")
-    assert result == Replay(
-        engine="other",
-        n=4,
-        clean=3,
-        robust=2,
-        attacks=(
-            ReplayedAttack(name="pgd-20", stored=2, broken=1, twin_only=0, twin_only_broken=0),
-            ReplayedAttack(name="square", stored=0, broken=0, twin_only=1, twin_only_broken=1),
-        ),
-    )
-    assert result.to_dict()["attacks"][0] == {
-        "name": "pgd-20",
-        "stored": 2,
-        "broken": 1,
-        "twin_only": 0,
-        "twin_only_broken": 0,
-    }
-
-
-def test_a_targeted_replay_counts_the_target_alone() -> None:
-    found = archive("linf:2/255->2")
-    result = replay(found, lookup(found, clean=[0, 1, 2, 0], broken=[1, 2, 0]), name="other")
-    assert [attack.broken for attack in result.attacks] == [1, 0]
-    assert result.robust == 3
-
-
 @pytest.mark.parametrize("text", ["linf:8/255", "linf:0.1", "l2:1.5", "l1:12.0", "linf:8/255->2", "l2:0.5->0"])
 def test_the_threat_model_in_a_word(text: str) -> None:
     none = np.zeros(0, np.int64)
     nothing = {"rows": none, "attacks": none, "on_engine": none.astype(bool), "on_twin": none.astype(bool)}
+    nothing |= {"labels": np.ones(4, np.int64)}
     assert archive(text, adversarial=IMAGES[:0], **nothing).threat == text == str(ThreatModel.parse(text))
-
-
-def test_nan_is_no_answer() -> None:
-    found = archive()
-    result = replay(found, lambda pixels: np.full((len(pixels), 3), np.nan, np.float32), name="broken")
-    assert (result.clean, result.robust) == (0, 0)
-    assert [attack.broken for attack in result.attacks] == [2, 0]
-
-
-def test_an_engine_of_other_classes_is_refused() -> None:
-    with pytest.raises(DataError, match="two: the verdict does not fit; expected: 3 classes; got: 2"):
-        replay(archive(), lambda pixels: np.zeros((len(pixels), 2), np.float32), name="two")
 
 
 def test_reading_and_replaying_need_numpy_alone(tmp_path: Path) -> None:

@@ -277,9 +277,10 @@ def test_help_tells_defaults_and_an_example(capsys: pytest.CaptureFixture[str], 
     [
         ("build", ["units of pixel / 255", "0 <= s < 1", "Epochs of"]),
         ("bench", ["(bytes)", "(ms)", "(MiB)", "(%)", "in pixels", "seconds", "units of pixel / 255"]),
+        ("compile", ["compile out/trt --target tensorrt", "built with --target tensorrt", "in MiB"]),
         ("inspect", ["(bytes)"]),
         ("replay", ["Counts images", "(%)"]),
-        ("verify", ["Random images", "Exit code 1"]),
+        ("verify", ["Random images", "Exit code 1 when a gate fails: a file"]),
     ],
 )
 def test_help_tells_units(capsys: pytest.CaptureFixture[str], name: str, units: list[str]) -> None:
@@ -293,6 +294,7 @@ def test_the_help_of_the_group(capsys: pytest.CaptureFixture[str]) -> None:
     text = capsys.readouterr().out
     assert "--debug" in text
     assert all(f"toolchain {name}" in text for name in ("build", "bench", "replay", "verify"))
+    assert "toolchain compile out/trt " in text  # out/fashion-mnist is not quantized for TensorRT
 
 
 @pytest.mark.parametrize("package", ["click", "rich", "pydantic", "torch"])

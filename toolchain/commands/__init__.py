@@ -22,7 +22,7 @@ def cli() -> None:
 
     \b
     toolchain build --robust            Fashion-MNIST: train, prune, fine-tune against attacks, quantize, prove
-    toolchain compile out/fashion-mnist the TensorRT engine of a bundle for this machine's GPU
+    toolchain compile out/trt           the TensorRT engine of a bundle built with --target tensorrt, for this GPU
     toolchain bench out/fashion-mnist   latency, memory, clean and robust accuracy of the engine on this machine
     toolchain replay VERDICT ENGINE...  the adversarial images that bench stored, on any engine
     toolchain verify out/fashion-mnist  hashes, integer kernels, and twin against engine, bit for bit

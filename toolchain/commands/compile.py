@@ -18,7 +18,9 @@ __all__ = ["compile_"]
 
 
 @click.command(
-    name="compile", epilog="Example: toolchain compile out/fashion-mnist --target tensorrt --batch 1:64:1024"
+    name="compile",
+    epilog="Example: toolchain compile out/trt --target tensorrt --batch 1:64:1024 (out/trt: built with "
+    "--target tensorrt)",
 )
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(

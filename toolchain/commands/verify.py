@@ -31,14 +31,18 @@ __all__ = ["verify"]
 def verify(bundle: Path, images: int, test_images: int, seed: int) -> None:
     """Hold every file against its hash, count integer kernels, and compare twin and engine bit for bit.
 
-    Exit code 1 when a gate fails: fewer MACs in integer kernels than the recipe asks for, or (power-of-two scales) one
-    differing integer or logit.
+    Exit code 1 when a gate fails: a file that is missing, not listed or of another hash, fewer MACs in integer kernels
+    than the recipe asks for, or (power-of-two scales) one differing integer or logit.
     """
+    from ...runtime.errors import GateError, IntegrityError
     from ..report import verification_report
     from ..verify import verify_bundle
 
-    with progress_bars() as progress:
-        result = verify_bundle(bundle, images=images, seed=seed, test_images=test_images, progress=progress)
+    try:
+        with progress_bars() as progress:
+            result = verify_bundle(bundle, images=images, seed=seed, test_images=test_images, progress=progress)
+    except IntegrityError as error:  # bad input to other commands; here it is what was asked
+        raise GateError(error.what, expected=error.expected, got=error.got, fix=error.fix) from error
     for table in verification_report(result):
         console.print(table)
     result.gate()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,16 @@ def test_damage_is_an_error_or_harmless(
     except DataError:
         return
     assert splits.train_images.shape == (8, 3, 6, 5)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_LZMA])
+def test_a_header_that_claims_more_than_the_file_holds(tmp_path: Path, method: int) -> None:
+    file, header = tmp_path / "huge.npz", io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**40,)})
+    with zipfile.ZipFile(file, "w", method) as archive:
+        archive.writestr("train_images.npy", header.getvalue())
+    with pytest.raises(DataError, match=r"huge\.npz cannot be read; .* got: ValueError: train_images\.npy: "):
+        load_npz(file)
 
 
 def test_an_encrypted_archive(path: Path) -> None:

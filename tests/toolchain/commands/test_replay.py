@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench.archive import Archive, read_archive, write_archive
+from hardtemper.bench.measurement import wilson
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.toolchain.__main__ import main
 
@@ -62,13 +64,30 @@ def test_on_the_engine_that_it_was_made_for_and_on_another(
     counts = tmp_path / "new" / "counts.json"
     assert main(["replay", str(verdict), str(model), str(other), "--json", str(counts)]) == 0
     said = capsys.readouterr()
-    for shown in ("pgd-20", "r-fgsm", "linf:8/255; of 40 images 40 (100.0 %)", str(other)[-20:]):
-        assert shown in said.out
+    archive = read_archive(verdict)
+    robust = archive.header["robust"]
+    low, high = (100 * end for end in wilson(robust, 40))
+    out = " ".join(said.out.split())
+    for shown in (
+        "pgd-20",
+        "r-fgsm",
+        "linf:8/255; of 40 images 40 (100.0 % [91.2, 100.0]) are right as they are",
+        f"{robust} ({100 * robust / 40:.1f} % [{low:.1f}, {high:.1f}]) withstand all [95 % Wilson interval]",
+        "made for this very graph: its verdict",
+        "an upper bound: the candidates were made for another graph",
+    ):
+        assert shown in out
+    assert str(other)[-20:] in said.out
     content = json.loads(counts.read_text(encoding="utf-8"))
     assert (content["verdict"], content["threat"], content["format_version"]) == (str(verdict), "linf:8/255", 1)
     same, different = content["engines"]
-    archive = read_archive(verdict)
-    assert (same["n"], same["clean"], same["robust"]) == (40, 40, archive.header["robust"])
+    assert (same["n"], same["clean"], same["robust"]) == (40, 40, robust)
+    assert [engine["same_graph"] for engine in content["engines"]] == [True, False]
+    assert (same["stored_clean"], same["stored_robust"]) == (40, robust)
+    clean_share, robust_share = same["measurements"]
+    assert (clean_share["name"], clean_share["value"], clean_share["n"]) == ("clean-accuracy", 100.0, 40)
+    assert robust_share["spread"] == [low, high]
+    assert [engine["measurements"][1]["settings"]["upper_bound"] for engine in content["engines"]] == [False, True]
     assert 0 < same["robust"] < 40
     assert all(attack["broken"] == attack["stored"] > 0 for attack in same["attacks"])
     answers = open_onnx(other).predict(archive.adversarial)
@@ -89,16 +108,67 @@ def test_without_torch(verdict: Path, model: Path) -> None:
     assert "pgd-20" in done.stdout
 
 
+def test_a_verdict_that_its_own_graph_does_not_give_fails_the_gate(
+    verdict: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = read_archive(verdict)
+    robust = archive.header["robust"]
+    write_archive(replace(archive, header={**archive.header, "robust": robust + 1}), tmp_path / "praised.npz")
+    praised, counts = str(tmp_path / "praised.npz"), tmp_path / "counts.json"
+    assert main(["replay", praised, str(model), "--json", str(counts)]) == 1
+    said = capsys.readouterr()
+    (line,) = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert f"expected: 40 images right as they are, {robust + 1} robust; got: 40 and {robust}; fix: " in line
+    assert "another one may compute other logits" in line
+    assert f"the verdict on this very graph says 40 and {robust + 1}" in " ".join(said.out.split())
+    assert json.loads(counts.read_text(encoding="utf-8"))["engines"][0]["robust"] == robust  # stored all the same
+    assert main(["replay", praised, str(linear(tmp_path / "other.onnx", seed=3))]) == 0  # there it promises nothing
+
+
+def test_json_is_replaced_whole(
+    verdict: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = tmp_path / "counts.json"
+    counts.write_text("before")
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        assert main(["replay", str(verdict), str(model), "--json", str(counts)]) == 2
+    assert "counts.json: cannot be written; got: No space left on device" in capsys.readouterr().err
+    assert counts.read_text() == "before"
+    assert main(["replay", str(verdict), str(model), "--json", str(counts)]) == 0
+    assert json.loads(counts.read_text(encoding="utf-8"))["format_version"] == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["counts.json"]
+
+
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_without_what_the_command_line_is_made_of(package: str) -> None:
+    """The extra would bring torch, which a replay does not need."""
+    code = f"import sys; sys.modules[{package!r}] = None; from hardtemper.toolchain.__main__ import main; "
+    code += "sys.exit(main(['replay', 'x', 'y']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"error: toolchain replay needs the package '{package}', which is not installed; fix: pip install click rich\n"
+    )
+
+
+def hostile(archive: Archive, path: Path, *, adversarial: Any = None, **about: Any) -> None:
+    """The verdict with other candidates and another header, under the hashes that fit it."""
+    content: dict[str, Any] = {name: getattr(archive, name) for name in archive.header["sha256"]}
+    content["adversarial"] = archive.adversarial if adversarial is None else adversarial
+    digests = {name: hashlib.sha256(np.ascontiguousarray(array).data).hexdigest() for name, array in content.items()}
+    np.savez(path, **content, header=np.array(json.dumps({**archive.header, **about, "sha256": digests})))
+
+
 def outside(archive: Archive, path: Path) -> None:
-    """The verdict with a candidate that left the ball, under the hashes that fit it."""
+    """The verdict with a candidate that left the ball."""
     changed = archive.adversarial.copy()
     changed[0] = 255 - changed[0]
-    content: dict[str, Any] = {name: getattr(archive, name) for name in archive.header["sha256"]}
-    write_archive(archive, path)
-    with np.load(path) as stored:
-        header = json.loads(str(stored["header"]))
-    header["sha256"]["adversarial"] = hashlib.sha256(changed.data).hexdigest()
-    np.savez(path, **{**content, "adversarial": changed, "header": np.array(json.dumps(header))})
+    hostile(archive, path, adversarial=changed)
 
 
 def test_bad_files_end_in_one_line_and_exit_code_2(
@@ -112,6 +182,15 @@ def test_bad_files_end_in_one_line_and_exit_code_2(
         return captured.err
 
     archive = read_archive(verdict)
+    for about in ({"target": "3"}, {"target": 99}, {"epsilon": -1.0}):
+        hostile(archive, tmp_path / "x.npz", threat={**archive.header["threat"], **about})
+        assert f"x.npz: header.threat.{next(iter(about))}; expected: " in fails(tmp_path / "x.npz", model)
+    encrypted = bytearray(verdict.read_bytes())
+    encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
+    (tmp_path / "encrypted.npz").write_bytes(encrypted)
+    assert "encrypted.npz: no verdict" in fails(tmp_path / "encrypted.npz", model)
+    np.savez(tmp_path / "deep.npz", header=np.array("[" * 100_000))
+    assert "deep.npz: no verdict" in fails(tmp_path / "deep.npz", model)
     outside(archive, tmp_path / "outside.npz")
     assert "every candidate in linf:8/255; got: 1 of" in fails(tmp_path / "outside.npz", model)
     damaged = bytearray(verdict.read_bytes())
