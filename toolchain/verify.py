@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import onnx
 from ..bench.attacks.threat import ThreatModel
 from ..bench.data.load import load_dataset
 from ..bench.presets import choose_attacks
+from ..bench.untrusted_npz import read_arrays
 from ..export.kernels import KernelReport, inspect_kernels
 from ..export.parity import ParityReport, check_parity
 from ..export.twin import Twin
@@ -116,10 +116,9 @@ def verify_bundle(
 def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The stored images and the twin's logits."""
     try:
-        with bundle.file("proof.npz").open("rb") as file:
-            content = np.load(file, allow_pickle=False)
-            return content["images"], content["logits"]
-    except (OSError, EOFError, KeyError, ValueError, IndexError, zipfile.BadZipFile) as error:
+        arrays, _ = read_arrays(bundle.file("proof.npz"), ("images", "logits"))
+        return arrays["images"], arrays["logits"]
+    except (OSError, KeyError, DataError) as error:
         what = f"{bundle.path}: proof.npz"
         raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
 
