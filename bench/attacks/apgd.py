@@ -5,9 +5,10 @@ Algorithm 1 of Croce & Hein 2020 (arXiv:2003.01690), P the projection, g the nor
     z_{k+1} = P( x_k + eta_k g(x_k) )
     x_{k+1} = P( x_k + alpha (z_{k+1} - x_k) + (1 - alpha) (x_k - x_{k-1}) )
 
-with alpha = 0.75; in l1 without momentum, x_{k+1} = z_{k+1}, and through wider balls first: 30 % of the steps in the
-ball of 3 epsilon, 30 % in that of 2 epsilon, each search from the best point of the one before (Croce & Hein 2021,
-arXiv:2103.01208, multi-epsilon l1-APGD). Step sizes are in `apgd_steps`.
+with alpha = 0.75; in l1 without momentum, x_{k+1} = z_{k+1}, and through wider balls first: ceil(0.3 N) of N steps in
+the ball of 3 epsilon, as many in that of 2 epsilon, each search from the best point of the one before (Croce & Hein
+2021, arXiv:2103.01208, multi-epsilon l1-APGD). Of 1, 2 or 4 steps none is left for the ball itself, where the
+projection alone is looked at. Step sizes are in `apgd_steps`.
 
 An image leaves the search as soon as it is broken, as an 8-bit image (see `verdict`); carrying on would give the same
 verdict.
@@ -73,7 +74,7 @@ def apgd(
             got=f"steps {steps}, restarts {restarts}, targets {targets}",
         )
     towards_each = loss == "dlr-targeted" and threat.target is None
-    raised = dlr_targeted if towards_each else objective(loss.removesuffix("-targeted"), threat)
+    raised = dlr_targeted if towards_each else objective("dlr" if loss == "dlr-targeted" else loss, threat)
     result = x.clone()
     with frozen(model):
         logits = logits_of(model, x, batch_size)
@@ -112,10 +113,10 @@ def _restart(
     batch_size: int,
 ) -> tuple[Tensor, Tensor]:
     """One search from a random point, in l1 through wider balls: the points, and which of them are broken [N]."""
-    wide = 3 * steps // 10 if threat.norm == "l1" else 0  # steps in each of the wider balls
-    balls = [(threat, steps - 2 * wide)]
-    if wide:
-        balls = [(replace(threat, epsilon=times * threat.epsilon), wide) for times in (3, 2)] + balls
+    wide = -(-3 * steps // 10) if threat.norm == "l1" else 0  # steps in each of the wider balls
+    counts = (wide, min(wide, steps - wide), max(steps - 2 * wide, 0))
+    balls = [(replace(threat, epsilon=k * threat.epsilon), n) for k, n in zip((3, 2), counts, strict=False) if n]
+    balls.append((threat, counts[-1]))
     x_adv = balls[0][0].random_start(x, generator)
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for ball, count in balls:
@@ -162,6 +163,7 @@ def _search(
     result = x.clone()
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     logits, losses, grad = logits_and_gradient(model, start, labels, loss, batch_size)
+    losses = torch.where(losses.isnan(), -torch.inf, losses)  # no loss that is a number would be better than NaN
     rule = step_rule(threat, x, start, losses, steps)
     state = _State(
         index=torch.arange(len(x), device=x.device),
@@ -194,7 +196,10 @@ def _search(
     for k in range(1, steps + 1):
         if not len(state.index):
             break
-        step = threat.step(state.x_adv, state.grad, rule.step_size, sparsity=rule.sparsity)
+        # Where a pass overflowed, the gradient says nothing, and its NaN would stay in the image for good.
+        step = threat.step(
+            state.x_adv, torch.where(state.grad.isnan(), 0, state.grad), rule.step_size, sparsity=rule.sparsity
+        )
         z = threat.project(step, state.x)
         if rule.momentum < 1:
             alpha = rule.momentum if k > 1 else 1.0
@@ -205,7 +210,7 @@ def _search(
         logits, losses, state.grad = logits_and_gradient(model, state.x_adv, y, loss, batch_size)
         losses = drop_broken(logits, losses)
         rose, better = losses > state.loss, losses > state.best_loss
-        state.loss, state.best_loss = losses, torch.maximum(losses, state.best_loss)
+        state.loss, state.best_loss = losses, torch.where(better, losses, state.best_loss)
         mask = better.view(-1, *[1] * (x.ndim - 1))
         state.best = torch.where(mask, state.x_adv, state.best)
         state.best_grad = torch.where(mask, state.grad, state.best_grad)

@@ -13,6 +13,7 @@ stops when that holds for the sum over the batch.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import torch
@@ -77,10 +78,12 @@ def carlini_wagner(
             got=str(threat),
             fix="use fab, which knows linf, l2 and l1",
         )
-    if min(steps, searches) < 1 or not (learning_rate > 0 and initial_c > 0 and confidence >= 0):
+    if min(steps, searches) < 1 or not (
+        0 < learning_rate < math.inf and 0 < initial_c < math.inf and 0 <= confidence < math.inf
+    ):
         raise RecipeError(
             "settings of carlini_wagner out of range",
-            expected="steps, searches >= 1, learning_rate > 0, initial_c > 0, confidence >= 0",
+            expected="steps, searches >= 1, finite learning_rate > 0, initial_c > 0, confidence >= 0",
             got=f"{steps}, {searches}, {learning_rate}, {initial_c}, {confidence}",
         )
     margin = objective("margin", threat)

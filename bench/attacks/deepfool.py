@@ -4,13 +4,18 @@ Moosavi-Dezfooli et al. 2016 (arXiv:1511.04599), algorithm 2 and section 3.3: wi
 of the boundary to class k at x_i (see `boundaries`), and q dual to the norm,
 
     l = argmin_k |f_k| / ||w_k||_q
-    r_i = |f_l| / ||w_l||_2^2 w_l  (l2),     |f_l| / ||w_l||_1 sign(w_l)  (linf)
+    r_i = (|f_l| / ||w_l||_2 + 1e-4) w_l / ||w_l||_2  (l2),     (|f_l| / ||w_l||_1 + 1e-4) sign(w_l)  (linf)
     x_{i+1} = clip( x + (1 + overshoot) sum_{j <= i} r_j )
 
-With the overshoot inside the loop, as in the published code, and clipped to images, which the paper leaves open.
+With the overshoot inside the loop and the 1e-4, as in the published code, and clipped to images, which the paper leaves
+open. Of an image with many black pixels the clip takes more of each step than the overshoot adds, and the height would
+shrink for ever without the 1e-4. A step to the hyperplane inside the box (`fab_projections`) gets there at once, but in
+a network that bends on the way it goes too far: in l2 2.7 and 4.3 times as far on two adversarially trained ones.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -19,10 +24,13 @@ from ...runtime.errors import RecipeError
 from .boundaries import closest, heights_and_normals, likeliest
 from .gradient import Model, frozen, logits_of
 from .nearest import Nearest
-from .norms import length
+from .norms import dual_length, length
 from .threat import ThreatModel
 
 __all__ = ["deepfool"]
+
+_BEYOND = 1e-4  # as published, in units of pixel values
+_FAR = 1e30  # keeps steps along a slope of next to nothing finite
 
 
 def deepfool(
@@ -68,10 +76,10 @@ def deepfool(
             got=str(threat),
             fix="use fab, which knows linf, l2 and l1",
         )
-    if min(steps, candidates) < 1 or overshoot < 0:
+    if min(steps, candidates) < 1 or not 0 <= overshoot < math.inf:
         raise RecipeError(
             "settings of deepfool out of range",
-            expected="steps, candidates >= 1, overshoot >= 0",
+            expected="steps, candidates >= 1, a finite overshoot >= 0",
             got=f"{steps}, {candidates}, overshoot {overshoot}",
         )
     with frozen(model):
@@ -98,10 +106,10 @@ def deepfool(
 
 
 def _to_boundary(height: Tensor, w: Tensor, threat: ThreatModel) -> Tensor:
-    """The shortest move [N, D] to the hyperplane of height f [N] and normal w [N, D], without the box."""
+    """r_i, float [N, D], from the height f [N] and the normal w [N, D]; where w is zero, no move."""
     # Divided by the largest entry first: squares of a saturated network's gradients would underflow to zero.
-    scale = w.abs().amax(1, keepdim=True).clamp(min=torch.finfo(w.dtype).tiny)
-    w, distance = w / scale, height.abs().unsqueeze(1) / scale
-    if threat.norm == "linf":
-        return distance / w.abs().sum(1, keepdim=True).clamp(min=1) * w.sign()
-    return distance / w.square().sum(1, keepdim=True).clamp(min=1) * w
+    scale = w.abs().amax(1, keepdim=True)
+    scale = torch.where(scale > 0, scale, 1)
+    w, height = w / scale, (height.abs().unsqueeze(1) / scale).clamp(max=_FAR)
+    size = dual_length(w, threat.norm).unsqueeze(1).clamp(min=1)
+    return (height / size + _BEYOND) * (w.sign() if threat.norm == "linf" else w / size)

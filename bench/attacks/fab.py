@@ -12,10 +12,15 @@ arXiv:2003.01690) runs towards each of the likeliest wrong classes in turn, with
 
 Two things are not as published. The point after the backward step is looked at too, as its logits come with its
 gradient anyway. And where a verdict is wanted, not a distance, the backward step in linf also cuts the point to the
-ball: what is outside does not count, so the search goes on where it does. In l2 that found less, and is not done.
+ball: what is outside does not count, so the search goes on where it does. In l2 and l1 that is not done: on 263 images
+of Fashion-MNIST that the twin of an adversarially trained network gets right, FAB-T towards 3 classes with 100 steps
+broke 108 so and 254 as published (l2:1.5), and 80 and 168 (l1:12); two more networks gave the same order. It pays in
+short searches of l1 alone: with 20 steps 58 and 30 (l1:12), but 77 and 159 (l2:1.5).
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor
@@ -76,10 +81,10 @@ def fab(
         RecipeError: settings out of range.
         ModelError: the target is no class of the model, or the model has no gradient.
     """
-    if min(steps, restarts, targets) < 1 or not (0 <= alpha_max <= 1 <= eta and 0 < beta < 1):
+    if min(steps, restarts, targets) < 1 or not (0 <= alpha_max <= 1 <= eta < math.inf and 0 < beta < 1):
         raise RecipeError(
             "settings of fab out of range",
-            expected="steps, restarts, targets >= 1, 0 <= alpha_max <= 1, eta >= 1, 0 < beta < 1",
+            expected="steps, restarts, targets >= 1, 0 <= alpha_max <= 1, a finite eta >= 1, 0 < beta < 1",
             got=f"{steps}, {restarts}, {targets}, alpha_max {alpha_max}, eta {eta}, beta {beta}",
         )
     with frozen(model):

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from ...runtime.errors import ModelError
+from ...runtime.errors import ModelError, RecipeError
 from .losses import Loss
 
 __all__ = ["Model", "device_of", "frozen", "logits_and_gradient", "logits_of"]
@@ -62,8 +62,10 @@ def logits_and_gradient(
         logits [N, K], losses [N] and the gradient of each image's loss [N, C, H, W], all detached.
 
     Raises:
+        RecipeError: batch_size below 1.
         ModelError: the logits do not depend on the image in a way autograd can follow.
     """
+    _refuse_no_images(batch_size)
     parts = []
     for start in range(0, len(x), batch_size):
         image = x[start : start + batch_size].detach().requires_grad_()
@@ -87,9 +89,19 @@ def logits_and_gradient(
 
 
 def logits_of(model: Model, x: Tensor, batch_size: int) -> Tensor:
-    """Logits [N, K] without a gradient, `batch_size` images a pass."""
+    """Logits [N, K] without a gradient, `batch_size` images a pass.
+
+    Raises:
+        RecipeError: batch_size below 1.
+    """
+    _refuse_no_images(batch_size)
     with torch.no_grad():
         return torch.cat([_at_least_float32(model(part)) for part in torch.split(x, batch_size)])
+
+
+def _refuse_no_images(batch_size: int) -> None:
+    if batch_size < 1:
+        raise RecipeError("a pass needs images", expected="batch_size >= 1", got=str(batch_size))
 
 
 def _at_least_float32(logits: Tensor) -> Tensor:

@@ -1,11 +1,16 @@
 """Gradients from bfloat16 convolutions, for float networks on processors that multiply bfloat16.
 
 A search needs the direction of a gradient; what it finds is decided elsewhere, by logits. So where a gradient is asked
-for, convolutions multiply in bfloat16 (8 significant bits, float32 sums) and everything else stays in float32, logits
-above all, whose small differences are what losses are made of; where none is asked for, the model runs as it is.
+for, the model runs under autocast: convolutions, and the other operators on its list, multiply in bfloat16 (8
+significant bits, float32 sums), and what follows them keeps that type. Linear layers (`F.linear`) alone are taken from
+the list: a network that ends in one has logits of float32, whose small differences are what losses are made of. One
+that ends in a convolution has logits rounded to bfloat16 on that pass. Where no gradient is asked for, the model runs
+as it is.
 
-The searches of this package take a point for a success only on the word of a pass without gradient (`verdict.broken`),
-and that is the model itself. `tests/benchmarks/attacks.py` compares the verdicts with those of float32 searches.
+A search for a verdict takes a point for a success only on the word of a pass without gradient (`verdict.broken`), and
+that is the model itself, whatever its last layer. `tests/benchmarks/attacks.py` compares the verdicts with those of
+float32 searches. A search for a distance (`minimize` of `fab` and `carlini_wagner`) also believes the logits that come
+with a gradient; `bench/minimal.py` replays what it found.
 """
 
 from __future__ import annotations
@@ -25,7 +30,7 @@ __all__ = ["HalfPrecisionGradients"]
 
 
 class HalfPrecisionGradients(nn.Module):
-    """A float network whose gradients, and the logits on their way, come from bfloat16 convolutions.
+    """A float network whose gradients, and the logits that come with them, are from bfloat16 convolutions.
 
     Args:
         model: float images [N, C, H, W] on the CPU -> logits [N, K]. Its convolutions' weights are moved to

@@ -13,7 +13,8 @@ distance, far below a level, where rounding would leave nothing: here its standa
 search starts far away: queries lie outside the ball until one lies inside, which then is the result.
 
 The search starts from the nearest of the images given that the engine takes for another class (for the target, if there
-is one): that costs no query. Where there is none, from uniform noise.
+is one): that costs no query. Where there is none, from uniform noise. So an image depends on those it is attacked with
+for its start and for its share of one stream of random numbers, but not for how many samples it takes.
 """
 
 from __future__ import annotations
@@ -78,10 +79,10 @@ def hop_skip_jump(
         RecipeError: settings out of range, an l1 ball, or a target that the engine takes none of the images for.
     """
     refuse_l1("hop-skip-jump", threat)
-    if queries < 1 or samples < _FEWEST or noise < 1:
+    if queries < 1 or samples < _FEWEST or not 1 <= noise < math.inf:
         raise RecipeError(
             "settings of hop-skip-jump out of range",
-            expected=f"queries >= 1, samples >= {_FEWEST}, noise >= 1",
+            expected=f"queries >= 1, samples >= {_FEWEST}, a finite noise >= 1",
             got=f"queries {queries}, samples {samples}, noise {noise}",
         )
     start = time.perf_counter()
@@ -106,9 +107,12 @@ def hop_skip_jump(
         done = search.inside(present[rows], images[rows]) & early_stop
         rows = rows[(decisions.left[rows] >= reserve + _FEWEST) & ~done]
         if len(rows):
-            left = int(decisions.left[rows].min())
-            progress("hop-skip-jump", queries - left, queries, f"{len(rows)} of {len(images)} images searched")
-            normal = search.normal(present[rows], rows, min(int(samples * math.sqrt(step)), left - reserve))
+            left = decisions.left[rows]
+            progress(
+                "hop-skip-jump", queries - int(left.min()), queries, f"{len(rows)} of {len(images)} images searched"
+            )
+            counts = np.minimum(int(samples * math.sqrt(step)), left - reserve)
+            normal = search.normal(present[rows], rows, counts)
             present[rows] = search.jump(present[rows], images[rows], normal, rows, step)
     progress("hop-skip-jump", queries, queries, f"{len(rows)} of {len(images)} images searched")
     adversarial = threat.to_pixels(torch.from_numpy(nearest).float() / 255, torch.from_numpy(images)).numpy()
@@ -182,22 +186,26 @@ class _Search:
         """Which images lie in the ball around x."""
         return np.asarray(self.threat.contains(torch.from_numpy(images), torch.from_numpy(x)).numpy(), np.bool_)
 
-    def normal(self, present: Pixels, rows: Rows, count: int) -> NDArray[np.float32]:
-        """The boundary's normal at `present`, towards where the engine is fooled, from `count` samples each."""
+    def normal(self, present: Pixels, rows: Rows, counts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The boundary's normal at `present`, towards where the engine is fooled, from `counts` [N] samples."""
         agreed = np.zeros((len(rows), 1, 1, 1), np.float32)  # sum of phi
         moves, both = np.zeros(present.shape, np.float32), np.zeros(present.shape, np.float32)  # sums of d and phi d
         at_once = max(ASKED_AT_ONCE // len(rows), 1)
-        for first in range(0, count, at_once):
-            shape = (min(at_once, count - first), *present.shape)
+        for first in range(0, most := int(counts.max()), at_once):
+            shape = (min(at_once, most - first), *present.shape)
             if self.threat.norm == "linf":
                 drawn = self.rng.random(shape, np.float32) * np.float32(2 * math.sqrt(3)) - np.float32(math.sqrt(3))
             else:
                 drawn = self.rng.standard_normal(shape, np.float32)
             asked = np.rint(present + np.float32(self.noise) * drawn).clip(0, 255).astype(np.uint8)
-            fooled = self.decisions.fooled(asked.reshape(-1, *present.shape[1:]), np.tile(rows, len(asked)))
-            phi = np.where(fooled, np.float32(1), np.float32(-1)).reshape(*shape[:2], 1, 1, 1)
-            d = asked.astype(np.float32) - present
+            # An image with few queries left takes fewer samples, the others theirs.
+            taken = np.arange(first, first + len(asked))[:, None] < counts
+            phi = np.zeros((*taken.shape, 1, 1, 1), np.float32)
+            fooled = self.decisions.fooled(asked[taken], np.broadcast_to(rows, taken.shape)[taken])
+            phi[taken, 0, 0, 0] = np.where(fooled, 1, -1)
+            d = np.where(taken[:, :, None, None, None], asked.astype(np.float32) - present, np.float32(0))
             agreed, moves, both = agreed + phi.sum(0), moves + d.sum(0), both + (phi * d).sum(0)
+        count = counts.astype(np.float32).reshape(-1, 1, 1, 1)
         # Where all samples agree, the mean takes everything away; what they say together is left.
         return np.asarray(np.where(np.abs(agreed) == count, both, both - agreed / count * moves), np.float32)
 

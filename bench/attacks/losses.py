@@ -14,6 +14,9 @@ and towards a class t:
 
 z_(i) is the i-th largest logit. The difference of logits ratio ignores shift and scale of the logits, so a large logit
 scale cannot starve its gradient as it does that of the cross-entropy.
+
+A model of one class, and labels that are no class of the model, are refused with a ModelError. Labels on a GPU are not
+looked at: to wait for the answer would hold up every step.
 """
 
 from __future__ import annotations
@@ -71,7 +74,8 @@ def objective(name: str, threat: ThreatModel) -> Loss:
 
 
 def ce(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy, float [N]."""
+    """Cross-entropy, float [N]; labels are classes int64 [N], or shares of each class float [N, K]."""
+    _refuse_unknown(logits, y)
     return F.cross_entropy(logits, y, reduction="none")
 
 
@@ -107,11 +111,31 @@ def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
 
 def rivals(logits: Tensor, y: Tensor) -> Tensor:
     """The logits [N, K] with the right class's at minus infinity."""
+    _refuse_unknown(logits, y)
     return logits.scatter(1, y.unsqueeze(1), -torch.inf)
 
 
 def _at(logits: Tensor, classes: Tensor) -> Tensor:
+    _refuse_unknown(logits, classes)
     return logits.gather(1, classes.unsqueeze(1)).squeeze(1)
+
+
+def _refuse_unknown(logits: Tensor, labels: Tensor) -> None:
+    count = logits.shape[1]
+    if count < 2:
+        raise ModelError(
+            "a model of one class cannot be attacked", expected="logits of 2 classes or more", got=str(count)
+        )
+    if labels.device.type != "cpu" or labels.is_floating_point() or not len(labels):
+        return
+    least, most = (int(label) for label in labels.aminmax())
+    if least < 0 or most >= count:
+        raise ModelError(
+            "a label is no class of the model",
+            expected=f"classes from 0 to {count - 1}",
+            got=str(least if least < 0 else most),
+            fix="attack a model that was trained on these labels",
+        )
 
 
 def _top(logits: Tensor, count: int, name: str) -> Tensor:

@@ -10,6 +10,8 @@ that is linear inside the ball the classes together are exact. The steps are tho
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -55,10 +57,10 @@ def multi_targeted(
     Raises:
         RecipeError: settings out of range, or a targeted threat model.
     """
-    if steps < 1 or restarts < 1 or targets < 1 or step_size < 0:
+    if steps < 1 or restarts < 1 or targets < 1 or not 0 <= step_size < math.inf:
         raise RecipeError(
             "multi_targeted needs something to do",
-            expected="steps >= 1, restarts >= 1, targets >= 1, step_size >= 0",
+            expected="steps >= 1, restarts >= 1, targets >= 1, a finite step_size >= 0",
             got=f"steps {steps}, restarts {restarts}, targets {targets}, step_size {step_size}",
         )
     if threat.target is not None:

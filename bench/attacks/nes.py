@@ -3,10 +3,11 @@
 Ilyas et al. 2018 (arXiv:1804.08598), algorithm 1 and section 2.1. With u_i ~ N(0, I) and antithetic pairs,
 
     g = 1 / (2 n sigma) sum_{i=1..n} ( L(x + sigma u_i) - L(x - sigma u_i) ) u_i
-    m <- momentum m + (1 - momentum) g,     x <- project( x + step_size direction(m) )
+    m <- momentum m + (1 - momentum) g / ||g||_2,     x <- project( x + step_size direction(m) )
 
-direction(m) is sign(m) for linf and m / ||m|| for l2. L is the margin of the logits; the paper raises a probability,
-which a saturated softmax rounds to 0 or 1.
+direction(m) is sign(m) for linf and m / ||m|| for l2. Estimates are brought to one length, as the margin flattens and
+steepens on the way, and those before would weigh otherwise. L is the margin of the logits; the paper raises a
+probability, which a saturated softmax rounds to 0 or 1.
 
 Every query is an 8-bit image, so x +- sigma u is rounded to whole levels and cut to [0, 255], and what is multiplied is
 half the way between the two images that were really asked about. The paper's sigma, 0.001, is a quarter of a level, and
@@ -16,6 +17,7 @@ outside the ball, the points that are checked do not.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,10 +73,14 @@ def nes(
     """
     refuse_l1("nes", threat)
     step_size = threat.epsilon / 4 if step_size is None else step_size
-    if samples < 2 or samples % 2 or sigma < 1 / 255 or step_size < 0 or not 0 <= momentum < 1:
+    if (
+        samples < 2
+        or samples % 2
+        or not (1 / 255 <= sigma < math.inf and 0 <= step_size < math.inf and 0 <= momentum < 1)
+    ):
         raise RecipeError(
             "settings of nes out of range",
-            expected="samples even and >= 2, sigma >= 1/255, step_size >= 0, 0 <= momentum < 1",
+            expected="samples even and >= 2, finite sigma >= 1/255 and step_size >= 0, 0 <= momentum < 1",
             got=f"samples {samples}, sigma {sigma}, step_size {step_size}, momentum {momentum}",
         )
     settings = {"seed": seed, "samples": samples, "sigma": sigma, "step_size": step_size, "momentum": momentum}
@@ -119,7 +125,6 @@ class _Estimate:
             gain = torch.sub(*margin(asked).chunk(2))
             grad += torch.einsum("gn,gnchw->nchw", gain, (up - down) / 2)
             left -= len(noise)
-        # Brought to one length: the margin flattens and steepens on the way, and old estimates would weigh otherwise.
         grad /= grad.flatten(1).norm(dim=1).clamp_(min=torch.finfo(grad.dtype).tiny).view(-1, 1, 1, 1)
         mean = self.mean[rows] = self.momentum * self.mean[rows] + (1 - self.momentum) * grad
         return self.threat.step(x_adv, mean, self.step_size)

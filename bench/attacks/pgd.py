@@ -10,6 +10,7 @@ grad / ||grad||_2, in l1 along the largest entries of the gradient (see `threat`
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Literal
 
@@ -69,10 +70,10 @@ def pgd(
         RecipeError: settings that contradict each other or are out of range.
         ModelError: too few classes for the loss or the target.
     """
-    if steps < 1 or restarts < 1 or step_size < 0:
+    if steps < 1 or restarts < 1 or not 0 <= step_size < math.inf:
         raise RecipeError(
             "pgd needs something to do",
-            expected="steps >= 1, restarts >= 1, step_size >= 0",
+            expected="steps >= 1, restarts >= 1, a finite step_size >= 0",
             got=f"steps {steps}, restarts {restarts}, step_size {step_size}",
         )
     if restarts > 1 and not (random_start and early_stop):

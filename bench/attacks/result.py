@@ -60,7 +60,8 @@ def attack_pixels(
         model: float [N, C, H, W] in [0, 1] -> logits [N, K]; a module is attacked on the device of its parameters.
         images: uint8 [N, C, H, W].
         labels: int64 [N], the right classes.
-        threat: the ball; searched is the smaller one that holds the same 8-bit images, `threat.on_pixels()`.
+        threat: the ball; searched and rounded into is the smaller one that holds the same 8-bit images,
+            `threat.on_pixels()`: what is rounded another way than in the search may be another image.
         seed: of the random starts.
         settings: the attack's own.
     """
@@ -71,6 +72,7 @@ def attack_pixels(
         seen += len(x)
         return model(x)
 
+    searched = threat.on_pixels()
     device = device_of(model)
     pixels = torch.from_numpy(images).to(device)
     y = torch.from_numpy(labels).to(device)
@@ -80,11 +82,11 @@ def attack_pixels(
             counted,
             pixels.float() / 255,
             y,
-            threat=threat.on_pixels(),
+            threat=searched,
             generator=torch.Generator().manual_seed(seed),
             **settings,
         )
-    adversarial: NDArray[np.uint8] = threat.to_pixels(x_adv, pixels).cpu().numpy()
+    adversarial: NDArray[np.uint8] = searched.to_pixels(x_adv, pixels).cpu().numpy()
     return AttackResult(
         name=name,
         settings={"threat": str(threat), "seed": seed, **settings},

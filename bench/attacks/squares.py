@@ -7,9 +7,9 @@ Andriushchenko et al. 2020 (arXiv:1912.00049), algorithms 2 and 3, and for l1 th
     lp      W1 <- nu / ||nu|| * ( ||delta_{W1 u W2}||^p + (epsilon^p - ||delta||^p) / c )^(1/p),   W2 <- 0
             nu = rho eta / ||eta|| + delta_{W1} / ||delta_{W1}||,   rho = +-1 for each channel
 
-l1 spends c times that, and is projected. eta is two halves of opposite sign; in each, the value at Chebyshev distance d
-from the half's centre is sum_{j >= d} 1 / (j + 1)^(4/p), summed to the half's edge. It lies upright or on its side at
-random.
+l1 spends c times that, and is projected. eta is two halves of opposite sign, one of them a row larger, but of the same
+p-norm, as in the published code; in each, the value at Chebyshev distance d from the half's centre is
+sum_{j >= d} 1 / (j + 1)^(4/p), summed to the half's edge. It lies upright or on its side at random.
 """
 
 from __future__ import annotations
@@ -152,8 +152,10 @@ def _unit(delta: NDArray[np.float32], p: int) -> NDArray[np.float32]:
 
 def _eta(side: int, p: int) -> NDArray[np.float32]:
     """The pattern [side, side] of length 1: a half that rises to its middle, above one that falls."""
-    halves = (_bump(side // 2, side, p), -_bump(side - side // 2, side, p))
-    eta = np.concatenate(halves)
+    upper, lower = (_bump(height, side, p) for height in (side // 2, side - side // 2))
+    # Of side 1 the upper half is empty, and its length 0.
+    upper, lower = (half / max(float(np.linalg.norm(half.ravel(), p)), 1e-12) for half in (upper, lower))
+    eta = np.concatenate((upper, -lower))
     return np.asarray(eta / np.linalg.norm(eta.ravel(), p), np.float32)
 
 

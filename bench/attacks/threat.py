@@ -37,6 +37,9 @@ Norm = Literal["linf", "l2", "l1"]
 _SLACK = 1e-6
 """Absorbs the rounding of 255 * (8 / 255), which is a hair off 8, before a radius is cut to whole levels."""
 
+_LONGEST, _LONGEST_EXPONENT = 100, 4
+"""Characters of a threat model, and of the exponent of its radius, that are read: -324 is the least of a float."""
+
 
 @dataclass(frozen=True, slots=True)
 class ThreatModel:
@@ -77,8 +80,11 @@ class ThreatModel:
         """
         ball, arrow, target = (part.strip() for part in text.partition("->"))
         norm, colon, radius = (part.strip() for part in ball.partition(":"))
+        radius = radius.replace(" ", "")
+        # 1e2000000 is quickly written, but not its two million digits.
+        short = len(text) <= _LONGEST and len(radius.lower().partition("e")[2]) <= _LONGEST_EXPONENT
         try:
-            epsilon = float(Fraction(radius.replace(" ", "")))
+            epsilon = float(Fraction(radius)) if short else math.nan
         except (ValueError, ZeroDivisionError, OverflowError):
             epsilon = math.nan
         known: dict[str, Norm] = {name: name for name in get_args(Norm)}
@@ -94,7 +100,7 @@ class ThreatModel:
     def __str__(self) -> str:
         levels = round(255 * self.epsilon)
         whole = self.norm == "linf" and 0 < levels < 255 and levels / 255 == self.epsilon
-        ball = f"linf:{levels}/255" if whole else f"{self.norm}:{self.epsilon!r}"
+        ball = f"linf:{levels}/255" if whole else f"{self.norm}:{float(self.epsilon)!r}"
         return ball if self.target is None else f"{ball}->{self.target}"
 
     def fooled(self, predictions: Any, y: Any) -> Any:
@@ -162,7 +168,7 @@ class ThreatModel:
             )
         noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
         # A radius of u^(1/d) makes the volume uniform; the direction of a normal vector is uniform already.
-        radius = torch.rand(len(x), generator=generator, device=device, dtype=x.dtype) ** (1 / x[0].numel())
+        radius = torch.rand(len(x), generator=generator, device=device, dtype=x.dtype) ** (1 / math.prod(x.shape[1:]))
         return self.project(x + self._rescaled(noise, self.epsilon * radius).to(x.device), x)
 
     def step(self, x_adv: Tensor, grad: Tensor, step_size: float | Tensor, *, sparsity: Tensor | None = None) -> Tensor:
@@ -204,8 +210,8 @@ class ThreatModel:
             uint8 [N, ...], for which `contains` is true.
         """
         if self.norm == "linf":
-            levels = (x_adv * 255).round_().to(torch.int16)
-            centre = x.to(torch.int16)
+            levels, centre = (x_adv * 255).round_().clamp_(0, 255), x.to(torch.int16)
+            levels = torch.where(levels.isnan(), centre, levels).to(torch.int16)  # NaN stays the original, as below
             return torch.clamp(levels, centre - self.pixel_radius, centre + self.pixel_radius).clamp_(0, 255).byte()
         centre = x.flatten(1).double()
         exact = self.project(x_adv.flatten(1).double(), centre / 255) * 255 - centre

@@ -58,9 +58,9 @@ def wrm(
         RecipeError: settings out of range.
         ModelError: too few classes for the loss or the target.
     """
-    if steps < 1 or not gamma > 0:
+    if steps < 1 or not 0 < gamma < math.inf:
         raise RecipeError(
-            "wrm needs something to do", expected="steps >= 1, gamma > 0", got=f"steps {steps}, gamma {gamma}"
+            "wrm needs something to do", expected="steps >= 1, a finite gamma > 0", got=f"steps {steps}, gamma {gamma}"
         )
     result = x.clone()
     raised = objective(loss, threat)

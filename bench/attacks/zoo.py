@@ -18,6 +18,7 @@ queries for a difference may lie `levels` outside the ball, the points that are 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,10 +78,10 @@ def zoo(
     size = int(np.prod(images.shape[1:]))
     if learning_rate is None:
         learning_rate = threat.epsilon if threat.norm == "linf" else 4 * threat.epsilon / size**0.5
-    if coordinates < 1 or not 1 <= levels <= 255 or learning_rate < 0:
+    if coordinates < 1 or not 1 <= levels <= 255 or not 0 <= learning_rate < math.inf:
         raise RecipeError(
             "settings of zoo out of range",
-            expected="coordinates >= 1, 1 <= levels <= 255, learning_rate >= 0",
+            expected="coordinates >= 1, 1 <= levels <= 255, a finite learning_rate >= 0",
             got=f"coordinates {coordinates}, levels {levels}, learning_rate {learning_rate}",
         )
     settings = {"seed": seed, "coordinates": coordinates, "levels": levels, "learning_rate": learning_rate}

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +81,55 @@ def test_l1_optimum_of_a_linear_model() -> None:
     best = torch.tensor([0.5, 0.0, 0.5, 1.0])
     w = model[1].weight[1].detach()
     assert (found.flatten() @ w) - (x.flatten() @ w) > 0.98 * ((best - x.flatten()) @ w)
+
+
+@pytest.mark.parametrize(
+    ("steps", "counts"),
+    [(1, [1, 0]), (2, [1, 1, 0]), (3, [1, 1, 1]), (4, [2, 2, 0]), (7, [3, 3, 1]), (100, [30, 30, 40])],
+)
+def test_l1_goes_through_wider_balls(monkeypatch: pytest.MonkeyPatch, steps: int, counts: list[int]) -> None:
+    # AutoAttack's: iters = [ceil(.3 n), ceil(.3 n), n - the others]
+    seen = []
+    module = sys.modules["hardtemper.bench.attacks.apgd"]
+    search = module._search  # type: ignore[attr-defined]
+
+    def noted(*data: Any, **settings: Any) -> Any:
+        seen.append((settings["threat"].epsilon, settings["steps"]))
+        return search(*data, **settings)
+
+    monkeypatch.setattr(module, "_search", noted)
+    x, y = torch.full((1, 1, 2, 2), 128 / 255), torch.zeros(1, dtype=torch.int64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    model[1].bias.data = torch.tensor([9.0, 0.0])
+    found = apgd(model, x, y, threat=ThreatModel("l1", 0.1), steps=steps, generator=seeded())
+    assert [count for _, count in seen] == counts
+    epsilons = torch.tensor([epsilon for epsilon, _ in seen])
+    torch.testing.assert_close(epsilons, torch.tensor([0.3, 0.2, 0.1] if len(counts) == 3 else [0.3, 0.1]))
+    assert (found - x).abs().sum() <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize("wrong", [2, 3])
+def test_one_loss_that_is_no_number_is_got_over(wrong: int) -> None:
+    """Pass `wrong` overflows: the second is that of the random start, the third that of a corner of the ball."""
+    passes = 0
+    w = torch.tensor([1.0, -2.0, 3.0, -4.0]).view(2, 2)
+
+    def once(x: Tensor) -> Tensor:
+        nonlocal passes
+        passes += 1
+        logits = torch.stack((torch.full((len(x),), 20.0), (x * w).sum((1, 2, 3))), 1)
+        return logits * math.nan if passes == wrong else logits
+
+    x, y = torch.full((1, 1, 2, 2), 128 / 255), torch.zeros(1, dtype=torch.int64)
+    found = apgd(once, x, y, threat=ThreatModel("linf", 0.1), steps=20, loss="margin", generator=seeded())
+    torch.testing.assert_close(found - x, 0.1 * w.sign().expand_as(x))
+
+
+@pytest.mark.parametrize("loss", ["ce-targeted", "margin-targeted", "mse"])
+def test_unknown_losses_are_refused(task: Task, loss: Any) -> None:
+    for threat in (LINF, ThreatModel("linf", 0.1, target=2)):
+        with pytest.raises(RecipeError, match="unknown loss"):
+            apgd(task.model, task.x, task.y, threat=threat, loss=loss, steps=1)
 
 
 def test_towards_a_target(task: Task) -> None:

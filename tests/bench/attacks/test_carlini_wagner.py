@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -106,7 +107,10 @@ def test_wrong_images_and_no_images(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"steps": 0}, {"searches": 0}, {"learning_rate": 0}, {"initial_c": 0}, {"confidence": -1}], ids=str
+    "settings",
+    [{"steps": 0}, {"searches": 0}, {"learning_rate": 0}, {"initial_c": 0}, {"confidence": -1}]
+    + [{name: math.inf} for name in ("learning_rate", "initial_c", "confidence")],
+    ids=str,
 )
 def test_refused_settings(task: Task, settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"expected: .*got: "):

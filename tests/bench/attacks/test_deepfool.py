@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from torch import nn
+from torch import Tensor, nn
 
 from hardtemper.bench.attacks.deepfool import deepfool
 from hardtemper.bench.attacks.norms import dual_length, length
@@ -43,7 +43,7 @@ def test_one_step_of_a_linear_model_is_the_distance(norm: Any, target: int | Non
     found = deepfool(model, x, y, threat=threat, steps=1, minimize=True)
     assert (model(found).argmax(1) != y).all()
     moves = (found - x).flatten(1)
-    torch.testing.assert_close(length(moves, norm), 1.02 * distances.amin(1), rtol=1e-3, atol=0)
+    torch.testing.assert_close(length(moves, norm), 1.02 * (distances.amin(1) + 1e-4), rtol=1e-3, atol=0)
 
 
 def test_perturbations_are_those_of_art(task: Task, art: Callable[[Task], Any]) -> None:
@@ -131,7 +131,11 @@ def test_wrong_images_and_no_images(task: Task) -> None:
     assert deepfool(task.model, task.x[:0], task.y[:0], threat=RADII["linf"]).shape == task.x[:0].shape
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"candidates": 0}, {"overshoot": -0.1}], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [{"steps": 0}, {"candidates": 0}, {"overshoot": -0.1}, {"overshoot": math.inf}, {"overshoot": math.nan}],
+    ids=str,
+)
 def test_refused_settings(task: Task, settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"expected: .*got: "):
         deepfool(task.model, task.x, task.y, threat=RADII["linf"], **settings)
@@ -145,3 +149,58 @@ def test_refuses_l1(task: Task) -> None:
 def test_unknown_target(task: Task) -> None:
     with pytest.raises(ModelError, match="expected: a class below 6; got: 9"):
         deepfool(task.model, task.x, task.y, threat=ThreatModel("l2", 1.0, target=9))
+
+
+def black(count: int) -> Tensor:
+    """Images of which 60 % are black, as those of Fashion-MNIST."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (count, 1, 12, 12)
+    lit = torch.rand(shape, generator=generator) > 0.6
+    return torch.randint(1, 256, shape, generator=generator) * lit / 255
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_black_pixels_do_not_stop_it(norm: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(144, 10))
+    x = black(100)
+    y = model(x).argmax(1)
+    settings: Any = {"threat": EVERYTHING[norm], "minimize": True}
+    found = deepfool(model, x, y, **settings)
+    assert (model(found).argmax(1) != y).all()
+    alone = deepfool(model, x, y, **settings, batch_size=1)
+    torch.testing.assert_close(alone, found, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_tie_is_left(norm: Any) -> None:
+    # Both logits are equal, so that the boundary is here; a tie goes to the lower class.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
+    model[1].weight.data = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, -1.0, 1.0, -1.0]])
+    x, y = torch.full((1, 1, 2, 2), 128 / 255), torch.zeros(1, dtype=torch.int64)
+    found = deepfool(model, x, y, threat=EVERYTHING[norm], minimize=True)
+    assert model(found).argmax(1) == 1
+    assert (found - x).abs().max() < 2e-4
+
+
+@pytest.mark.parametrize("slope", [0.0, 1e-42])
+@pytest.mark.parametrize("norm", NORMS)
+def test_no_slope_is_no_step_to_nowhere(norm: Any, slope: float) -> None:
+    seen = []
+
+    def flat(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        first = x[:, 0, 0, 0]
+        return torch.stack((first * 0 + 50, first * slope), 1)
+
+    x, y = torch.full((2, 1, 2, 2), 128 / 255), torch.zeros(2, dtype=torch.int64)
+    assert torch.equal(deepfool(flat, x, y, threat=EVERYTHING[norm], steps=3), x)
+    expected = x.clone()
+    expected[:, 0, 0, 0] = 1 if slope else 128 / 255
+    assert all(torch.equal(images, expected) for images in seen[3:])
+
+
+def test_unknown_classes() -> None:
+    x, y = torch.rand(2, 1, 2, 2), torch.tensor([0, 7])
+    with pytest.raises(ModelError, match="expected: classes from 0 to 3; got: 7"):
+        deepfool(nn.Flatten(), x, y, threat=EVERYTHING["l2"])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -173,7 +174,7 @@ def test_pixels(task: Task, norm: Any) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"steps": 0}, {"restarts": 0}, {"targets": 0}, {"alpha_max": 1.5}, {"eta": 0.9}, {"beta": 1.0}],
+    [{"steps": 0}, {"restarts": 0}, {"targets": 0}, {"alpha_max": 1.5}, {"eta": 0.9}, {"eta": math.inf}, {"beta": 1.0}],
     ids=str,
 )
 def test_refused_settings(task: Task, settings: dict[str, Any]) -> None:

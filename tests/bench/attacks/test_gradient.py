@@ -6,7 +6,7 @@ from torch import nn
 
 from hardtemper.bench.attacks.gradient import frozen, logits_and_gradient, logits_of
 from hardtemper.bench.attacks.losses import ce
-from hardtemper.runtime.errors import ModelError
+from hardtemper.runtime.errors import ModelError, RecipeError
 
 
 def mixed() -> nn.Sequential:
@@ -75,3 +75,12 @@ def test_half_precision_logits_are_widened() -> None:
     x, y = torch.rand(2, 1, 1, 3), torch.tensor([0, 1])
     logits, losses, grad = logits_and_gradient(lambda x: x.flatten(1).bfloat16(), x, (y,), ce, 8)
     assert logits.dtype == losses.dtype == grad.dtype == torch.float32
+
+
+@pytest.mark.parametrize("batch_size", [0, -3])
+def test_a_pass_needs_images(batch_size: int) -> None:
+    x, y = torch.rand(2, 1, 1, 3), torch.tensor([0, 1])
+    with pytest.raises(RecipeError, match=r"expected: batch_size >= 1; got: "):
+        logits_of(nn.Flatten(), x, batch_size)
+    with pytest.raises(RecipeError, match=r"expected: batch_size >= 1; got: "):
+        logits_and_gradient(nn.Flatten(), x, (y,), ce, batch_size)

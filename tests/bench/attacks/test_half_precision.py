@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hardtemper.bench.attacks import half_precision
 from hardtemper.bench.attacks.apgd import apgd
+from hardtemper.bench.attacks.fab import fab
 from hardtemper.bench.attacks.gradient import frozen, logits_and_gradient, logits_of
 from hardtemper.bench.attacks.half_precision import HalfPrecisionGradients
 from hardtemper.bench.attacks.losses import ce
@@ -84,3 +85,22 @@ def test_the_verdict_is_that_of_float32(task: Any) -> None:
     ]
     assert 0.05 < robust[0] < 0.95
     assert abs(robust[0] - robust[1]) <= 2 / len(task.x)
+
+
+@needs_bfloat16
+def test_a_convolution_as_head_has_the_models_word_on_success() -> None:
+    """Its logits are rounded to bfloat16 with a gradient, where 1.001 is 1; a verdict is without."""
+    behind = Noted()
+    model = nn.Sequential(nn.Conv2d(1, 2, 2), nn.Flatten(), behind)
+    model[0].weight.data = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]]], [[[0.0, 1.0], [0.0, 0.0]]]])
+    model[0].bias.data = torch.zeros(2)
+    half = HalfPrecisionGradients(model)
+    x = torch.tensor([130.0, 127.0, 0.0, 0.0]).view(1, 1, 2, 2) / 255
+    half(x.requires_grad_())
+    assert behind.seen == {torch.bfloat16}
+    x, y = x.detach(), torch.zeros(1, dtype=torch.int64)
+    for ball, breaks in ((ThreatModel("linf", 1 / 255), False), (ThreatModel("linf", 2 / 255), True)):
+        for attack in (apgd, fab):
+            found = attack(half, x, y, threat=ball, steps=10, generator=torch.Generator().manual_seed(0))
+            pixels = ball.to_pixels(found, (255 * x).round().byte()).float() / 255
+            assert bool(model(pixels).argmax(1) == 1) == breaks

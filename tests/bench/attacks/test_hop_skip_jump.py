@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hardtemper.bench.attacks.decisions import distance
+from hardtemper.bench.attacks.decisions import Decisions, distance
 from hardtemper.bench.attacks.hop_skip_jump import hop_skip_jump
 from hardtemper.bench.attacks.threat import Norm, ThreatModel
 from hardtemper.runtime.errors import RecipeError
@@ -140,6 +141,32 @@ def test_nearer_with_more_queries(task: Task) -> None:
     assert np.median(distance(near, task.pixels[:40], "l2")) < 0.8 * np.median(distance(far, task.pixels[:40], "l2"))
 
 
+def test_an_image_with_few_queries_left_takes_no_samples_from_others(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[NDArray[np.int64]] = []
+
+    class Uneven(Decisions):
+        def __init__(self, *settings: Any) -> None:
+            super().__init__(*settings)
+            self.left[0] = 60
+
+        def fooled(self, candidates: Any, rows: Any) -> Any:
+            asked.append(np.bincount(rows, minlength=2))
+            return super().fooled(candidates, rows)
+
+    monkeypatch.setattr("hardtemper.bench.attacks.hop_skip_jump.Decisions", Uneven)
+    threat = ThreatModel("l2", 0.001)
+    both = np.array([0, np.flatnonzero(task.labels != task.labels[0])[0]])  # each is a start for the other
+    hop_skip_jump(task.scores, task.pixels[both], task.labels[both], threat=threat, queries=300, early_stop=False)
+    samples = np.array([counts for counts in asked if counts.max() >= 10])
+    assert 10 <= samples[0, 0] < 30
+    assert samples[1:, 0].max() < 10  # it is finished
+    assert samples[:3, 1].tolist() == [30, 42, 51]  # B_0 sqrt(t)
+    assert sum(counts[0] for counts in asked) <= 60
+    assert 250 < sum(counts[1] for counts in asked) <= 300
+
+
 def test_progress_and_no_images(task: Task) -> None:
     told: list[tuple[Any, ...]] = []
     hop_skip_jump(
@@ -154,7 +181,14 @@ def test_progress_and_no_images(task: Task) -> None:
 
 @pytest.mark.parametrize(
     ("threat", "settings"),
-    [(LINF, {"queries": 0}), (LINF, {"samples": 9}), (L2, {"noise": 0.5}), (ThreatModel("l1", 9.0), {})],
+    [
+        (LINF, {"queries": 0}),
+        (LINF, {"samples": 9}),
+        (L2, {"noise": 0.5}),
+        (L2, {"noise": math.nan}),
+        (L2, {"noise": math.inf}),
+        (ThreatModel("l1", 9.0), {}),
+    ],
     ids=str,
 )
 def test_refused(task: Task, threat: ThreatModel, settings: dict[str, Any]) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -57,6 +59,25 @@ def test_too_few_classes() -> None:
         dlr(LOGITS[:, :2], Y.clamp(max=1))
     with pytest.raises(ModelError, match="at least 4 classes; got: 3"):
         dlr_targeted(LOGITS[:, :3], Y.clamp(max=2), T)
+
+
+def test_unknown_classes() -> None:
+    for loss in (ce, margin, dlr, rivals, partial(margin_targeted, target=T), partial(dlr_targeted, target=T)):
+        with pytest.raises(ModelError, match="expected: classes from 0 to 3; got: 4"):
+            loss(LOGITS, Y + 1)
+        with pytest.raises(ModelError, match="expected: classes from 0 to 3; got: -1"):
+            loss(LOGITS, Y - 1)
+    with pytest.raises(ModelError, match="expected: classes from 0 to 3; got: 5"):
+        margin_targeted(LOGITS, Y, T + 3)
+    for loss in (ce, margin, rivals):
+        with pytest.raises(ModelError, match="expected: logits of 2 classes or more; got: 1"):
+            loss(LOGITS[:, :1], 0 * Y)
+    assert ce(LOGITS[:0], Y[:0]).shape == (0,)
+
+
+def test_labels_may_be_shares_of_each_class() -> None:
+    shares = torch.nn.functional.one_hot(Y, 4).float()
+    torch.testing.assert_close(ce(LOGITS, shares), ce(LOGITS, Y))
 
 
 def test_margin_targeted() -> None:

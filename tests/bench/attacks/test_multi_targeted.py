@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -68,7 +69,10 @@ def test_wrong_images_cost_one_pass(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"steps": 0}, {"restarts": 0}, {"targets": 0}, {"step_size": -1}, {"threat": "->3"}], ids=str
+    "settings",
+    [{"steps": 0}, {"restarts": 0}, {"targets": 0}, {"threat": "->3"}]
+    + [{"step_size": value} for value in (-1, math.nan, math.inf)],
+    ids=str,
 )
 def test_refused(task: Task, settings: dict[str, Any]) -> None:
     threat = ThreatModel.parse(f"{LINF}{settings.pop('threat', '')}")

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from hardtemper.bench.attacks.nearest import Nearest
+from hardtemper.bench.attacks.norms import length
 from hardtemper.bench.attacks.threat import ThreatModel
 
 BALL = ThreatModel("linf", 10 / 255)
@@ -63,3 +64,26 @@ def test_the_target_counts() -> None:
     nearest = Nearest(model, X, Y, threat=ThreatModel("linf", 0.5, target=0), minimize=True, batch_size=2)
     points = at(110, 110, 110)
     assert not nearest.offer(torch.arange(3), points, model(points))[0].any()
+
+
+def test_a_point_on_the_sphere_is_in_the_ball() -> None:
+    # float32 puts what was projected on the sphere a rounding error outside as often as inside.
+    ball = ThreatModel("l2", 0.7)
+    x = torch.randint(0, 256, (200, 1, 5, 5), generator=torch.Generator().manual_seed(0)) / 255
+    y = torch.zeros(200, dtype=torch.int64)
+    points = ball.project(1 - x, x)
+    outside = length((points - x).flatten(1), "l2") > ball.epsilon
+    assert 20 < outside.sum() < 180
+
+    def fooled(images: Tensor) -> Tensor:
+        return torch.tensor([[0.0, 1.0]]).expand(len(images), 2)
+
+    nearest = Nearest(fooled, x, y, threat=ball, minimize=False, batch_size=128)
+    assert nearest.offer(torch.arange(200), points, fooled(points))[1].all()
+    assert torch.equal(nearest.points, points)
+    far = x + 1.001 * (points - x)
+    assert (
+        not Nearest(fooled, x, y, threat=ball, minimize=False, batch_size=128)
+        .offer(torch.arange(200), far, fooled(far))[1]
+        .any()
+    )

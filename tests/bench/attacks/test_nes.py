@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,10 @@ def test_the_noise_is_whole_levels_around_the_point(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"samples": 3}, {"samples": 0}, {"sigma": 0.001}, {"momentum": 1.0}, {"step_size": -1.0}], ids=str
+    "settings",
+    [{"samples": 3}, {"samples": 0}, {"sigma": 0.001}, {"momentum": 1.0}, {"step_size": -1.0}]
+    + [{name: value} for name in ("sigma", "step_size") for value in (math.nan, math.inf)],
+    ids=str,
 )
 def test_refused_settings(task: Task, settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"expected: .*got: "):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -211,6 +212,8 @@ def test_restarts_break_no_less(task: Task) -> None:
     [
         {"steps": 0},
         {"step_size": -0.1},
+        {"step_size": math.nan},
+        {"step_size": math.inf},
         {"restarts": 0},
         {"restarts": 2},
         {"restarts": 2, "random_start": True, "early_stop": False},

@@ -56,3 +56,23 @@ def test_evaluations_are_images_through_the_model(task: Task) -> None:
     )
     assert plain.evaluations == 5 * len(task.labels)
     assert len(task.labels) < early.evaluations < plain.evaluations + len(task.labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "moves"),
+    [("l2:0.0137", [1.5, 1.5, 1.5, 1.5, 3**0.5, 0]), ("l1:0.0175", [1.5, 1.5, 1, 0, 0, 0])],  # 12 of 12.2, 4 of 4.5
+)
+def test_what_the_search_was_asked_about_is_what_comes_back(text: str, moves: list[float]) -> None:
+    """The searched ball holds the same 8-bit images, but from its sphere the given one is rounded into elsewhere."""
+    threat = ThreatModel.parse(text)
+    pixels = np.random.default_rng(0).integers(20, 236, (500, 1, 2, 3)).astype(np.uint8)
+    asked = []
+
+    def attack(model: Any, x: Any, y: Any, *, threat: ThreatModel, generator: Any) -> Any:
+        x_adv = threat.project(x + torch.tensor(moves).view(2, 3) / 255, x)
+        asked.append(threat.to_pixels(x_adv, (x * 255).round().byte()))  # as `verdict.broken`
+        return x_adv
+
+    result = attack_pixels("any", attack, torch.nn.Flatten(), pixels, np.zeros(500, np.int64), threat=threat, seed=0)
+    assert np.array_equal(result.adversarial, asked[0].numpy())
+    assert result.settings["threat"] == text

@@ -66,6 +66,11 @@ def test_parse(text: str, norm: str, epsilon: float) -> None:
         "linf:0.1->-1",
         "linf:0.1->1.5",
         "linf:0.1->1->2",
+        "l2:1e2000000",
+        "l2:1e-2000000",
+        "l2:1E+2000000",
+        "l2:0." + 1000 * "0" + "1",
+        "l2:1->" + 5000 * "1",
     ],
 )
 def test_parse_refuses(text: str) -> None:
@@ -88,6 +93,8 @@ def test_str_names_levels() -> None:
     assert str(ThreatModel("linf", 0.1)) == "linf:0.1"
     assert str(ThreatModel("l2", 1.5)) == "l2:1.5"
     assert str(ThreatModel("linf", 8 / 255, target=3)) == "linf:8/255->3"
+    for radius in (np.float64(0.1), np.float32(0.25), 2):
+        assert ThreatModel.parse(str(ThreatModel("l2", radius))) == ThreatModel("l2", radius)
 
 
 def test_a_target_below_zero_is_refused() -> None:
@@ -177,10 +184,10 @@ def test_to_pixels_is_idempotent(threat: ThreatModel, pixels: np.ndarray, points
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_broken_numbers_stay_in_the_ball(norm: str) -> None:
+def test_broken_numbers_are_the_original(norm: str) -> None:
     x = torch.full((2, 1, 2, 2), 9, dtype=torch.uint8)
     threat = ThreatModel.parse(f"{norm}:0.1")
-    assert threat.contains(threat.to_pixels(torch.full((2, 1, 2, 2), math.nan), x), x).all()
+    assert torch.equal(threat.to_pixels(torch.full((2, 1, 2, 2), math.nan), x), x)
 
 
 @given(THREATS)
@@ -257,6 +264,11 @@ def test_random_start_follows_its_generator(text: str) -> None:
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert torch.equal(threat.project(a, x), a) or threat.norm != "linf"
+
+
+@pytest.mark.parametrize("text", ["linf:0.2", "l2:0.4", "l1:1"])
+def test_random_start_of_no_images(text: str) -> None:
+    assert ThreatModel.parse(text).random_start(torch.zeros(0, 3, 4, 4)).shape == (0, 3, 4, 4)
 
 
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])

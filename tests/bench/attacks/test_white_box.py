@@ -16,12 +16,16 @@ from torch import Tensor, nn
 from hardtemper.bench.attacks.apgd import apgd
 from hardtemper.bench.attacks.bim import bim
 from hardtemper.bench.attacks.bpda import bpda
+from hardtemper.bench.attacks.carlini_wagner import carlini_wagner
+from hardtemper.bench.attacks.deepfool import deepfool
+from hardtemper.bench.attacks.fab import fab
 from hardtemper.bench.attacks.fgsm import fgsm
 from hardtemper.bench.attacks.multi_targeted import multi_targeted
 from hardtemper.bench.attacks.pgd import pgd
 from hardtemper.bench.attacks.r_fgsm import r_fgsm
-from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.attacks.threat import Norm, ThreatModel
 from hardtemper.bench.attacks.wrm import wrm
+from hardtemper.runtime.errors import ModelError, RecipeError
 
 
 def stepping(attack: Callable[..., Tensor], **settings: Any) -> Callable[..., Tensor]:
@@ -45,6 +49,12 @@ ATTACKS: dict[str, Callable[..., Tensor]] = {
     "bpda": partial(bpda, steps=7),
     "multi-targeted": stepping(multi_targeted, targets=2),
     "wrm": partial(wrm, gamma=0.5),
+}
+DISTANCES: dict[str, Callable[..., Tensor]] = {
+    "fab": partial(fab, steps=3),
+    "fab-t": partial(fab, steps=3, targeted=True),
+    "deepfool": partial(deepfool, steps=3),
+    "c&w": partial(carlini_wagner, steps=3, searches=1),
 }
 TARGETED = [name for name in ATTACKS if name != "multi-targeted"]
 BALLS = st.one_of(
@@ -92,6 +102,34 @@ def test_reaches_the_target_on_a_linear_model(linear: nn.Module, name: str, text
     assert 30 < others.sum() < 60
     assert torch.equal(found[~others], x[~others])  # images of the target's class are not attacked
     assert (linear(found).argmax(1) == 3).all()
+
+
+@pytest.mark.parametrize("name", [*ATTACKS, *DISTANCES])
+def test_a_model_of_one_class_is_refused(name: str) -> None:
+    x, y = torch.rand(3, 1, 1, 1), torch.zeros(3, dtype=torch.int64)
+    norm: Norm = "l2" if name == "c&w" else "linf"
+    with pytest.raises(ModelError, match=r"expected: (logits of 2 classes or more|at least 3 classes); got: 1"):
+        (ATTACKS | DISTANCES)[name](nn.Flatten(), x, y, threat=ThreatModel(norm, 0.1), generator=seeded())
+
+
+@pytest.mark.parametrize("name", [*ATTACKS, *DISTANCES])
+def test_labels_that_are_no_classes_are_refused(linear: nn.Module, name: str) -> None:
+    if name in ("apgd-ce", "apgd-dlr", "bpda", "wrm", "c&w"):  # for these such an image is wrong as it is
+        return
+    x, y = torch.rand(3, 3, 4, 4), torch.tensor([0, 5, 1])
+    with pytest.raises(ModelError, match="expected: classes from 0 to 4; got: 5"):
+        (ATTACKS | DISTANCES)[name](linear, x, y, threat=ThreatModel("linf", 0.1), generator=seeded())
+
+
+@pytest.mark.parametrize("name", [*ATTACKS, *DISTANCES])
+def test_batches_of_no_images_are_refused(linear: nn.Module, name: str) -> None:
+    x = torch.rand(3, 3, 4, 4)
+    norm: Norm = "l2" if name == "c&w" else "linf"
+    for size in (0, -1):
+        with pytest.raises(RecipeError, match="expected: batch_size >= 1; got: "):
+            (ATTACKS | DISTANCES)[name](
+                linear, x, linear(x).argmax(1), threat=ThreatModel(norm, 0.1), generator=seeded(), batch_size=size
+            )
 
 
 @pytest.mark.parametrize("text", ["linf:0.08", "l2:0.75", "l1:5", "linf:0.08->2"])

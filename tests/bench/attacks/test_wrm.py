@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -42,7 +43,9 @@ def test_breaks_images(task: Task) -> None:
     assert task.robust(wrm(task.model, task.x, task.y, threat=threat, gamma=0.5), threat) < 0.7
 
 
-@pytest.mark.parametrize("settings", [{"gamma": 0.0}, {"gamma": -1.0}, {"gamma": 1.0, "steps": 0}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [{"gamma": 0.0}, {"gamma": -1.0}, {"gamma": math.inf}, {"gamma": 1.0, "steps": 0}], ids=str
+)
 def test_refused_settings(task: Task, settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"expected: .*got: "):
         wrm(task.model, task.x, task.y, threat=ThreatModel("l2", 1.0), **settings)

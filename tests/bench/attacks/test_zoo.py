@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -66,7 +67,9 @@ def test_differences_below_the_steps_of_an_engine_vanish(task: Task) -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{"coordinates": 0}, {"levels": 0}, {"levels": 256}, {"learning_rate": -0.1}], ids=str
+    "settings",
+    [{"coordinates": 0}, {"levels": 0}, {"levels": 256}, *({"learning_rate": r} for r in (-0.1, math.nan, math.inf))],
+    ids=str,
 )
 def test_refused_settings(task: Task, settings: dict[str, Any]) -> None:
     with pytest.raises(RecipeError, match=r"expected: .*got: "):
