@@ -37,6 +37,8 @@ Norm = Literal["linf", "l2", "l1"]
 _SLACK = 1e-6
 """Absorbs the rounding of 255 * (8 / 255), which is a hair off 8, before a radius is cut to whole levels."""
 
+_LARGEST = 1e9
+"""Radius in l1 and l2: more pixels than any image has."""
 _LONGEST, _LONGEST_EXPONENT = 100, 4
 """Characters of a threat model, and of the exponent of its radius, that are read: -324 is the least of a float."""
 
@@ -61,10 +63,11 @@ class ThreatModel:
     def __post_init__(self) -> None:
         if self.norm not in get_args(Norm):
             raise RecipeError("unknown norm of a threat model", expected="linf, l2 or l1", got=repr(self.norm))
-        if not math.isfinite(self.epsilon) or self.epsilon < 0 or (self.norm == "linf" and self.epsilon > 1):
+        largest = 1 if self.norm == "linf" else _LARGEST
+        if not 0 <= self.epsilon <= largest:
             raise RecipeError(
                 f"radius of a threat model out of range ({self.norm})",
-                expected="0 <= epsilon <= 1" if self.norm == "linf" else "a finite epsilon >= 0",
+                expected=f"0 <= epsilon <= {largest:g}",
                 got=repr(self.epsilon),
                 fix="pixels are in [0, 1]: write levels of an 8-bit image as a fraction, such as 8/255",
             )
