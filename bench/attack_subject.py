@@ -1,14 +1,19 @@
 """Everything about one engine's robustness: the verdict, its alarms, and what is asked for besides.
 
 What cannot be attacked white-box is attacked with queries alone; then the figure is what queries leave, and says so.
+The verdict counts every image in the ball that broke the engine, whatever it was searched for (`finds.py`).
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ..runtime.engine import Engine
 from ..runtime.progress import ProgressCallback
@@ -18,10 +23,11 @@ from .attacks.threat import ThreatModel
 from .curves import measure_curves
 from .data.dataset import Dataset, Part
 from .distances import measure_distances
+from .finds import Finds, Keep, forget
 from .measurement import Environment, Measurement, Skip
 from .pieces import Pieces
+from .planned import Planned
 from .plans import AttackPlan
-from .presets import choose_attacks
 from .robust import evaluate_robustness
 from .settings import BenchSettings
 from .subjects import Subject
@@ -31,6 +37,7 @@ __all__ = ["Attacked", "attack_subject"]
 
 _BATCH = 256
 _CURVE_IMAGES = 200
+_LONGEST = 80  # letters of a file's name that say which attacks: systems take 255 in all
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -54,10 +61,11 @@ def attack_subject(
     subject: Subject,
     engine: Engine,
     dataset: Dataset,
+    part: Part,
     *,
+    planned: Planned,
     settings: BenchSettings,
     threat: ThreatModel,
-    others: Sequence[Subject],
     work: Path | None,
     pieces: Pieces | None,
     progress: ProgressCallback,
@@ -66,46 +74,48 @@ def attack_subject(
 
     Args:
         subject: what is attacked; `engine` is it, opened.
-        dataset: its test part is attacked.
-        others: networks to make candidates on besides.
+        dataset: where the images come from.
+        part: the images that are attacked.
+        planned: with what.
         work: a folder for the verdict with its adversarial images; None keeps nothing.
         pieces: where finished parts are kept, so that an interrupted run goes on.
         progress: told about every batch.
 
     Raises:
         InputError: `work` cannot be written.
+        IntegrityError: the graph was replaced meanwhile.
     """
-    part = _chosen(dataset.test, settings, threat)
-    models = {other.name: other for other in others if other.digest != subject.digest and other.twin is not None}
-    choice = choose_attacks(settings.preset, threat, classes=len(engine.labels), others=tuple(models))
-    usable = [plan for plan in choice.plans if plan.target != "twin" or subject.twin is not None]
-    skipped = [*choice.skipped, *_without_twin(subject, choice.plans), *_unlike(subject, others)]
-    if not usable:
-        reason = f"every attack of {settings.preset!r} searches on the twin; quick and default also ask the engine"
-        return Attacked(skipped=(*skipped, Skip(what="robust accuracy", reason=reason)))
+    if not planned.plans:
+        return Attacked(skipped=(*planned.skipped, Skip(what="robust accuracy", reason=planned.reason)))
     result = evaluate_robustness(
         engine,
         subject.searched,
         part.images,
         part.labels,
         threat=threat,
-        attacks=usable,
+        attacks=planned.plans,
         seed=settings.seed,
-        others={name: other.searched for name, other in models.items() if other.searched is not None},
+        others={name: other.searched for name, other in planned.models.items() if other.searched is not None},
         sequential=settings.remaining_only,
         batch_size=_BATCH,
         pieces=pieces,
         progress=progress,
     )
-    alarms = look_for_alarms(result, engine, subject.twin, part.images, part.labels, pieces=pieces, progress=progress)
-    measurements = [*result.measurements([alarm.name for alarm in alarms if alarm.raised])]
-    measurements += [alarm.measurement(threat=str(threat), seed=settings.seed) for alarm in alarms]
-    besides, missing = _besides(
-        subject, engine, part, settings=settings, threat=threat, pieces=pieces, progress=progress
+    finds = None if subject.twin is None else Finds(result, subject.twin, part.images, part.labels)
+    keep = forget if finds is None else finds.keep
+    checks = look_for_alarms(
+        result, engine, subject.twin, part.images, part.labels, pieces=pieces, keep=keep, progress=progress
     )
+    besides, missing = _besides(
+        subject, engine, part, settings=settings, threat=threat, pieces=pieces, keep=keep, progress=progress
+    )
+    result = result if finds is None else finds.result
+    measurements = [*result.measurements(checks.raised)]
+    measurements += [alarm.measurement(threat=str(threat), seed=settings.seed) for alarm in checks.alarms]
     notes = []
     if work is not None:
-        path = work / _file_name(subject, settings, threat, len(part))
+        subject.check()  # an archive names the graph that it is about
+        path = work / _file_name(subject, dataset, part, planned=planned, settings=settings, threat=threat)
         archive = result.archive(
             part,
             classes=len(dataset.classes),
@@ -124,36 +134,9 @@ def attack_subject(
     return Attacked(
         result=result,
         measurements=(*measurements, *besides),
-        skipped=(*skipped, *missing),
+        skipped=(*planned.skipped, *checks.skipped, *missing),
         notes=tuple(notes),
     )
-
-
-def _chosen(test: Part, settings: BenchSettings, threat: ThreatModel) -> Part:
-    """Images to attack: drawn, not the first ones, as many test splits are sorted by class; none of the target's."""
-    part = test
-    if threat.target is not None:
-        kept = part.labels != threat.target
-        part = replace(part, images=part.images[kept], labels=part.labels[kept], indices=part.indices[kept])
-    count = settings.images
-    return part if count is None or count >= len(part) else part.subset(count, seed=settings.seed)
-
-
-def _without_twin(subject: Subject, plans: Sequence[AttackPlan]) -> list[Skip]:
-    names = [plan.name for plan in plans if plan.target == "twin"]
-    if subject.twin is not None or not names:
-        return []
-    return [Skip(what=", ".join(names), reason=subject.no_twin)]
-
-
-def _unlike(subject: Subject, others: Sequence[Subject]) -> list[Skip]:
-    found = []
-    for other in others:
-        if other.twin is None:
-            found.append(Skip(what=f"transfer-{other.name}", reason=other.no_twin))
-        elif other.digest == subject.digest and other.name != "parent":
-            found.append(Skip(what=f"transfer-{other.name}", reason="it is the attacked network itself"))
-    return found
 
 
 def _besides(
@@ -164,6 +147,7 @@ def _besides(
     settings: BenchSettings,
     threat: ThreatModel,
     pieces: Pieces | None,
+    keep: Keep,
     progress: ProgressCallback,
 ) -> tuple[list[Measurement], list[Skip]]:
     """Curves, minimal perturbations and CLEVER scores where they are wanted."""
@@ -172,6 +156,14 @@ def _besides(
     if subject.twin is None:
         return [], [Skip(what="curves", reason=subject.no_twin)]
     some = part if len(part) <= _CURVE_IMAGES else part.subset(_CURVE_IMAGES, seed=settings.seed)
+    place = {index: row for row, index in enumerate(part.indices.tolist())}
+    places = np.array([place[index] for index in some.indices.tolist()])
+
+    def keep_some(
+        plan: AttackPlan, rows: NDArray[np.int64], candidates: NDArray[np.uint8], logits: NDArray[np.float32]
+    ) -> None:
+        keep(plan, places[rows], candidates, logits)
+
     found = [
         measurement
         for measure in (measure_curves, measure_distances)
@@ -183,14 +175,29 @@ def _besides(
             threat=threat,
             seed=settings.seed,
             pieces=pieces,
+            keep=keep_some,
             progress=progress,
         )
     ]
     return found, []
 
 
-def _file_name(subject: Subject, settings: BenchSettings, threat: ThreatModel, n: int) -> str:
-    """Names what was asked, so that the verdict of an hour is not replaced by another of a minute."""
-    attacks = "+".join(name.strip() for name in settings.preset.split(","))
+def _file_name(
+    subject: Subject, dataset: Dataset, part: Part, *, planned: Planned, settings: BenchSettings, threat: ThreatModel
+) -> str:
+    """Names what was asked and ends in a hash of all of it: one verdict is not replaced by another one's."""
+    attacks = "+".join(name.strip() for name in settings.preset.split(","))[:_LONGEST]
     ball = str(threat).replace(":", "-").replace("/", "_").replace("->", "-to-")
-    return f"{subject.name}-{attacks}-{ball}-n{n}-seed{settings.seed}.npz"
+    about = {
+        "graph": subject.digest,
+        "data": [dataset.name, dataset.source, dataset.classes],
+        "attacks": [[plan.name, plan.target, dict(plan.settings)] for plan in planned.plans],
+        "models": {name: other.digest for name, other in planned.models.items()},
+        "sequential": settings.remaining_only,
+        "curves": settings.wants_curves,
+    }
+    digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
+    for array in (part.images, part.labels, part.indices):
+        digest.update(np.ascontiguousarray(array).data)
+    name = f"{subject.name}-{attacks}-{ball}-n{len(part)}-seed{settings.seed}"
+    return f"{name}-{digest.hexdigest()[:8]}.npz"

@@ -28,15 +28,18 @@ import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from importlib import metadata
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.cpu import instruction_set
 from ..runtime.errors import DataError, MissingExtraError, RecipeError
 from ..runtime.progress import ProgressCallback, silent
 from .measurement import Measurement, Setting, share
 from .pieces import Pieces, remembered
+from .robust import right_answers
 
 __all__ = ["CORRUPTIONS", "SEVERITIES", "CorruptionResult", "corrupt", "evaluate_corruptions"]
 
@@ -187,17 +190,19 @@ def evaluate_corruptions(
             expected="one or more, and a label for each",
             got=f"{len(images)} images, labels {list(labels.shape)}",
         )
-    clean = int((engine(images).argmax(1) == labels).sum())
+    clean = int(right_answers(engine(images), labels).sum())
     right: dict[tuple[str, int], int] = {}
     total = len(names) * len(severities)
 
     def count(name: str, severity: int) -> dict[str, NDArray[np.int64]]:
-        answers = engine(corrupt(images, name, severity, seed=seed)).argmax(1)
-        return {"right": np.asarray((answers == labels).sum())}
+        logits = engine(corrupt(images, name, severity, seed=seed))
+        return {"right": np.asarray(right_answers(logits, labels).sum())}
 
+    # Counts, unlike candidates, are not asked of the engine again: they hold where they were made.
+    where = {"package": _version(), "instruction_set": instruction_set(), "seed": seed}
     for name in names:
         for severity in severities:
-            what = {"corruption": name, "severity": severity, "seed": seed}
+            what = {"corruption": name, "severity": severity, **where}
             found = remembered(pieces, what, (images, labels), partial(count, name, severity))
             right[name, severity] = int(found["right"])
             text = f"{name} {severity}: {right[name, severity]} of {len(images)} right"
@@ -231,6 +236,14 @@ def _package() -> Any:
         raise MissingExtraError(
             "imagecorruptions-imaug", extra="corruptions", feature="robustness to common corruptions"
         ) from None
+
+
+def _version() -> str:
+    """Of the package or its fork, whichever is installed."""
+    for name in ("imagecorruptions-imaug", "imagecorruptions"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return f"{name} {metadata.version(name)}"
+    return ""
 
 
 @contextlib.contextmanager

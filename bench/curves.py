@@ -5,7 +5,8 @@
     steps     PGD on the cross-entropy from x itself, 1, 2, 5, 10, 20, 50, 100 steps of epsilon max(1/10, 2.5/steps)
 
 as Carlini et al. 2019 (arXiv:1902.06705) ask for. A curve over epsilon that does not fall to zero, or one over steps
-that still falls at its end, says that the attack does not work. Candidates are replayed on the engine.
+that still falls at its end, says that the attack does not work. Candidates are replayed on the engine; what breaks it
+within the threat model's radius is handed to `keep` (`finds.py`).
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from .attacks.gradient import Model
 from .attacks.pgd import pgd
 from .attacks.square import Scores
 from .attacks.threat import ThreatModel
+from .finds import Keep, forget
 from .measurement import Measurement, share
 from .pieces import Pieces, searching
 from .plans import AttackPlan, on_twin
@@ -42,6 +44,7 @@ def measure_curves(
     threat: ThreatModel,
     seed: int,
     pieces: Pieces | None = None,
+    keep: Keep = forget,
     progress: ProgressCallback = silent,
 ) -> tuple[Measurement, ...]:
     """Both curves as "robust-accuracy-by-epsilon" and "robust-accuracy-by-steps", in per cent of all images.
@@ -53,6 +56,7 @@ def measure_curves(
         threat: the ball; its multiples are attacked.
         seed: 0 or more.
         pieces: as for `evaluate_robustness`.
+        keep: told of every candidate that the engine was asked about.
         progress: told after each point.
     """
     right = right_answers(engine(images), labels)
@@ -64,17 +68,20 @@ def measure_curves(
 
     def stood(plan: AttackPlan, ball: ThreatModel) -> NDArray[np.bool_]:
         result = searching(plan, pieces)(twin, images, labels, threat=ball, seed=seed)
-        return right & withstood(engine(result.adversarial), labels, ball)
+        logits = engine(result.adversarial)
+        keep(plan, np.arange(len(images)), result.adversarial, logits)
+        return right & withstood(logits, labels, ball)
 
     for index, ball in enumerate(radii):
-        left = stood(on_twin("curve: apgd-ce", apgd, steps=50), ball)
+        left = stood(on_twin(f"curve {ball}", apgd, steps=50), ball)
         found.append(
             _point("epsilon", left, right, threat=str(ball), epsilon=ball.epsilon, attack="apgd-ce", seed=seed)
         )
         progress("curves", index + 1, total, str(ball))
     for index, steps in enumerate(STEPS):
         step_size = threat.epsilon * max(0.1, 2.5 / steps)
-        plan = on_twin("curve: pgd", pgd, steps=steps, step_size=step_size, random_start=False, early_stop=True)
+        name = f"curve {steps} steps"
+        plan = on_twin(name, pgd, steps=steps, step_size=step_size, random_start=False, early_stop=True)
         left = stood(plan, threat)
         found.append(
             _point("steps", left, right, threat=str(threat), steps=steps, step_size=step_size, attack="pgd", seed=seed)

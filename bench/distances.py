@@ -15,14 +15,17 @@ from numpy.typing import NDArray
 
 from ..runtime.progress import ProgressCallback, silent
 from .alarms import large_threat
+from .attacks.fab import fab
 from .attacks.gradient import Model, device_of
 from .attacks.square import Scores
 from .attacks.threat import ThreatModel
 from .clever import clever
 from .curves import FRACTIONS
+from .finds import Keep, forget
 from .measurement import Measurement
 from .minimal import minimal_perturbations
 from .pieces import Pieces, remembered
+from .plans import on_twin
 from .robust import right_answers
 
 __all__ = ["measure_distances"]
@@ -41,6 +44,7 @@ def measure_distances(
     threat: ThreatModel,
     seed: int,
     pieces: Pieces | None = None,
+    keep: Keep = forget,
     progress: ProgressCallback = silent,
 ) -> tuple[Measurement, ...]:
     """Quartiles of the minimal perturbation found, what it leaves robust at multiples of the radius, and "clever".
@@ -52,11 +56,14 @@ def measure_distances(
         threat: its norm counts, its target does not.
         seed: 0 or more.
         pieces: where finished parts are kept, so that an interrupted run goes on.
+        keep: told of the nearest candidates.
         progress: told after each batch.
     """
     shortest = minimal_perturbations(
         engine, twin, images, labels, norm=threat.norm, seed=seed, pieces=pieces, progress=progress
     )
+    plan = on_twin("minimal perturbation", fab, targeted=True, minimize=True)
+    keep(plan, np.arange(len(images)), shortest.adversarial, engine(shortest.adversarial))
     radii = [threat.epsilon * factor for factor in FRACTIONS if threat.norm != "linf" or threat.epsilon * factor <= 1]
     found = [*shortest.measurements(radii)]
     right = np.flatnonzero(right_answers(engine(images), labels))[:_CLEVER_IMAGES]

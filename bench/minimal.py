@@ -148,7 +148,8 @@ def minimal_perturbations(
             found = remembered(pieces, what, (pixels, y), look)
             _shorten(engine, pixels, y, found["deltas"], norm=norm, best=best[piece], adversarial=adversarial[piece])
             done = min(start + batch_size, len(images))
-            progress(name, done, len(images), f"median {255 * np.median(best[:done] / 255):.1f} levels ({norm})")
+            median = np.median(np.sqrt(best[:done]) if norm == "l2" else best[:done])
+            progress(name, done, len(images), f"median {median:.1f} levels ({norm})")
     values = np.sqrt(best) / 255 if norm == "l2" else best / 255
     return MinimalPerturbations(norm=norm, attacks=tuple(searches), seed=seed, values=values, adversarial=adversarial)
 

@@ -24,6 +24,7 @@ class SubjectReport:
     Attributes:
         name: "dense", "shipped" or "model" (`subjects.py`).
         path: the bundle's folder or the ONNX file.
+        graph_sha256: of the graph with its weights; "" in reports that were written before it was stored.
         measurements: "size", "size-gzip", "parameters", "latency", "throughput", "speedup", "peak-memory",
             "clean-accuracy", "robust-accuracy", "broken-by-queries-only", "broken-by-transfer-only", "alarm",
             "twin-mismatch", "verdict-moved"; and where they were asked for "robust-accuracy-by-epsilon", "-by-steps",
@@ -39,6 +40,7 @@ class SubjectReport:
     measurements: tuple[Measurement, ...]
     skipped: tuple[Skip, ...]
     notes: tuple[str, ...]
+    graph_sha256: str = ""
     robustness: RobustnessResult | None = field(default=None, compare=False, repr=False)
 
     def find(self, name: str, **settings: Setting) -> Measurement | None:
@@ -92,6 +94,7 @@ class BenchReport:
                 {
                     "name": subject.name,
                     "path": subject.path,
+                    "graph_sha256": subject.graph_sha256,
                     "measurements": [measurement.to_dict() for measurement in subject.measurements],
                     "skipped": [{"what": skip.what, "reason": skip.reason} for skip in subject.skipped],
                     "notes": list(subject.notes),
@@ -117,6 +120,7 @@ class BenchReport:
                 SubjectReport(
                     name=subject["name"],
                     path=subject["path"],
+                    graph_sha256=subject.get("graph_sha256", ""),
                     measurements=tuple(Measurement.from_dict(row) for row in subject["measurements"]),
                     skipped=tuple(Skip(**row) for row in subject["skipped"]),
                     notes=tuple(subject["notes"]),

@@ -1,10 +1,12 @@
 """Where an interrupted evaluation goes on: one file for each finished search, and for what else takes its time.
 
 A file is named by the SHA-256 of everything that its content depends on: the graph, what was done with its settings,
-the images and labels themselves, the versions; of a search, the threat model and the seed too. So nothing stale is ever
-found, and in a sequential run, where the images depend on the attacks before, no more needs to be known. Of a search it
-holds what was found, not whether that breaks anything: candidates are replayed on the engine every time. Files appear
-in one rename and begin with the SHA-256 of what follows; a damaged one is computed again.
+the images and labels themselves, the versions, this package's own source; of a search, the threat model and the seed
+too. So nothing stale is ever found, and in a sequential run, where the images depend on the attacks before, no more
+needs to be known. Of a search it holds what was found, not whether that breaks anything: candidates are replayed on the
+engine every time. Files appear in one rename and begin with the SHA-256 of what follows; a damaged one is computed
+again. A run deletes what it read or wrote and nothing else: the folder may be shared by runs, one after another or at
+once.
 """
 
 from __future__ import annotations
@@ -12,10 +14,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ __all__ = ["PIECES", "Pieces", "remembered", "searching"]
 
 Arrays = Mapping[str, NDArray[Any]]
 
-PIECES = "pieces"
+PIECES = ".hardtemper-pieces"
 """What their folder is called."""
 
 
@@ -44,10 +46,12 @@ class Pieces:
     Attributes:
         folder: where they lie.
         digests: SHA-256 of the graph behind each `AttackPlan.target`.
+        used: the files that were read or written; it grows.
     """
 
     folder: Path
-    digests: Mapping[str, str]
+    digests: Mapping[str, str] = field(default_factory=dict)
+    used: set[Path] = field(default_factory=set)
 
     def remember(
         self,
@@ -69,6 +73,7 @@ class Pieces:
             InputError: the folder cannot be written.
         """
         path = self.folder / f"{self._key({**what, 'graph': self.digests[graph]}, arrays)}.piece"
+        self.used.add(path)
         content = read_sealed(path)
         if content is None:
             found = compute()
@@ -89,12 +94,17 @@ class Pieces:
             raise self._unwritable(error) from None
 
     def remove(self) -> None:
-        """Delete the folder and what is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete what was used, and what a killed run left of it; the folder too if nothing else is in it."""
+        for path in self.used:
+            for file in (path, *self.folder.glob(f"{path.name}.*.tmp")):
+                with suppress(OSError):
+                    file.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()
 
     def _key(self, what: Mapping[str, object], arrays: Sequence[NDArray[Any]]) -> str:
         kinds = [[str(array.dtype), *array.shape] for array in arrays]
-        about = {**what, "arrays": kinds, "versions": dict(Environment.here().versions)}
+        about = {**what, "arrays": kinds, "versions": dict(Environment.here().versions), "source": _source()}
         digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
@@ -103,14 +113,29 @@ class Pieces:
     def _write(self, path: Path, found: Arrays) -> None:
         buffer = io.BytesIO()
         np.savez(buffer, **found)  # type: ignore[arg-type]
-        self.make()
-        try:
-            write_sealed(path, buffer.getvalue())
-        except OSError as error:
-            raise self._unwritable(error) from None
+        for last in (False, False, True):
+            self.make()
+            try:
+                write_sealed(path, buffer.getvalue())
+                break
+            except FileNotFoundError as error:  # another run that was done has just deleted the folder
+                if last:
+                    raise self._unwritable(error) from None
+            except OSError as error:
+                raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> InputError:
         return InputError(f"{self.folder}: cannot write", got=error.strerror or str(error), fix="choose another --work")
+
+
+@cache
+def _source() -> str:
+    """SHA-256 of the code that attacks and measures: between two versions, it changes too."""
+    here = Path(__file__).parent
+    digest = hashlib.sha256()
+    for path in sorted([*here.glob("*.py"), *here.glob("attacks/*.py")]):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def remembered(

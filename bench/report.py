@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
+import tempfile
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ..runtime.errors import InputError
 from .measurement import Measurement
 from .outcome import BenchReport, SubjectReport
+from .whole_file import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from rich.table import Table
 
-__all__ = ["report_lines", "report_table", "row_of", "write_report"]
+__all__ = ["check_writable", "report_lines", "report_table", "row_of", "write_report"]
 
 
 def report_table(report: BenchReport) -> Table:
@@ -41,15 +45,30 @@ def report_lines(report: BenchReport) -> list[str]:
     return [line for subject in report.subjects for line in _remarks(subject)]
 
 
+def check_writable(path: Path) -> None:
+    """Make the parents of a report's file and see that it can be written; what is there stays as it is.
+
+    Raises:
+        InputError: it cannot.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if not path.exists() or path.is_file():  # it comes in one rename from beside its place
+            tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.").close()
+    except OSError as error:
+        raise InputError(f"{path}: cannot write the report", got=error.strerror or str(error)) from None
+
+
 def write_report(report: BenchReport, path: Path) -> None:
-    """Store the JSON form at `path`; its parents are made too.
+    """Store the JSON form at `path`, whole or not at all; its parents are made too.
 
     Raises:
         InputError: it cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(report.to_json(), encoding="utf-8")
+        write_whole(path, report.to_json().encode())
     except OSError as error:
         raise InputError(f"{path}: cannot write the report", got=error.strerror or str(error)) from None
 

@@ -6,8 +6,9 @@ Candidates are 8-bit images inside the ball, whatever they were searched on: whi
 with queries on the engine itself. What breaks the twin and not the engine does not count, but is counted. An image that
 is wrong as it is counts as broken and is not attacked. Every attack's own figure is over all images, so that figures
 compare; in a sequential run, which gives the same union in less time, an attack sees only images that withstood those
-before it, and its figure is what is left after it. Logits with a NaN are no answer, hence wrong. Against a targeted
-threat model engine(x') may be anything but the target.
+before it, and its figure is what is left after it. There those on the twin come first, so that what only others break
+is what gradients missed. Logits with a NaN are no answer, hence wrong. Against a targeted threat model engine(x') may
+be anything but the target.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def evaluate_robustness(
         threat: the ball.
         attacks: one or more, names all different.
         seed: 0 or more.
-        others: differentiable models that attacks are made on besides, by `AttackPlan.target`.
+        others: differentiable models that attacks are made on besides, by `AttackPlan.target`; none is called "engine"
+            or "twin".
         sequential: see the module's rule.
         batch_size: images attacked at once, 1 or more.
         pieces: where finished searches are kept, so that an interrupted run goes on.
@@ -82,16 +84,17 @@ def evaluate_robustness(
         DataError: no images, or labels that do not match them.
         GateError: an attack handed back images outside the ball.
     """
-    models: dict[str, object] = {"engine": engine, **(others or {})}
-    if twin is not None:
-        models["twin"] = twin
+    models: dict[str, object] = {"engine": engine} if twin is None else {"engine": engine, "twin": twin}
+    if taken := {"engine", "twin"} & set(others or {}):
+        raise RecipeError(f"a model for transfer called {' and '.join(sorted(taken))}", expected="another name")
+    models |= others or {}
     _check(models, images, labels, attacks, threat=threat, seed=seed, batch_size=batch_size)
     starts = range(0, len(images), batch_size)
     right = right_answers(np.concatenate([engine(images[i : i + batch_size]) for i in starts]), labels)
     robust = right.copy()
     court = _Court(engine, twin, models, images, labels, threat, seed, batch_size, pieces, progress)
     outcomes = []
-    for plan in attacks:
+    for plan in sorted(attacks, key=lambda plan: plan.target != "twin") if sequential else attacks:
         where = np.flatnonzero(robust if sequential else right)
         trial = court.attack(plan, where)
         broken = trial.candidates.rows[trial.candidates.on_engine]

@@ -24,7 +24,8 @@ from .latency import measure_latency
 from .measurement import Environment, Measurement, Skip, share
 from .memory import measure_memory
 from .outcome import BenchReport, SubjectReport
-from .pieces import PIECES, Pieces
+from .pieces import Pieces
+from .planned import Planned, choose_images, plan_attacks
 from .presets import wants_parent
 from .robust import right_answers
 from .settings import BenchSettings, default_threat
@@ -42,6 +43,7 @@ def run_bench(
     settings: BenchSettings | None = None,
     *,
     work: Path | None = None,
+    pieces: Pieces | None = None,
     progress: ProgressCallback = silent,
 ) -> BenchReport:
     """Measure a bundle or an ONNX file.
@@ -50,14 +52,17 @@ def run_bench(
         target: a bundle's folder or an ONNX file with 8-bit pixels, or floats in [0, 1], as input.
         dataset: its test part is used.
         settings: see `BenchSettings`.
-        work: a folder for the verdicts with their adversarial images (`archive.py`) and, until the run is done, for
-            finished pieces of it, from which an interrupted run goes on; None keeps nothing.
+        work: a folder for the verdicts with their adversarial images (`archive.py`); None keeps none.
+        pieces: where finished parts are kept, from which an interrupted run goes on. They stay: whoever has stored the
+            report removes them.
         progress: told about every batch; tasks are named "dense: pgd-20" and so on.
 
     Raises:
         BundleError, ModelError: the target cannot be opened.
-        DataError: the data set does not fit the network.
-        InputError: `work` cannot be written.
+        DataError: the data set does not fit the network, or no image is left to attack.
+        RecipeError: no attack fits, or the target is no class.
+        InputError: `work` or `pieces` cannot be written.
+        IntegrityError: the target was replaced meanwhile.
     """
     settings = settings or BenchSettings()
     start, created = time.perf_counter(), datetime.now(timezone.utc)
@@ -71,10 +76,16 @@ def run_bench(
         others = open_others(target, parent=wants_parent(settings.preset), paths=paths, opened=subjects)
     for other in others:
         _check_data(other.open(settings.threads), dataset, other.path)
-    resumable = settings.robust or settings.corruptions
-    pieces = Pieces(work / PIECES, {}) if work is not None and resumable else None
-    if pieces is not None:
-        pieces.make()
+    planned: Mapping[str, Planned] = {}
+    part = dataset.test
+    if settings.robust:
+        part = choose_images(dataset, settings, threat)
+        planned = plan_attacks(subjects, classes=len(dataset.classes), settings=settings, threat=threat, others=others)
+        if work is not None:
+            Pieces(work).make()  # where the verdict will lie; now, not after an hour
+    resumable = pieces if settings.robust or settings.corruptions else None
+    if resumable is not None:
+        resumable.make()
     clean = _chosen(dataset.test, settings.clean_images, settings.seed)
     times = _latencies(subjects, clean, settings, progress)
     reports = tuple(
@@ -83,17 +94,17 @@ def run_bench(
             times=times[subject.name],
             clean=clean,
             dataset=dataset,
+            part=part,
+            planned=planned.get(subject.name),
             settings=settings,
             threat=threat,
             others=others,
             work=work,
-            pieces=pieces,
+            pieces=resumable,
             progress=progress,
         )
         for subject in subjects
     )
-    if pieces is not None:
-        pieces.remove()  # not before: a run that stops at the second engine need not attack the first one again
     return BenchReport(
         target=str(target),
         dataset=dataset.name,
@@ -121,7 +132,9 @@ def _check_data(engine: Engine, dataset: Dataset, target: Path) -> None:
             got=str(len(dataset.classes)),
             fix="name the data that the network was trained on (--data)",
         )
-    if engine.labels != dataset.classes and sorted(engine.labels) == sorted(dataset.classes):
+    # a bare file's labels are numbers that nobody chose
+    named = engine.bundle is not None
+    if named and engine.labels != dataset.classes and sorted(engine.labels) == sorted(dataset.classes):
         raise DataError(
             f"{dataset.name}: the classes are those of {target} in another order",
             expected=", ".join(engine.labels),
@@ -162,6 +175,8 @@ def _measure(
     times: list[Measurement],
     clean: Part,
     dataset: Dataset,
+    part: Part,
+    planned: Planned | None,
     settings: BenchSettings,
     threat: ThreatModel,
     others: tuple[Subject, ...],
@@ -187,11 +202,11 @@ def _measure(
         told("memory", index + 1, len(settings.batches), "")
     measurements += _clean(subject, engine, clean, settings.seed, told)
     if settings.corruptions:
-        part = _chosen(dataset.test, settings.images, settings.seed)
+        some = _chosen(dataset.test, settings.images, settings.seed)
         measurements += evaluate_corruptions(
-            engine, part.images, part.labels, seed=settings.seed, pieces=pieces, progress=told
+            engine, some.images, some.labels, seed=settings.seed, pieces=pieces, progress=told
         ).measurements()
-    if not settings.robust:
+    if planned is None:
         skipped.append(Skip(what="robust accuracy", reason="not asked for"))
         attacked = None
     else:
@@ -199,18 +214,21 @@ def _measure(
             subject,
             engine,
             dataset,
+            part,
+            planned=planned,
             settings=settings,
             threat=threat,
-            others=others,
             work=work,
             pieces=pieces,
             progress=told,
         )
         measurements += attacked.measurements
         skipped += attacked.skipped
+    subject.check()
     return SubjectReport(
         name=subject.name,
         path=str(subject.path),
+        graph_sha256=subject.digest,
         measurements=tuple(measurements),
         skipped=tuple(skipped),
         notes=subject.notes + (attacked.notes if attacked else ()),

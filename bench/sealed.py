@@ -20,7 +20,7 @@ def write_sealed(path: Path, content: bytes) -> None:
     Raises:
         OSError: it cannot be written; what was there still is.
     """
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two processes may write one file
     with temporary.open("wb") as file:
         file.write(hashlib.sha256(content).digest() + content)
         file.flush()

@@ -14,6 +14,8 @@ from .presets import choose_attacks, mentions
 
 __all__ = ["BenchSettings", "default_threat"]
 
+_MOST = 2**63
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BenchSettings:
@@ -24,7 +26,7 @@ class BenchSettings:
         threads: threads within an operator, for latency and memory; None for every core. Accuracies use every core.
         warmup: calls before the timed ones, 0 or more.
         repeats: timed calls at least, 1 or more.
-        min_seconds: timed seconds at least, for each batch size and all engines together.
+        min_seconds: timed seconds at least, for each batch size and all engines together; finite.
         clean_images: test images for clean accuracy, at most; None for all of them.
         robust: whether to attack.
         images: test images to attack and to corrupt, at most; None for all of them.
@@ -37,7 +39,7 @@ class BenchSettings:
         curves: measure how robust accuracy depends on radius and steps, minimal perturbations and CLEVER scores, on
             some of the attacked images.
         corruptions: measure accuracy under common corruptions, on test images drawn like those that are attacked.
-        seed: 0 or more; draws the test images and everything random in the attacks.
+        seed: 0 to 2^63 - 1; draws the test images and everything random in the attacks.
 
     Raises:
         RecipeError: a setting is out of range.
@@ -72,8 +74,8 @@ class BenchSettings:
             if count is not None and count < 1:
                 raise RecipeError(f"bench: {name}", expected="1 or more", got=str(count))
         for name, least in (("warmup", self.warmup), ("seed", self.seed), ("min_seconds", self.min_seconds)):
-            if least < 0:
-                raise RecipeError(f"bench: {name}", expected="0 or more", got=str(least))
+            if not 0 <= least < _MOST:
+                raise RecipeError(f"bench: {name}", expected="0 or more, and less than 2^63", got=str(least))
         if not self.batches or len(set(self.batches)) < len(self.batches):
             got = ", ".join(str(batch) for batch in self.batches) or "none"
             raise RecipeError("bench: batches", expected="one or more, all different", got=got)

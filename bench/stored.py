@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..export.bundle import update_measurements
 from ..runtime.bundle import Bundle, read_bundle
-from ..runtime.errors import InputError
+from ..runtime.errors import InputError, IntegrityError
 from .outcome import BenchReport
+from .subjects import digest_of
 
 __all__ = ["store_measurements"]
 
@@ -22,10 +23,14 @@ def store_measurements(report: BenchReport, path: Path) -> Bundle:
     Raises:
         InputError: `path` is no bundle.
         BundleError: the bundle cannot be read or written.
+        IntegrityError: the bundle holds another graph than the one that was measured.
     """
     if not path.is_dir():
         raise InputError(f"{path}: only a bundle stores what was measured of it", fix="store the report with --json")
-    bundle = read_bundle(path)
+    bundle, measured = read_bundle(path), report.subject("shipped")
+    if (digest := digest_of(bundle.file(bundle.manifest.graph))) != measured.graph_sha256:
+        what = f"{path}: not the graph that was measured, nothing was stored"
+        raise IntegrityError(what, expected=f"SHA-256 {measured.graph_sha256}", got=digest, fix="run bench again")
     about = {
         "created": report.created,
         "dataset": report.dataset,
@@ -34,5 +39,5 @@ def store_measurements(report: BenchReport, path: Path) -> Bundle:
         "versions": dict(report.environment.versions),
     }
     kept = [row for row in bundle.manifest.measurements if "bench" not in row]
-    new = [{**measurement.to_dict(), "bench": about} for measurement in report.subject("shipped").measurements]
+    new = [{**measurement.to_dict(), "bench": about} for measurement in measured.measurements]
     return update_measurements(bundle, [*kept, *new])

@@ -7,6 +7,7 @@ kept, and only attacks on scores remain. Other networks may be opened beside the
 from __future__ import annotations
 
 import hashlib
+import itertools
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -19,12 +20,15 @@ from torch import nn
 from ..export.twin import Twin
 from ..runtime.bundle import hash_file, read_bundle
 from ..runtime.engine import Engine, load, open_onnx
-from ..runtime.errors import HardtemperError, ModelError
+from ..runtime.errors import HardtemperError, IntegrityError, ModelError
 from .attacks.gradient import frozen
 from .attacks.half_precision import HalfPrecisionGradients
 from .size import graph_files
 
-__all__ = ["Subject", "open_others", "open_subjects"]
+__all__ = ["Subject", "digest_of", "open_others", "open_subjects"]
+
+_RESERVED = ("engine", "twin", "parent")
+"""What an attack may name as its target besides other networks."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -55,10 +59,30 @@ class Subject:
         return self.twin if self.twin is None or self.twin.quantizers else HalfPrecisionGradients(self.twin)
 
     def open(self, threads: int | None) -> Engine:
-        """The engine; threads within an operator, None for every core. Its files are not hashed again."""
+        """The engine; threads within an operator, None for every core.
+
+        Raises:
+            IntegrityError: its files are not those of `digest` any more.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are in `notes` already
-            return _open(self.path, threads=threads)
+            engine = _open(self.path, threads=threads)
+        self.check()  # after, not before: what was opened is what is hashed
+        return engine
+
+    def check(self) -> None:
+        """Refuse a graph that is not that of `digest` any more: what was measured of it would be of another network.
+
+        Raises:
+            IntegrityError: it is not.
+        """
+        try:
+            digest = digest_of(self.graph)
+        except Exception as error:  # a file that is being replaced may be missing, cut off, anything
+            digest = f"{type(error).__name__}: {error}"
+        if digest != self.digest:
+            what, fix = f"{self.graph}: the file changed while it was measured", "run bench again"
+            raise IntegrityError(what, expected=f"SHA-256 {self.digest}", got=digest, fix=fix)
 
 
 def open_subjects(target: Path, *, dense: bool = True) -> tuple[Subject, ...]:
@@ -85,7 +109,7 @@ def open_others(
     Args:
         target: what is attacked.
         parent: open the dense float network that a bundle was made from, as "parent", where it holds one.
-        paths: bundles and ONNX files; each is named after its path's last part.
+        paths: bundles and ONNX files; each is named after its path's last part, with a number where that is taken.
         opened: what `open_subjects` gave; the parent is taken from there if it is among them.
 
     Raises:
@@ -103,16 +127,30 @@ def open_others(
         if other.twin is None:
             fix = "name a network of operators that the twin knows"
             raise ModelError(f"{path}: nothing transfers from it", got=other.no_twin, fix=fix)
-        taken = [subject.name for subject in found]
-        name = path.stem if path.stem not in taken else f"{path.stem}-{len(taken)}"
-        found.append(replace(other, name=name))
+        found.append(replace(other, name=_free(path.resolve().stem, {*_RESERVED, *(o.name for o in found)})))
     return tuple(found)
+
+
+def digest_of(graph: Path) -> str:
+    """SHA-256 over an ONNX file and the files that it keeps weights in.
+
+    Raises:
+        BundleError: one cannot be read.
+    """
+    return hashlib.sha256("".join(hash_file(file) for file in graph_files(graph)).encode()).hexdigest()
+
+
+def _free(name: str, taken: set[str]) -> str:
+    """The name, or where it is taken the first of name-2, name-3, ... that is not."""
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
 def _subject(name: str, path: Path, graph: Path) -> Subject:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         engine = _open(path, threads=None)
+    digest = digest_of(graph)
     model = onnx.load(graph)
     twin, reason = _twin(model, engine)
     notes = [str(warning.message) for warning in caught]
@@ -121,16 +159,17 @@ def _subject(name: str, path: Path, graph: Path) -> Subject:
     last = [node.op_type for node in model.graph.node if model.graph.output[0].name in node.output]
     if last == ["Softmax"]:
         notes.append("the graph ends in a Softmax: gradients vanish where it is sure, so white-box attacks look weak")
-    digests = "".join(hash_file(file) for file in graph_files(graph))
-    return Subject(
+    subject = Subject(
         name=name,
         path=path,
         graph=graph,
-        digest=hashlib.sha256(digests.encode()).hexdigest(),
+        digest=digest,
         twin=twin,
         no_twin=reason,
         notes=tuple(notes),
     )
+    subject.check()  # the twin was made of what is hashed
+    return subject
 
 
 def _open(path: Path, *, threads: int | None) -> Engine:

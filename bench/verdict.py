@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -43,11 +43,14 @@ class AttackOutcome:
     Attributes:
         plan: the attack.
         n: images in all.
-        attacked: images that were attacked: those that were right, or in a sequential run right and unbroken so far.
+        attacked: images that were attacked: those that were right, or where only remaining ones are, right and unbroken
+            so far.
         broken: of these, the images whose candidate breaks the engine.
-        robust: images that are right and that this attack did not break; in a sequential run, nor any before it.
-        remaining_only: whether this was a sequential run.
-        agreement: engine and twin on the candidates; None where there is no twin.
+        robust: images that are right and that this attack did not break; where only remaining ones are attacked, nor
+            any before it.
+        remaining_only: whether it saw only what withstood everything before: in a sequential run, and of what was found
+            besides (`finds.py`).
+        agreement: engine and twin on the candidates; None where there is no twin, and of what was found besides.
         candidates: what it found.
         seconds: wall-clock time of the search.
         evaluations: images passed through the twin or the engine by the search.
@@ -105,7 +108,8 @@ class RobustnessResult:
         seed: of everything random in the attacks.
         batch_size: images that were attacked at once; with the seed, it fixes the random numbers.
         right: bool [N], which images the engine gets right as they are.
-        attacks: in the order they ran.
+        attacks: in the order they ran, those on the twin first where they ran one after the other; then what was found
+            besides.
         robust: bool [N], which images withstood everything.
         adversarial: uint8 [N, C, H, W]: for each image that is not robust, the first candidate that breaks the engine
             (the image itself where that is wrong); for the others the image itself.
@@ -155,6 +159,14 @@ class RobustnessResult:
             engine[candidates.rows[candidates.on_engine]] = True
             twin[candidates.rows[candidates.on_twin]] = True
         return int((engine != twin).sum())
+
+    def then(self, outcome: AttackOutcome) -> RobustnessResult:
+        """The verdict with one more attack, which saw only images that withstood all before it."""
+        found = outcome.candidates
+        robust, adversarial = self.robust.copy(), self.adversarial.copy()
+        robust[found.rows[found.on_engine]] = False
+        adversarial[found.rows[found.on_engine]] = found.images[found.on_engine]
+        return replace(self, attacks=(*self.attacks, outcome), robust=robust, adversarial=adversarial)
 
     def measurements(self, alarms: Sequence[str] = ()) -> tuple[Measurement, ...]:
         """The figure of each attack, then of the union with the alarms' names; what white-box attacks missed; twin and
@@ -223,13 +235,7 @@ class RobustnessResult:
 
     def _only(self, kind: str) -> int | None:
         white, other = self._broken_by("twin"), self._broken_by(kind)
-        if white is None or other is None:
-            return None
-        kinds = [_kind(outcome.plan) for outcome in self.attacks]
-        late = len(kinds) - kinds[::-1].index("twin") > kinds.index(kind)
-        if late and self.attacks[0].remaining_only:
-            return None  # a white-box attack did not see what this kind broke before it
-        return int((other & ~white).sum())
+        return None if white is None or other is None else int((other & ~white).sum())
 
 
 def _kind(plan: AttackPlan) -> str:

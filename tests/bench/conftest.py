@@ -129,16 +129,22 @@ def data(three_classes: Linear) -> Dataset:
 def make_bundle(tmp_path_factory: pytest.TempPathFactory, three_classes: Linear) -> Callable[..., Path]:
     """Writes a bundle of `three_classes` with a dense network that says something else."""
 
-    def make(*, dense: bytes | None = None, recipe: dict[str, object] | None = None) -> Path:
+    def make(
+        *,
+        dense: bytes | None = None,
+        recipe: dict[str, object] | None = None,
+        graph: bytes | None = None,
+        classes: tuple[str, ...] = ("0", "1", "2"),
+    ) -> Path:
         path = tmp_path_factory.mktemp("bundle") / "toy"
-        files: dict[str, Path | bytes] = {"model.onnx": three_classes.onnx()}
+        files: dict[str, Path | bytes] = {"model.onnx": graph or three_classes.onnx()}
         if dense is not None:
             files["dense.onnx"] = dense
         write_bundle(
             path,
             name="toy",
             input=Input(shape=SHAPE, name="image"),
-            output=Output(classes=("0", "1", "2"), name="logits"),
+            output=Output(classes=classes, name="logits"),
             graph="model.onnx",
             dense=None if dense is None else "dense.onnx",
             files=files,

@@ -98,7 +98,7 @@ def judge(
 
     plans = choose_attacks(attacks, THREAT, classes=CLASSES).plans
     result = evaluate_robustness(engine, model, *images, threat=THREAT, attacks=plans, seed=0)
-    return result, {alarm.name: alarm for alarm in look_for_alarms(result, engine, model, *images)}
+    return result, {alarm.name: alarm for alarm in look_for_alarms(result, engine, model, *images).alarms}
 
 
 def raised(alarms: dict[str, Alarm]) -> set[str]:

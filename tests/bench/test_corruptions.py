@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -8,8 +9,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hardtemper.bench import corruptions
 from hardtemper.bench.corruptions import CORRUPTIONS, SEVERITIES, corrupt, evaluate_corruptions
 from hardtemper.bench.measurement import wilson
+from hardtemper.bench.pieces import Pieces
 from hardtemper.runtime.errors import DataError, MissingExtraError, RecipeError
 
 GLOBAL = np.random.mtrand._rand  # what NumPy's global functions draw from
@@ -87,6 +90,39 @@ def test_the_right_answers_are_counted(harmless: list[tuple[int, ...]]) -> None:
     assert accuracy.settings["corruptions"] == "fog snow"
     assert accuracy.settings["severities"] == "1 4"
     assert [said[:3] for said in told] == [("corruptions", done, 4) for done in (1, 2, 3, 4)]
+
+
+def test_a_nan_is_no_answer(harmless: list[tuple[int, ...]]) -> None:
+    def engine(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        logits = np.tile(np.array([0, 1], np.float32), (len(pixels), 1))
+        logits[:3, 1] = np.nan  # where NumPy finds the largest
+        return logits
+
+    images, labels = draw((10, 1, 8, 8)), np.ones(10, np.int64)
+    result = evaluate_corruptions(engine, images, labels, names=("fog",), severities=(1,))
+    assert (result.clean, result.right) == (7, {("fog", 1): 7})
+
+
+def test_counts_of_another_machine_or_package_are_counted_again(
+    harmless: list[tuple[int, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def engine(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        asked.append(len(pixels))
+        return np.ones((len(pixels), 2), np.float32)
+
+    def count() -> int:
+        asked.clear()
+        pieces = Pieces(tmp_path, {"engine": "a"})
+        images, labels = draw((10, 1, 8, 8)), np.ones(10, np.int64)
+        evaluate_corruptions(engine, images, labels, names=("fog",), severities=(1,), pieces=pieces)
+        return len(asked)
+
+    assert (count(), count()) == (2, 1), "the clean images are asked every time"
+    for name in ("_version", "instruction_set"):
+        monkeypatch.setattr(corruptions, name, lambda: "another")
+        assert (count(), count()) == (2, 1)
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,22 @@ def test_batches_and_progress(three_classes: Model, images: Any) -> None:
     assert heard == [("fab-t", 40, 40), ("fab-t", 25, 40), ("fab-t", 40, 40)]
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_progress_is_in_levels(three_classes: Model, images: Any, norm: Any) -> None:
+    pixels, labels = images
+    said: list[str] = []
+    found = minimal_perturbations(
+        three_classes,
+        twin(three_classes),
+        pixels,
+        labels,
+        norm=norm,
+        attacks=QUICK,
+        progress=lambda *news: said.append(str(news[-1])),
+    )
+    assert said == [f"median {255 * np.median(found.values):.1f} levels ({norm})"]
+
+
 def test_default_attack(two_classes: Model) -> None:
     pixels = np.full((2, 1, 6, 6), 99, np.uint8)
     labels = two_classes(pixels).argmax(1)

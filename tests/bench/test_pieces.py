@@ -19,6 +19,7 @@ from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.pieces import Pieces
 from hardtemper.bench.plans import AttackPlan
 from hardtemper.bench.robust import evaluate_robustness
+from hardtemper.bench.sealed import read_sealed, write_sealed
 from hardtemper.bench.verdict import RobustnessResult
 from hardtemper.runtime.errors import InputError
 
@@ -133,6 +134,68 @@ def test_killed_and_run_again(tmp_path: Path) -> None:
     fresh.make()
     assert calls(pieces) == calls(fresh) - finished
     assert_same(run(pieces), run(fresh))
+
+
+def test_a_run_removes_only_what_it_read_or_wrote(pieces: Pieces) -> None:
+    other = Pieces(pieces.folder, DIGESTS)
+    plain = run(other, seed=1)
+    (pieces.folder / "notes.txt").write_text("the user's")
+    run(pieces)
+    theirs = {path.name for path in other.used}
+    (path, *_) = pieces.used - other.used
+    (pieces.folder / f"{path.name}.123.tmp").write_bytes(b"half of it, of a run that was killed")
+    pieces.remove()
+    assert {file.name for file in pieces.folder.iterdir()} == theirs | {"notes.txt"}
+    CALLS.clear()
+    assert_same(run(other, seed=1), plain)
+    assert not CALLS
+    (pieces.folder / "notes.txt").unlink()
+    other.remove()
+    assert not pieces.folder.exists()
+
+
+def test_a_run_that_is_done_does_not_stop_another_one(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It removes the folder just when the other one is about to write there."""
+    from hardtemper.bench import pieces as module
+
+    write_sealed, times = module.write_sealed, []
+
+    def write(path: Path, content: bytes) -> None:
+        if not times:
+            path.parent.rmdir()
+        times.append(path)
+        write_sealed(path, content)
+
+    monkeypatch.setattr(module, "write_sealed", write)
+    assert_same(run(pieces), run(None))
+    assert len(times) > 3
+    assert times[0] == times[1]
+    assert set(times) == set(pieces.folder.iterdir())
+
+
+def test_two_runs_write_one_piece(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each writes beside it under a name of its own."""
+    path, names = pieces.folder / "x.piece", set()
+    replace = Path.replace
+
+    def noted(self: Path, target: Path) -> Path:
+        names.add(self.name)
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", noted)
+    for process in (1, 2):
+        monkeypatch.setattr(os, "getpid", lambda process=process: process)
+        write_sealed(path, b"content")
+    assert names == {"x.piece.1.tmp", "x.piece.2.tmp"}
+    assert read_sealed(path) == b"content"
+
+
+def test_changed_code_is_searched_again(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
+    from hardtemper.bench import pieces as module
+
+    calls(pieces)
+    monkeypatch.setattr(module, "_source", lambda: "another")
+    assert calls(pieces) > 3
 
 
 def test_where_nothing_can_be_written(tmp_path: Path) -> None:

@@ -103,7 +103,13 @@ def test_lists_of_names() -> None:
     assert names("square,apgd-ce,square") == ["square", "apgd-ce"]
     plans = choose_attacks("quick,standard", PAPER).plans
     assert [plan.name for plan in plans] == ["pgd-20", "apgd-ce", "square", "apgd-t", "fab-t"]
-    assert plans[1].settings["steps"] == 20, "as it came first"
+
+
+@pytest.mark.parametrize("wanted", ["quick,standard", "standard,quick", "quick,standard,default", "default,standard"])
+def test_more_names_are_no_weaker_than_one_of_them(wanted: str) -> None:
+    plans = {plan.name: plan for plan in choose_attacks(wanted, PAPER).plans}
+    for plan in choose_attacks("standard", PAPER).plans:
+        assert plans[plan.name].settings == plan.settings
 
 
 def test_transfer_is_made_on_whatever_there_is() -> None:

@@ -3,9 +3,11 @@ from __future__ import annotations
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,15 @@ from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.measurement import Skip
 from hardtemper.bench.outcome import BenchReport
-from hardtemper.bench.report import report_lines, report_table, write_report
+from hardtemper.bench.report import check_writable, report_lines, report_table, write_report
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.errors import InputError
 
 ALARMS = (
     "random",
-    "without gradients",
     "twin differs",
+    "without gradients",
     "zero gradient",
     "flat loss",
     "large epsilon",
@@ -168,5 +170,31 @@ def test_written_as_json(report: BenchReport, tmp_path: Path) -> None:
 
 def test_where_nothing_can_be_written(report: BenchReport, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
+    for write in (partial(write_report, report), check_writable):
+        with pytest.raises(InputError, match="cannot write the report"):
+            write(tmp_path / "file" / "bench.json")
     with pytest.raises(InputError, match="cannot write the report"):
-        write_report(report, tmp_path / "file" / "bench.json")
+        check_writable(tmp_path / ("x" * 300))
+
+
+def test_the_check_leaves_everything_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "bench.json").write_text("what was there")
+    for path in (tmp_path / "bench.json", tmp_path / "new" / "bench.json", Path(os.devnull)):
+        check_writable(path)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["bench.json"]
+    assert (tmp_path / "bench.json").read_text() == "what was there"
+
+
+def test_a_report_that_fails_leaves_the_one_before(
+    report: BenchReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    path = tmp_path / "bench.json"
+    write_report(report, path)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_report(replace(report, dataset="another"), path)
+    assert BenchReport.from_json(path.read_text(encoding="utf-8")) == report
+    assert [file.name for file in tmp_path.iterdir()] == ["bench.json"]

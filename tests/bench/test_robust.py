@@ -207,13 +207,27 @@ def test_sequential_attacks_only_what_is_left() -> None:
     attacks = [fake("a", "twin", {0, 1, 2}), fake("b", "engine", {2, 3}, calls), fake("c", "twin", {3, 4})]
     result = judge(attacks, sequential=True)
     assert np.flatnonzero(result.robust).tolist() == [5, 6, 7, 8]
-    assert calls == [[3, 4, 5, 6], [7, 8]]
-    assert [(o.attacked, o.broken, o.robust, o.remaining_only) for o in result.attacks] == [
-        (9, 3, 6, True),
-        (6, 1, 5, True),
-        (5, 1, 4, True),
+    assert calls == [[5, 6, 7, 8]]
+    assert [(o.plan.name, o.attacked, o.broken, o.robust, o.remaining_only) for o in result.attacks] == [
+        ("a", 9, 3, 6, True),
+        ("c", 6, 2, 4, True),
+        ("b", 4, 0, 4, True),
     ]
-    assert result.queries_only is None, "the last white-box attack did not see what queries broke"
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_what_queries_alone_break_does_not_depend_on_the_order(sequential: bool) -> None:
+    """Queries first: in a sequential run the attack on the twin would not see what they broke."""
+    attacks = [fake("q", "engine", {2, 3}), fake("t", "parent", {0, 3}), fake("a", "twin", {0, 1, 2, 3})]
+    result = judge(attacks, sequential=sequential, others={"parent": twin_of_answers})
+    assert (result.queries_only, result.transfer_only) == (0, 0)
+    assert np.flatnonzero(result.robust).tolist() == [4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("name", ["engine", "twin"])
+def test_no_other_model_takes_the_place_of_the_engine_or_its_twin(name: str) -> None:
+    with pytest.raises(RecipeError, match=f"a model for transfer called {name}"):
+        judge([fake("a", name, {1})], others={name: object()})
 
 
 def test_nothing_left_to_attack() -> None:

@@ -4,6 +4,7 @@ import gzip
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from hardtemper.bench.sealed import write_sealed
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.export.twin import Twin
 from hardtemper.runtime.engine import open_onnx
-from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError
+from hardtemper.runtime.errors import BundleError, DataError, InputError, IntegrityError, ModelError, RecipeError
 
 FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
 ONE: dict[str, Any] = {"batches": (1,)}
@@ -86,14 +87,18 @@ def test_a_bundle_beside_its_dense_network(make_bundle: Callable[..., Path], dat
         names = [measurement.name for measurement in subject.measurements]
         assert names.count("latency") == names.count("throughput") == names.count("speedup") == 2
         assert names.count("robust-accuracy") == 4
-        assert subject.skipped == ()
         parameters = subject.find("parameters")
         assert parameters is not None
         assert parameters.value == 36 * 3 + 3
+    assert shipped.skipped == ()
+    assert dense.robustness is not None
+    left = dense.robustness.robust.sum()
+    (skip,) = dense.skipped
+    assert skip.what == "alarm more steps"
+    assert skip.reason == f"{left} images withstood everything, and fewer than 10 say nothing"
     speedup = dense.find("speedup", batch=3, beside="dense")
     assert speedup is not None
     assert speedup.value == 1
-    assert shipped.robustness is not None
     assert shipped.robustness.adversarial.shape == data.test.images.shape
 
 
@@ -313,6 +318,7 @@ def test_json_round_trip(make_bundle: Callable[..., Path], data: Dataset, three_
     again = BenchReport.from_json(report.to_json())
     assert again == report
     assert again.to_json() == report.to_json()
+    assert [len(subject.graph_sha256) for subject in again.subjects] == [64, 64]
     assert again.settings["threat"] == "linf:10/255"
     assert again.subject("shipped").robustness is None
 
@@ -391,6 +397,78 @@ def test_data_that_does_not_fit_is_refused(
         run_bench(make_bundle(), other_data(**wrong), settings())
 
 
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_bare_files_labels_are_no_names(
+    tmp_path: Path, make_bundle: Callable[..., Path], three_classes: Any, dense: bool
+) -> None:
+    """Eleven folders "0" to "10" are classes in the order of their names; nobody numbered the file's logits so."""
+    names = tuple(sorted(map(str, range(11))))
+    content = replace(three_classes, weights=np.random.default_rng(0).integers(-9, 9, (11, 36))).onnx()
+    path = make_bundle(graph=content, classes=names, dense=content) if dense else model_file(tmp_path, content)
+    report = run_bench(path, other_data(classes=names), settings(robust=False, **ONE))
+    assert len(report.subjects) == (2 if dense else 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"preset": "transfer"}, RecipeError, "'transfer' has no other network to transfer from"),
+        ({"preset": "multi-targeted", "threat": ThreatModel("linf", 0.1, 1)}, RecipeError, "no attack of 'multi-tar"),
+        ({"threat": ThreatModel("linf", 0.1, 3)}, RecipeError, "is no class of other; expected: a class from 0 to 2"),
+        ({"threat": ThreatModel("linf", 0.1, 0)}, DataError, "other: no test image to attack in linf:0.1->0"),
+    ],
+)
+def test_what_cannot_be_attacked_at_all_is_refused_before_anything_is_measured(
+    *, tmp_path: Path, three_classes: Any, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    told: list[str] = []
+    path = model_file(tmp_path, three_classes.onnx())
+    with pytest.raises(error, match=message):
+        run_bench(path, other_data(), settings(**changes), progress=lambda task, *_: told.append(task))
+    assert told == []
+
+
+def test_an_engine_with_nothing_to_transfer_from_is_skipped_beside_one_that_has(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any
+) -> None:
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+    dense, shipped = run_bench(path, data, settings(preset="transfer", **ONE)).subjects
+    (skip,) = dense.skipped
+    assert skip.reason == "'transfer' has no other network to transfer from; name one with --transfer"
+    assert robust_of(shipped, "transfer-parent") == robust_of(shipped, "union")
+
+
+def test_networks_to_transfer_from_have_names_of_their_own(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+) -> None:
+    paths = []
+    for index, name in enumerate(["a/net-2", "b/net", "c/net", "d/engine", "e/twin", "f/parent"]):
+        paths.append(tmp_path / f"{name}.onnx")
+        paths[-1].parent.mkdir()
+        paths[-1].write_bytes(three_classes.onnx(shift=(index + 1) / 8))
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+    asked = settings(preset="transfer", transfer=tuple(map(str, paths)), dense=False, **ONE)
+    (shipped,) = run_bench(path, data, asked).subjects
+    names = ["parent", "net-2", "net", "net-3", "engine-2", "twin-2", "parent-2"]
+    found = [m.settings.get("target") for m in shipped.measurements if m.name == "robust-accuracy"]
+    assert found[: len(names)] == names
+
+
+@pytest.mark.parametrize("task", ["latency, batch 1", "model: clean accuracy", "model: square", "model: alarms"])
+def test_a_graph_that_is_replaced_meanwhile_is_refused(
+    tmp_path: Path, data: Dataset, three_classes: Any, task: str
+) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+
+    def build_again(told: str, done: int, total: int, _: str) -> None:
+        if told == task and done == total:
+            path.write_bytes(three_classes.onnx(shift=0.5))
+
+    with pytest.raises(IntegrityError, match=r"the file changed while it was measured; .*run bench again"):
+        run_bench(path, data, settings(**ONE), work=tmp_path / "work", progress=build_again)
+    assert not list(tmp_path.glob("work/*.npz"))
+
+
 @pytest.mark.parametrize(
     ("name", "error"), [("none.onnx", ModelError), ("none", BundleError), ("text.txt", BundleError)]
 )
@@ -412,6 +490,9 @@ def test_targets_that_cannot_be_opened(tmp_path: Path, data: Dataset, name: str,
         ({"repeats": 0}, "repeats"),
         ({"warmup": -1}, "warmup"),
         ({"min_seconds": -0.1}, "min_seconds"),
+        ({"min_seconds": float("nan")}, "min_seconds"),
+        ({"min_seconds": float("inf")}, "min_seconds"),
+        ({"seed": 2**63}, "seed"),
         ({"seed": -1}, "seed"),
         ({"preset": "qick"}, "did you mean 'quick'"),
         ({"threat": ThreatModel("linf", 0.5 / 255)}, "no other 8-bit image"),
@@ -446,9 +527,14 @@ def test_the_verdict_is_stored_and_no_piece_of_it_is_left(
     make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
 ) -> None:
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
-    report = run_bench(path, data, settings(images=30, **ONE), work=tmp_path / "work")
-    names = ["dense-quick-linf-10_255-n30-seed0.npz", "shipped-quick-linf-10_255-n30-seed0.npz"]
-    assert sorted(file.name for file in (tmp_path / "work").iterdir()) == names
+    kept = pieces.Pieces(tmp_path / "work" / pieces.PIECES)
+    report = run_bench(path, data, settings(images=30, **ONE), work=tmp_path / "work", pieces=kept)
+    assert list(kept.folder.iterdir()), "until the report is stored"
+    kept.remove()
+    names = sorted(file.name for file in (tmp_path / "work").iterdir())
+    about = "quick-linf-10_255-n30-seed0-[0-9a-f]{8}[.]npz"
+    assert all(map(re.fullmatch, [f"dense-{about}", f"shipped-{about}"], names)), names
+    assert len(names) == 2
     shipped = report.subject("shipped")
     assert shipped.notes == (f"adversarial images, for `toolchain replay`: {tmp_path / 'work' / names[1]}",)
     archive = read_archive(tmp_path / "work" / names[1])
@@ -561,11 +647,12 @@ def test_a_second_engine_that_fails_leaves_the_pieces_of_the_first(
             raise KeyboardInterrupt
 
     work = tmp_path / "work"
+    kept = pieces.Pieces(work / pieces.PIECES)
     with pytest.raises(KeyboardInterrupt):
-        run_bench(path, data, settings(preset="paper", **ONE), work=work, progress=stop)
-    assert len(list((work / "pieces").iterdir())) == 3, "one attack, two alarms"
-    run_bench(path, data, settings(preset="paper", **ONE), work=work)
-    assert sorted(file.suffix for file in work.iterdir()) == [".npz", ".npz"]
+        run_bench(path, data, settings(preset="paper", **ONE), work=work, pieces=kept, progress=stop)
+    assert len(list(kept.folder.iterdir())) == 3, "one attack, two alarms"
+    run_bench(path, data, settings(preset="paper", **ONE), work=work, pieces=kept)
+    assert sorted(file.suffix for file in work.glob("*.npz")) == [".npz", ".npz"]
 
 
 @pytest.mark.parametrize("task", ["corruptions", "alarms", "curves", "fab-t", "clever"])
@@ -587,14 +674,17 @@ def test_what_is_measured_besides_goes_on_too(
         if told == f"model: {task}" and done == total:
             raise KeyboardInterrupt
 
-    whole = run_bench(path, data, asked, work=tmp_path / "whole")
+    def bench(folder: Path, **how: Any) -> BenchReport:
+        return run_bench(path, data, asked, work=folder, pieces=pieces.Pieces(folder / "p"), **how)
+
+    whole = bench(tmp_path / "whole")
     every = {file.name for file in written}
     assert len(written) == len(every) > 10 + 1 + 2 + 14 + 1, "corruptions, attack, alarms, curves, minimal, clever"
     written.clear()
     with pytest.raises(KeyboardInterrupt):
-        run_bench(path, data, asked, work=tmp_path / "work", progress=stop)
+        bench(tmp_path / "work", progress=stop)
     assert 0 < len(written) <= len(every)
-    report = run_bench(path, data, asked, work=tmp_path / "work")
+    report = bench(tmp_path / "work")
     assert len(written) == len(every), "nothing is computed twice"
     assert {file.name for file in written} == every
     assert accuracies(report) == accuracies(whole)

@@ -133,7 +133,7 @@ def test_fingerprints_see_every_image_but_the_tests(data: Dataset, part: str, fi
         ("compress.sparsity", 0.25, {"finetune", "twin"}),
         ("adversary.steps", 3, {"teacher", "finetune", "twin"}),
         ("adversary.objective", "trades", {"finetune", "twin"}),
-        ("adversary.temperature", 4.0, {"finetune", "twin"}),
+        ("adversary.random_start", False, {"teacher", "finetune", "twin"}),
         ("teacher.epochs", 3, {"teacher"}),
         ("finetune.momentum", 0.5, {"finetune", "twin"}),
         ("quantize.scales", "free", {"twin"}),

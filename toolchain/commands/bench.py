@@ -32,7 +32,9 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
 @click.option("--download", is_flag=True, help="Download a named data set where no folder holds it.")
 @click.option(
-    "--image-size", type=int, help="Side in pixels to resize images to.  [default: the bundle's, or as stored]"
+    "--image-size",
+    type=click.IntRange(min=8),
+    help="Side in pixels to resize images to.  [default: the bundle's, or as stored]",
 )
 @click.option(
     "--images",
@@ -80,7 +82,11 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     default=None,
     help="Attack only what withstood the attacks before: same union, less time.  [default: for standard and full]",
 )
-@click.option("--curves", is_flag=True, help="Robust accuracy over radius and steps, on 200 of the attacked images.")
+@click.option(
+    "--curves",
+    is_flag=True,
+    help="Robust accuracy over radius and steps, minimal perturbations and CLEVER scores, on 200 attacked images.",
+)
 @click.option(
     "--corruptions", is_flag=True, help="Accuracy under 15 common corruptions at 5 severities, on --images images."
 )
@@ -121,7 +127,7 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
 )
 @click.option(
     "--seed",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
     help="Seed of the choice of images and of the attacks.",
@@ -152,7 +158,8 @@ def bench(
     """
     from ...bench.attacks.threat import ThreatModel
     from ...bench.data.load import load_dataset
-    from ...bench.report import report_lines, report_table, write_report
+    from ...bench.pieces import PIECES, Pieces
+    from ...bench.report import check_writable, report_lines, report_table, write_report
     from ...bench.run import run_bench
     from ...bench.settings import BenchSettings
     from ...bench.stored import store_measurements
@@ -160,6 +167,8 @@ def bench(
 
     if store and not target.is_dir():
         raise InputError(f"{target}: only a bundle stores what was measured of it", fix="leave --store out, use --json")
+    if not settings["robust"]:
+        _refuse_of_attacks()
     recipe = _recipe(target)
     source = recipe.get("data", {})
     trained_in = recipe.get("adversary", {}).get("threat") if recipe.get("robust") else None
@@ -173,19 +182,39 @@ def bench(
         image_size=image_size or source.get("image_size"),
         download=download,
     )
+    if json_path is not None:
+        check_writable(json_path)
+    folder = work or _beside(target)
+    pieces = Pieces(folder / PIECES)
     with progress_bars() as progress:
-        report = run_bench(target, dataset, resolved, work=work or _beside(target), progress=progress)
-    console.print(report_table(report))
-    for line in report_lines(report):
-        errors.print(line, markup=False, soft_wrap=True)
+        report = run_bench(target, dataset, resolved, work=folder, pieces=pieces, progress=progress)
+    # Stored first: what is printed may go to a pipe that is closed. Until then the pieces are all there is.
     if json_path is not None:
         write_report(report, json_path)
     if store:
         store_measurements(report, target)
+    console.print(report_table(report))
+    for line in report_lines(report):
+        errors.print(line, markup=False, soft_wrap=True)
+    pieces.remove()
+
+
+def _refuse_of_attacks() -> None:
+    """Options that say how to attack, given where nothing is attacked."""
+    context = click.get_current_context()
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in ("attack", "transfer", "threat", "sequential", "curves")
+        and context.get_parameter_source(parameter.name) is not click.core.ParameterSource.DEFAULT
+    ]
+    if given:
+        raise click.UsageError(f"--no-robust attacks nothing: leave {', '.join(given)} out")
 
 
 def _beside(target: Path) -> Path:
-    return target.with_name(f"{target.resolve().name}.bench")
+    whole = target.resolve()
+    return whole.with_name(f"{whole.name}.bench")
 
 
 def _recipe(target: Path) -> Mapping[str, Any]:

@@ -16,15 +16,19 @@ from onnx import TensorProto, helper, numpy_helper
 from hardtemper.bench import plans
 from hardtemper.bench.archive import read_archive
 from hardtemper.bench.outcome import BenchReport
+from hardtemper.bench.pieces import PIECES
+from hardtemper.bench.stored import store_measurements
 from hardtemper.export.bundle import update_measurements, write_bundle
 from hardtemper.runtime.bundle import read_bundle
 from hardtemper.runtime.cpu import instruction_set
-from hardtemper.runtime.errors import DataError, HardtemperError
+from hardtemper.runtime.errors import DataError, HardtemperError, InputError, IntegrityError
 from hardtemper.runtime.manifest import Input, Output, Provenance
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.commands.bench import bench
+from hardtemper.toolchain.console import console
 
-FAST = ["--warmup", "0", "--repeats", "2", "--min-seconds", "0", "--batch", "2", "--attack", "paper"]
+SHORT = ["--warmup", "0", "--repeats", "2", "--min-seconds", "0", "--batch", "2"]
+FAST = [*SHORT, "--attack", "paper"]
 
 
 def classifier(shape: tuple[int, int, int] = (1, 4, 4)) -> bytes:
@@ -138,10 +142,29 @@ def test_every_setting_arrives(model: Path, data: Path, tmp_path: Path) -> None:
 
 
 def test_without_attacks(model: Path, data: Path) -> None:
-    result = run(model, "--data", data, "--no-robust", *FAST)
+    result = run(model, "--data", data, "--no-robust", *SHORT)
     assert result.exit_code == 0, result.output
     assert "pgd-20" not in result.stdout
     assert "model: robust accuracy skipped: not asked for" in result.stderr
+    assert not (model.parent / "model.onnx.bench").exists()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["--attack", "paper"],
+        ["--transfer", "x.onnx"],
+        ["--threat", "linf:0.1->9"],
+        ["--sequential"],
+        ["--no-sequential"],
+        ["--curves"],
+    ],
+    ids=str,
+)
+def test_how_to_attack_is_refused_where_nothing_is_attacked(model: Path, data: Path, given: list[str]) -> None:
+    result = run(model, "--data", data, "--no-robust", *SHORT, *given)
+    assert result.exit_code == 2
+    assert f"--no-robust attacks nothing: leave {given[0].replace('--no-', '--')} out" in result.stderr
 
 
 @pytest.mark.parametrize(("robust", "threat"), [(True, "linf:3/255"), (False, "linf:0.1")])
@@ -166,9 +189,9 @@ def test_images_of_another_size_are_resized_as_the_recipe_says(
     np.savez(data, train_images=images, train_labels=labels, test_images=images, test_labels=labels)
     bundle = make_bundle({"data": {"name": "elsewhere", "image_size": 4}})
     assert run(bundle, "--data", data, *FAST).exit_code == 0
-    result = run(bundle, "--data", data, "--image-size", 6, *FAST)
+    result = run(bundle, "--data", data, "--image-size", 8, *FAST)
     assert isinstance(result.exception, HardtemperError)
-    assert "got: [N, 1, 6, 6]" in str(result.exception)
+    assert "got: [N, 1, 8, 8]" in str(result.exception)
 
 
 @pytest.mark.parametrize(
@@ -188,16 +211,32 @@ def test_images_of_another_size_are_resized_as_the_recipe_says(
         (["--threads", "-2"], "expected a number of 1 or more, or 'all'; got '-2'"),
         (["--batch", "0"], "0 is not in the range x>=1"),
         (["--repeats", "0"], "0 is not in the range x>=1"),
-        (["--seed", "-1"], "-1 is not in the range x>=0"),
+        (["--seed", "-1"], "-1 is not in the range 0<=x<=9223372036854775807"),
+        (["--seed", str(2**64)], "is not in the range 0<=x<=9223372036854775807"),
+        (["--image-size", "0"], "0 is not in the range x>=8"),
+        (["--min-seconds", "nan"], "bench: min_seconds; expected: 0 or more, and less than 2^63; got: nan"),
+        (["--min-seconds", "inf"], "bench: min_seconds"),
+        (["--threat", "linf:0.1->3"], "the target of linf:0.1->3 is no class of data; expected: a class from 0 to 2"),
+        (["--attack", "transfer"], "'transfer' has no other network to transfer from; name one with --transfer"),
+        (["--attack", "multi-targeted", "--threat", "linf:0.1->2"], "no attack of 'multi-targeted' is left"),
+        (["--json", "data.npz/bench.json"], "data.npz/bench.json: cannot write the report"),
         (["--no-such-option"], "No such option"),
     ],
 )
 def test_bad_options_end_in_one_line_and_exit_code_2(
-    model: Path, data: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+    *,
+    model: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    message: str,
 ) -> None:
+    monkeypatch.chdir(data.parent)
     assert main(["bench", str(model), "--data", str(data), *FAST, *arguments]) == 2
     captured = capsys.readouterr()
     assert message in captured.err.replace("\n", " ")
+    assert "latency" not in captured.err, "before anything is measured"
     assert "Traceback" not in captured.err
     assert captured.out == ""
 
@@ -250,14 +289,104 @@ def test_download_reaches_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_the_verdict_lies_beside_the_target_or_where_it_is_told(model: Path, data: Path, tmp_path: Path) -> None:
-    name = "model-paper-linf-8_255-n20-seed0.npz"
+    names = set()
     given = [model, "--data", data, "--threat", "linf:8/255", *FAST]
     for folder, more in ((tmp_path / "model.onnx.bench", []), (tmp_path / "there", ["--work", tmp_path / "there"])):
         result = run(*given, *more)
         assert result.exit_code == 0, result.output
-        assert [path.name for path in folder.iterdir()] == [name]
-        assert str(folder / name) in result.stderr.replace("\n", "")
-    assert read_archive(tmp_path / "there" / name).threat == "linf:8/255"
+        (verdict,) = folder.iterdir()
+        names.add(verdict.name)
+        assert verdict.match("model-paper-linf-8_255-n20-seed0-????????.npz")
+        assert str(verdict) in result.stderr.replace("\n", "")
+        assert read_archive(verdict).threat == "linf:8/255"
+    assert len(names) == 1
+
+
+def test_a_bundle_in_the_current_folder(
+    make_bundle: Callable[..., Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_bundle({})
+    monkeypatch.chdir(path)
+    result = run(".", "--data", data, "--no-dense", *FAST)
+    assert result.exit_code == 0, result.output
+    assert list(path.parent.glob("toy.bench/shipped-paper-*.npz"))
+
+
+def test_verdicts_on_other_images_lie_beside_each_other(model: Path, data: Path, tmp_path: Path) -> None:
+    """Other data, another network to transfer from, one attack after the other: each has its own file."""
+    with np.load(data) as arrays:
+        np.savez(tmp_path / "other.npz", **{**arrays, "test_images": 255 - arrays["test_images"]})
+    content = onnx.load_from_string(classifier())
+    content.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.float32(2**-7), "scale"))
+    onnx.save(content, tmp_path / "twin.onnx")
+    given = ["--work", tmp_path / "work", *SHORT, "--attack", "pgd-20"]
+    for more in (
+        ["--data", data],
+        ["--data", tmp_path / "other.npz"],
+        ["--data", data, "--transfer", tmp_path / "twin.onnx"],
+        ["--data", data, "--sequential"],
+        ["--data", data],
+    ):
+        result = run(model, *given, *more)
+        assert result.exit_code == 0, result.output
+    assert len(list((tmp_path / "work").glob("model-pgd-20-linf-0.1-n20-seed0-????????.npz"))) == 4
+
+
+def test_what_was_measured_outlives_a_closed_stdout(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: Any, **__: Any) -> None:
+        raise BrokenPipeError
+
+    path = tmp_path / "bench.json"
+    monkeypatch.setattr(console, "print", closed)
+    result = run(model, "--data", data, "--json", path, *FAST)
+    assert isinstance(result.exception, BrokenPipeError)
+    assert BenchReport.from_json(path.read_text(encoding="utf-8")).dataset == "data"
+
+
+def test_a_report_that_cannot_be_stored_leaves_the_pieces(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise InputError("no space left")
+
+    path = tmp_path / "bench.json"
+    path.write_text("what was there")
+    monkeypatch.setattr("hardtemper.bench.report.write_report", full)
+    result = run(model, "--data", data, "--json", path, *FAST)
+    assert isinstance(result.exception, InputError)
+    assert path.read_text() == "what was there"
+    assert list((tmp_path / "model.onnx.bench" / PIECES).iterdir())
+
+
+def test_a_bundle_that_was_built_anew_gets_no_numbers_of_the_old_one(
+    make_bundle: Callable[..., Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_bundle({})
+    before = read_bundle(path).manifest.measurements
+
+    def stored(report: BenchReport, target: Path) -> Any:
+        (subject,) = report.subjects
+        return store_measurements(replace(report, subjects=(replace(subject, graph_sha256="0" * 64),)), target)
+
+    monkeypatch.setattr("hardtemper.bench.stored.store_measurements", stored)
+    result = run(path, "--data", data, "--store", "--no-dense", *FAST)
+    assert isinstance(result.exception, IntegrityError)
+    assert "not the graph that was measured" in str(result.exception)
+    assert read_bundle(path).manifest.measurements == before
+
+
+def test_the_users_own_folder_called_pieces_stays(
+    model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in ("pieces", PIECES):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine").write_text("")
+    result = run(model, "--data", data, "--work", ".", *FAST)
+    assert result.exit_code == 0, result.output
+    assert [path.name for folder in ("pieces", PIECES) for path in (tmp_path / folder).iterdir()] == ["mine", "mine"]
 
 
 def test_store_puts_the_numbers_into_the_bundle(
@@ -307,6 +436,7 @@ def test_a_run_that_is_interrupted_goes_on(
         monkeypatch.setitem(plans.ATTACKS, name, planned)
     assert main(arguments) == 130
     assert capsys.readouterr().err.endswith("interrupted; the same command goes on where it stopped\n")
-    assert len(list((tmp_path / "model.onnx.bench" / "pieces").iterdir())) == 1
+    assert len(list((tmp_path / "model.onnx.bench" / PIECES).iterdir())) == 1
     assert main(arguments) == 0
     assert seen == ["fgsm", "pgd-20", "pgd-20"]
+    assert not (tmp_path / "model.onnx.bench" / PIECES).exists()
