@@ -39,6 +39,8 @@ _SLACK = 1e-6
 
 _LARGEST = 1e9
 """Radius in l1 and l2: more pixels than any image has."""
+_LEAST = 1e-20
+"""Small beside any vector whose largest entry is 1, and its reciprocal, times a length, far from infinity."""
 _LONGEST, _LONGEST_EXPONENT = 100, 4
 """Characters of a threat model, and of the exponent of its radius, that are read: -324 is the least of a float."""
 
@@ -242,7 +244,8 @@ class ThreatModel:
         flat = vectors.flatten(1)
         # Divided by the largest entry first: squares of a saturated network's gradients would underflow to zero.
         flat = flat / flat.abs().amax(1, keepdim=True).clamp_(min=torch.finfo(flat.dtype).tiny)
-        norm: Tensor = torch.linalg.vector_norm(flat, dim=1).clamp_(min=torch.finfo(flat.dtype).tiny)
+        # The largest entry is 1 by now, or 1e-7 where it was denormal, or 0, which no infinity may multiply.
+        norm: Tensor = torch.linalg.vector_norm(flat, dim=1).clamp_(min=_LEAST)
         return (flat * (length / norm).unsqueeze(1)).view_as(vectors)
 
 

@@ -271,6 +271,14 @@ def test_random_start_of_no_images(text: str) -> None:
     assert ThreatModel.parse(text).random_start(torch.zeros(0, 3, 4, 4)).shape == (0, 3, 4, 4)
 
 
+@pytest.mark.parametrize("step_size", [1e-3, 5.0, 1e9])
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_no_gradient_no_step(norm: Any, step_size: float) -> None:
+    x = torch.tensor([[0.0, 0.5, 1.0]])
+    threat = ThreatModel(norm, 0.5)
+    assert torch.equal(threat.step(x, torch.zeros_like(x), step_size), x)
+
+
 @pytest.mark.parametrize("scale", [1.0, 1e-30, 1e30])
 def test_step(scale: float) -> None:
     x = torch.full((2, 1, 1, 2), 0.5)
