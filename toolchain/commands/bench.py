@@ -214,7 +214,8 @@ def _refuse_of_attacks() -> None:
 
 def _beside(target: Path) -> Path:
     whole = target.resolve()
-    return whole.with_name(f"{whole.name}.bench")
+    beside = whole if target.name in ("", "..") else target  # as it was given, where that has a name
+    return beside.with_name(f"{whole.name}.bench")
 
 
 def _recipe(target: Path) -> Mapping[str, Any]:

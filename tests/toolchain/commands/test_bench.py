@@ -309,7 +309,10 @@ def test_a_bundle_in_the_current_folder(
     monkeypatch.chdir(path)
     result = run(".", "--data", data, "--no-dense", *FAST)
     assert result.exit_code == 0, result.output
-    assert list(path.parent.glob("toy.bench/shipped-paper-*.npz"))
+    (verdict,) = path.parent.glob("toy.bench/shipped-paper-*.npz")
+    monkeypatch.chdir(path.parent)
+    result = run(path.name, "--data", data, "--no-dense", *FAST)
+    assert f": toy.bench/{verdict.name}" in result.stderr.replace("\n", "")  # as the target was given
 
 
 def test_verdicts_on_other_images_lie_beside_each_other(model: Path, data: Path, tmp_path: Path) -> None:
