@@ -140,6 +140,10 @@ def finetune(
         autocast=precision,
         progress=progress,
     )
+
+    def measure(part: Part) -> tuple[float, float | None]:
+        return held_out_accuracy(module, part, adversary, precision, seed=seed, batch_size=settings.batch_size)
+
     history: list[Epoch] = []
     best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": None}
     unaveraged = settings.unaveraged
@@ -151,7 +155,7 @@ def finetune(
             average.load_state_dict(resume["average"])
         history, best = [Epoch(**epoch) for epoch in resume["epochs"]], resume["best"]
     elif baseline and keep_best and heldout is not None:
-        measured = held_out_accuracy(module, heldout, adversary, precision, seed=seed)
+        measured = measure(heldout)
         best = {"score": score(*measured), "epoch": 0, "state": _copy(module)}
     for number in range(len(history) + 1, settings.epochs + 1):
         if keep_best and settings.patience and len(history) - max(best["epoch"], unaveraged) >= settings.patience:
@@ -160,7 +164,7 @@ def finetune(
         own = average.swap(module) if average is not None and average.count else None
         clean = robust = None
         if heldout is not None and len(heldout):
-            clean, robust = held_out_accuracy(module, heldout, adversary, precision, seed=seed)
+            clean, robust = measure(heldout)
         history.append(Epoch(number=number, loss=loss, clean=clean, robust=robust, seconds=seconds))
         if not keep_best or (number > unaveraged and score(clean, robust) > best["score"]):
             best = {"score": score(clean, robust), "epoch": number, "state": _copy(module)}

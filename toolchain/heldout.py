@@ -26,15 +26,19 @@ def held_out_accuracy(
     precision: Callable[[], AbstractContextManager[object]] = nullcontext,
     *,
     seed: int,
+    batch_size: int,
 ) -> tuple[float, float | None]:
-    """Accuracy on `part`, clean and (with an adversary) under PGD-10 with a random start; both in [0, 1]."""
+    """Accuracy on `part`, clean and (with an adversary) under PGD-10 with a random start; both in [0, 1].
+
+    No pass takes more than `batch_size` images: what fits into memory in training fits here.
+    """
     module.eval()
     device = next(module.parameters()).device
     right = stood = 0
     generator = torch.Generator().manual_seed(seed)
-    for start in range(0, len(part), 500):
-        x = torch.from_numpy(part.images[start : start + 500]).to(device).float() / 255
-        y = torch.from_numpy(part.labels[start : start + 500]).to(device)
+    for start in range(0, len(part), batch_size):
+        x = torch.from_numpy(part.images[start : start + batch_size]).to(device).float() / 255
+        y = torch.from_numpy(part.labels[start : start + batch_size]).to(device)
         with precision():
             with torch.no_grad():
                 good = module(x).argmax(1) == y
@@ -52,6 +56,7 @@ def held_out_accuracy(
                 step_size=threat.epsilon / 4,
                 random_start=True,
                 generator=generator,
+                batch_size=batch_size,
             )
             with torch.no_grad():
                 stood += int((module(x_adv).argmax(1) == y).sum())

@@ -128,7 +128,10 @@ def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: boo
 def _held_out(recipe: Recipe, data: Dataset, twin: Trained) -> list[dict[str, Any]]:
     if not len(data.heldout):
         return []
-    clean, robust = held_out_accuracy(twin.module, data.heldout, recipe.opponent, seed=recipe.seed)
+    batch_size = recipe.finetune_twin.batch_size
+    clean, robust = held_out_accuracy(
+        twin.module, data.heldout, recipe.opponent, seed=recipe.seed, batch_size=batch_size
+    )
     rows = [("held-out accuracy", clean)]
     if robust is not None:
         rows.append(("held-out accuracy under PGD-10", robust))

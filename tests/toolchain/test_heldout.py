@@ -40,7 +40,7 @@ def test_held_out_accuracy_by_hand() -> None:
         indices=np.arange(700, dtype=np.int64),
         split="train",
     )
-    assert held_out_accuracy(module, some, None, seed=0) == (6 / 7, None)
+    assert held_out_accuracy(module, some, None, seed=0, batch_size=128) == (6 / 7, None)
     assert not module.training
     # towards the other class by epsilon in every pixel, within [0, 1]
     epsilon = 8 / 255
@@ -48,5 +48,20 @@ def test_held_out_accuracy_by_hand() -> None:
     worst = (x.flatten(1) + epsilon * direction).clamp(0, 1)
     stood = int((((worst @ w + b) > 0).long() == labels).sum())
     assert 50 < stood < 550
-    clean, robust = held_out_accuracy(module, some, Adversary(threat="linf:8/255"), seed=0)
+    clean, robust = held_out_accuracy(module, some, Adversary(threat="linf:8/255"), seed=0, batch_size=128)
     assert (clean, robust) == (6 / 7, stood / 700)
+
+
+def test_no_pass_is_larger_than_a_batch_of_training() -> None:
+    module, sizes = Linear(), []
+    module.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
+    rng = np.random.default_rng(5)
+    some = Part(
+        images=rng.integers(0, 256, (50, 1, 8, 8), dtype=np.uint8),
+        labels=rng.integers(0, 2, 50),
+        name="heldout",
+        indices=np.arange(50, dtype=np.int64),
+        split="train",
+    )
+    held_out_accuracy(module, some, Adversary(threat="linf:8/255"), seed=0, batch_size=16)
+    assert max(sizes) == 16
