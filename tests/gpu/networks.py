@@ -24,9 +24,8 @@ from hardtemper.runtime.bundle import read_bundle
 from hardtemper.toolchain.recipe import Recipe
 from hardtemper.toolchain.sources import load_source
 
-_CHUNK = 500
-
 __all__ = [
+    "KINDS",
     "built_of",
     "bundle_of",
     "data_of",
@@ -38,6 +37,11 @@ __all__ = [
     "recipe_of",
     "torch_works_of",
 ]
+
+KINDS = ("hardened", "dense-int8")
+"""The bundles of every network."""
+
+_CHUNK = 500
 
 
 @cache

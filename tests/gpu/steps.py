@@ -7,7 +7,6 @@ network lies in either. What needs TensorRT runs in `on_tensorrt.py`.
 
 from __future__ import annotations
 
-import copy
 import sys
 import time
 from collections.abc import Callable
@@ -20,6 +19,7 @@ import onnx
 import torch
 from context import Context, NotRunError
 from networks import (
+    KINDS,
     built_of,
     bundle_of,
     data_of,
@@ -27,34 +27,20 @@ from networks import (
     engines_of,
     graph_of,
     images_of,
-    network_of,
     recipe_of,
     torch_works_of,
 )
-from torch import nn
+from robustness import replay, robust
+from table3 import table3
 
 from hardtemper.bench.agreement import twin_logits
-from hardtemper.bench.archive import write_archive
-from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.device_latency import DeviceWork, measure_device_latency
 from hardtemper.bench.measurement import Environment
-from hardtemper.bench.pieces import Pieces
-from hardtemper.bench.presets import choose_attacks
-from hardtemper.bench.robust import evaluate_robustness
-from hardtemper.bench.settings import default_threat
-from hardtemper.bench.verdict import RobustnessResult
-from hardtemper.export.lower import lower
-from hardtemper.export.quantize import quantize
 from hardtemper.export.twin import Twin
-from hardtemper.runtime.bundle import hash_file
 from hardtemper.toolchain.build import build
-from hardtemper.toolchain.compress.prune import prune_filters
-from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.sections import Adversary, FineTuning, Training, TwinTraining
 
 __all__ = ["STEPS", "default_device"]
 
-KINDS = ("hardened", "dense-int8")
 _CHUNK = 500
 
 
@@ -82,51 +68,6 @@ def cuda(ctx: Context) -> Any:
     if not (found["copied"] and found["graph"] and found["out_of_memory"] != "no"):
         raise RuntimeError(f"CUDA does not do what it should: {found}")
     return found
-
-
-def table3(ctx: Context) -> dict[str, Any]:
-    """Table 3 of the adversarial fine-tuning paper: the 8-layer CNN, 80 % pruned or INT8, tuned in three ways."""
-    data, sizes = data_of(ctx, "cnn8"), ctx.sizes
-    threat = str(default_threat(data.input_shape))
-    adversary = Adversary(threat=threat, attack="pgd", steps=sizes["adversary_steps"]["table3"])
-    rows: dict[str, Any] = {}
-
-    def trained(module: nn.Module, settings: Training, against: Adversary | None, stage: str) -> nn.Module:
-        tuned = finetune(
-            module, data.train, data.heldout, settings, adversary=against, seed=0, stage=stage, device=ctx.device
-        )
-        return tuned.module
-
-    def note(name: str, module: nn.Module, started: float) -> None:
-        verdict = _verdict(ctx, module, data, "paper")
-        seconds = time.perf_counter() - started
-        rows[name] = {"n": verdict.n, "clean": verdict.clean, "pgd-20": int(verdict.robust.sum()), "seconds": seconds}
-        print(f"  {name}: {rows[name]}", flush=True)
-
-    for which, against in (("standard", None), ("robust", adversary)):
-        started = time.perf_counter()
-        torch.manual_seed(0)
-        dense = network_of(ctx, "cnn8", data)
-        dense = trained(dense, Training(epochs=sizes["table3_epochs"], batch_size=sizes["batch_size"]), against, which)
-        note(f"{which} dense", dense, started)
-        pruned = prune_filters(dense, input_shape=data.input_shape, sparsity=0.8).module
-        graph = quantize(lower(dense, input_shape=data.input_shape), data.calibration.images)
-        epochs, batch = sizes["finetune_epochs"], sizes["batch_size"]
-        for tuning, opponent in (("none", None), ("standard", None), ("adversarial", adversary)):
-            for name, module, settings in (
-                ("pruned", copy.deepcopy(pruned), FineTuning(epochs=epochs, batch_size=batch)),
-                (
-                    "int8",
-                    Twin(graph.model, shadow=graph.shadow),
-                    TwinTraining(epochs=epochs, batch_size=sizes["batch_size"]),
-                ),
-            ):
-                started = time.perf_counter()
-                tuned = module
-                if tuning != "none":
-                    tuned = trained(module, settings, opponent, f"{which} {name} {tuning}")
-                note(f"{which} {name}, fine-tuning {tuning}", tuned, started)
-    return {"threat": threat, "seeds": 1, "rows": rows}
 
 
 def bundles(ctx: Context) -> dict[str, Any]:
@@ -252,43 +193,6 @@ def memory(ctx: Context) -> dict[str, Any]:
     return ctx.each(measure, ctx.sizes["models"])
 
 
-def robust(ctx: Context) -> dict[str, Any]:
-    """Adversarial images, found on the twin on torch's device and stored; scores are asked of the twin as well."""
-
-    def attack(name: str) -> dict[str, Any]:
-        data = data_of(ctx, name.rpartition("/")[0])
-        started = time.perf_counter()
-        graph = graph_of(ctx, name)
-        digest = hash_file(graph)
-        pieces = Pieces(folder=ctx.out / "pieces" / name.replace("/", "-"), digests={"twin": digest, "engine": digest})
-        pieces.make()
-        verdict = _verdict(ctx, Twin(onnx.load(graph)), data, ctx.sizes["preset"], pieces=pieces)
-        path = _stored(ctx, name)
-        part = data.test.head(verdict.n)
-        write_archive(verdict.archive(part, classes=len(data.classes), subject=name, dataset=data.name), path)
-        return {
-            "archive": str(path),
-            "n": verdict.n,
-            "clean": verdict.clean,
-            "robust": int(verdict.robust.sum()),
-            "attacks": [m.to_dict() for m in verdict.measurements()],
-            "seconds": time.perf_counter() - started,
-        }
-
-    return ctx.each(attack, [f"{model}/{kind}" for model in ctx.sizes["attacked"] for kind in KINDS])
-
-
-def replay(ctx: Context) -> dict[str, Any]:
-    """The stored verdicts, asked of TensorRT's engines in the Python that has TensorRT."""
-
-    def ask(name: str) -> Any:
-        if not _stored(ctx, name).is_file():
-            raise NotRunError("needs the step 'robust'")
-        return ctx.on_tensorrt("replay", engine=engine_of(ctx, name), archive=_stored(ctx, name))
-
-    return ctx.each(ask, [f"{model}/{kind}" for model in ctx.sizes["attacked"] for kind in KINDS])
-
-
 STEPS: dict[str, Callable[[Context], Any]] = {
     "environment": environment,
     "cuda": cuda,
@@ -302,31 +206,3 @@ STEPS: dict[str, Callable[[Context], Any]] = {
     "replay": replay,
     "table3": table3,
 }
-
-
-def _verdict(
-    ctx: Context, module: nn.Module, data: Dataset, preset: str, pieces: Pieces | None = None
-) -> RobustnessResult:
-    module = module.to(ctx.device).eval()
-    part = data.test.head(min(ctx.sizes["images"], len(data.test)))
-    threat = default_threat(data.input_shape)
-
-    def scores(images: Any) -> Any:
-        return twin_logits(module, images)
-
-    return evaluate_robustness(
-        scores,
-        module,
-        part.images,
-        part.labels,
-        threat=threat,
-        attacks=choose_attacks(preset, threat, classes=len(data.classes)).plans,
-        seed=0,
-        sequential=preset != "paper",
-        batch_size=_CHUNK,
-        pieces=pieces,
-    )
-
-
-def _stored(ctx: Context, name: str) -> Path:
-    return ctx.out / "verdicts" / f"{name.replace('/', '-')}.npz"
