@@ -18,7 +18,7 @@ from .lower import INPUT_SCALE, FloatGraph, pixel_graph
 from .placement import KNOWN, PlaceQuantizers, quantized_values, unknown_operators
 from .scheme import Grid, Scheme
 
-__all__ = ["IntegerGraph", "quantize"]
+__all__ = ["IntegerGraph", "check_operators", "quantize"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,8 +55,7 @@ def quantize(
         DataError: no images, or activations that are not finite on them.
     """
     scheme = scheme or Scheme()
-    model = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activation_limit)
-    _refuse_unknown(model.graph)
+    model = _known_pixel_graph(graph, scheme)
     names = [value.name or "" for value in quantized_values(model.graph, scheme=scheme)]
     grids = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
     placer = PlaceQuantizers(grids, pixels=Grid(INPUT_SCALE, 0), scheme=scheme)
@@ -68,8 +67,18 @@ def quantize(
     return IntegerGraph(model=proto, scheme=scheme, shadow=placer.weights.shadow)
 
 
-def _refuse_unknown(graph: ir.Graph) -> None:
-    unknown = unknown_operators(graph)
+def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
+    """Find out before any training whether a graph has integer kernels.
+
+    Raises:
+        UnsupportedOperatorError: as `quantize` does.
+    """
+    _known_pixel_graph(graph, scheme or Scheme())
+
+
+def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> ir.Model:
+    model = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activation_limit)
+    unknown = unknown_operators(model.graph)
     if unknown:
         listing = ", ".join(f"{op} ({', '.join(names[:3])})" for op, names in sorted(unknown.items()))
         raise UnsupportedOperatorError(
@@ -78,3 +87,4 @@ def _refuse_unknown(graph: ir.Graph) -> None:
             got=listing,
             fix="replace these layers in the model",
         )
+    return model

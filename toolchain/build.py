@@ -20,7 +20,7 @@ from ..export.bundle import check_target
 from ..export.kernels import inspect_kernels
 from ..export.lower import lower, pixel_graph
 from ..export.parity import check_parity
-from ..export.quantize import IntegerGraph, quantize
+from ..export.quantize import IntegerGraph, check_operators, quantize
 from ..export.twin import Twin
 from ..runtime.bundle import Bundle
 from ..runtime.errors import DataError, RecipeError
@@ -33,7 +33,7 @@ from .prove import check_gates, proof_images
 from .recipe import Recipe
 from .sections import Training
 from .ship import Made, scheme_of, ship
-from .sources import Source, load_source
+from .sources import Source, check_training, load_source
 from .teacher import load_teacher, train_teacher
 from .workspace import Workspace, fingerprints
 
@@ -80,11 +80,15 @@ def build(
     )
     _check_stages(recipe, data)
     source = _source(recipe, data)
-    marks = fingerprints(recipe, data, source.module)
+    _check_training(recipe, source)
+    dense_graph = lower(source.module, input_shape=source.input_shape)
+    check_operators(dense_graph, scheme_of(recipe))
+    marks = fingerprints(recipe, data, source.module, dense_graph.model)
     given = _given_teacher(recipe, data)
     work.make()
     dense = _train(recipe, source, data, work=work, mark=marks["dense"], device=device, progress=progress)
-    dense_graph = lower(source.module, input_shape=source.input_shape)
+    if dense.epochs:
+        dense_graph = lower(source.module, input_shape=source.input_shape)
     dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
     opponent, teacher, taught = recipe.opponent, given, None
     if recipe.trains_teacher:
@@ -158,7 +162,7 @@ def _check_stages(recipe: Recipe, data: Dataset) -> None:
     ]
     if recipe.trains_teacher:
         stages.append(("teacher", recipe.teacher, count))
-    for key, settings, images in stages[1 if _has_weights(recipe) else 0 :]:
+    for key, settings, images in stages[1 if recipe.has_weights else 0 :]:
         if settings.epochs and images < settings.batch_size:
             raise DataError(
                 f"{key}.batch_size: too few training images for one batch",
@@ -173,9 +177,21 @@ def _check_stages(recipe: Recipe, data: Dataset) -> None:
                 )
 
 
-def _has_weights(recipe: Recipe) -> bool:
-    """Whether the network comes trained."""
-    return recipe.model.checkpoint is not None or recipe.model.name.endswith(".pt2")
+def _check_training(recipe: Recipe, source: Source) -> None:
+    """One step of the stages that train the module itself, on a copy: code that training alone runs may fail too."""
+    if recipe.model.name.endswith(".pt2") and (
+        recipe.finetune.epochs or recipe.compress.sparsity or recipe.compress.per_layer
+    ):
+        raise RecipeError(
+            f"{recipe.model.name}: an exported program is only lowered, quantized and attacked",
+            expected="compress.sparsity 0 and finetune.epochs 0",
+            got=f"sparsity {recipe.compress.sparsity:g}, {recipe.finetune.epochs} epochs",
+            fix="--sparsity 0 --epochs 0 --standard, or give package.module:factory and a checkpoint",
+        )
+    stages = [recipe.finetune] if recipe.has_weights else [recipe.train, recipe.finetune]
+    batches = [stage.batch_size for stage in stages if stage.epochs]
+    if batches:
+        check_training(source.module, source.name, source.input_shape, images=min(2, *batches))
 
 
 def _source(recipe: Recipe, data: Dataset) -> Source:
@@ -204,7 +220,7 @@ def _train(
     progress: ProgressCallback,
 ) -> Trained:
     """The dense network, trained without an adversary; as it comes where its weights were given."""
-    if _has_weights(recipe) or not recipe.train.epochs:
+    if recipe.has_weights or not recipe.train.epochs:
         return Trained(module=source.module, epochs=(), kept=0)
     _compress(recipe, source, data)  # a layer that would be emptied shows now instead of behind the training
     return finetune(

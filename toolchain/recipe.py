@@ -95,6 +95,11 @@ class Recipe(Section):
         return self.adversary if self.robust else None
 
     @property
+    def has_weights(self) -> bool:
+        """Whether the network comes trained."""
+        return self.model.checkpoint is not None or self.model.name.endswith(".pt2")
+
+    @property
     def trains_teacher(self) -> bool:
         """Whether the dense network becomes the teacher, because none is given."""
         return self.robust and self.adversary.distils and self.adversary.teacher is None

@@ -6,6 +6,7 @@ been run once: a wrong input shape or number of classes is found here and not af
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -23,7 +24,7 @@ from .models import CNN8
 from .preprocess import Normalize, preprocess
 from .zoo import Stem, build_torchvision, names
 
-__all__ = ["Source", "load_source"]
+__all__ = ["Source", "check_training", "load_source"]
 
 _WIDTH, _HIDDEN = 48, 128
 _CHECKPOINTS = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}
@@ -179,6 +180,33 @@ def _run_once(module: nn.Module, name: str, input_shape: tuple[int, int, int], c
         )
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(f"{name} gives logits that are not finite", expected="finite logits on images of zeros")
+
+
+def check_training(module: nn.Module, name: str, input_shape: tuple[int, int, int], *, images: int) -> None:
+    """Run a copy of `module` forward and backward in training mode, on `images` black images.
+
+    Raises:
+        ModelError: it fails, gives something else than logits [N, K], or has nothing to train.
+    """
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ModelError(
+            f"{name} has no parameter to train",
+            expected="parameters that require gradients",
+            fix="unfreeze them, or train nothing (--epochs 0 --standard --set train.epochs=0)",
+        )
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            logits = copy.deepcopy(module).train()(torch.zeros(images, *input_shape))
+            if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+                raise TypeError(f"{type(logits).__name__} instead of logits [N, K]")
+            logits.float().sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever the user's layers raise
+        raise ModelError(
+            f"{name} does not train",
+            expected=f"one tensor of logits in training mode too, differentiable, for batches of {images}",
+            got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            fix="return the logits alone in training too; batch norm on 1x1 maps needs batches of 2 or more",
+        ) from error
 
 
 def _fix(name: str) -> str:

@@ -1,9 +1,9 @@
 """Where an interrupted build goes on: one checkpoint a stage, in a folder beside the bundle.
 
 A checkpoint carries the fingerprint of everything that led to it: the recipe's sections, the images and labels, the
-untrained network itself, the versions. One with another fingerprint is passed over, so a changed recipe starts anew
-from the first stage that the change touches. Files are replaced, never written in place, and begin with the SHA-256 of
-what follows: torch does not see a flipped bit in a tensor.
+untrained network itself, as modules and as a graph, the versions. One with another fingerprint is passed over, so a
+changed recipe starts anew from the first stage that the change touches. Files are replaced, never written in place, and
+begin with the SHA-256 of what follows: torch does not see a flipped bit in a tensor.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
@@ -33,14 +34,18 @@ from .recipe import Recipe
 __all__ = ["Resumable", "Workspace", "fingerprints"]
 
 
-def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module) -> dict[str, str]:
-    """SHA-256 of what each stage depends on; `module` is the network before any training."""
+STAGES = ("dense", "teacher", "finetune", "twin")
+
+
+def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
+    """SHA-256 of what each of `STAGES` depends on; `module` and its `graph` are the network before any training."""
     sections = recipe.model_dump(mode="json")
     device = resolve_device(recipe.device)
     base = [
         *(sections[key] for key in ("seed", "data", "model", "train")),
         *(_of_part(part) for part in (data.train, data.heldout)),
         _of_module(module),
+        hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),  # what `forward` does
         device,
         resolve(recipe.train.precision, device),
         __version__,
@@ -55,8 +60,7 @@ def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module) -> dict[str, 
         tuned.append(teacher if given is None else _of_files(given))
     del sections["quantize"]["integer_share"]  # a gate: a lower one needs no new training
     twin = [tuned, sections["quantize"], sections["finetune_twin"], _of_part(data.calibration)]
-    stages = {"dense": base, "teacher": teacher, "finetune": tuned, "twin": twin}
-    return {stage: _of_json(led_to) for stage, led_to in stages.items()}
+    return {stage: _of_json(led_to) for stage, led_to in zip(STAGES, (base, teacher, tuned, twin), strict=True)}
 
 
 def _of_json(value: object) -> str:
@@ -148,5 +152,10 @@ class Workspace:
         )
 
     def remove(self) -> None:
-        """Delete the folder and what is in it."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete the checkpoints, and what a killed build left of them; the folder too if nothing else is in it."""
+        for stage in STAGES:
+            for file in (self.folder / f"{stage}.pt", *self.folder.glob(f"{stage}.pt.*.tmp")):
+                with suppress(OSError):
+                    file.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()

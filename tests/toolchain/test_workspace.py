@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from hypothesis import given
@@ -25,58 +26,69 @@ CHECKPOINT = {"module": {"w": torch.arange(4.0)}, "epochs": [{"number": 1, "loss
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
     work = Workspace(tmp_path / "a" / "b.work")
-    assert work.load("train", "f") is None
-    work.save("train", "f", CHECKPOINT)
-    loaded = work.load("train", "f")
+    assert work.load("dense", "f") is None
+    work.save("dense", "f", CHECKPOINT)
+    loaded = work.load("dense", "f")
     assert loaded is not None
     assert torch.equal(loaded["module"]["w"], torch.arange(4.0))
     assert loaded["epochs"] == CHECKPOINT["epochs"]
-    assert work.load("train", "another") is None
+    assert work.load("dense", "another") is None
     assert work.load("finetune", "f") is None
-    assert [path.name for path in work.folder.iterdir()] == ["train.pt"]
+    assert [path.name for path in work.folder.iterdir()] == ["dense.pt"]
     work.remove()
     assert not work.folder.exists()
     work.remove()
 
 
+def test_only_checkpoints_are_removed(tmp_path: Path) -> None:
+    work = Workspace(tmp_path / "thesis.work")
+    for stage in ALL:
+        work.save(stage, "f", CHECKPOINT)
+    (work.folder / "twin.pt.123.tmp").write_bytes(b"of a killed build")
+    for name in ("thesis.txt", "dense.pth"):
+        (work.folder / name).write_text("precious")
+    work.remove()
+    assert sorted(path.name for path in work.folder.iterdir()) == ["dense.pth", "thesis.txt"]
+
+
 def test_the_last_one_counts(tmp_path: Path) -> None:
     work = Workspace(tmp_path)
     for number in (1, 2, 3):
-        work.save("train", "f", {"number": number})
-    assert work.load("train", "f") == {"number": 3}
+        work.save("dense", "f", {"number": number})
+    assert work.load("dense", "f") == {"number": 3}
 
 
 @hypothesis_settings(max_examples=30)
 @given(st.data())
 def test_a_damaged_checkpoint_is_none(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     work = Workspace(tmp_path_factory.mktemp("work"))
-    work.save("train", "f", CHECKPOINT)
-    path = work.folder / "train.pt"
+    work.save("dense", "f", CHECKPOINT)
+    path = work.folder / "dense.pt"
     content = bytearray(path.read_bytes())
     if data.draw(st.booleans()):
         content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     else:
         del content[data.draw(st.integers(0, len(content) - 1)) :]
     path.write_bytes(content)
-    assert work.load("train", "f") is None
+    assert work.load("dense", "f") is None
 
 
 def test_a_file_of_something_else_is_none(tmp_path: Path) -> None:
-    torch.save({"fingerprint": "f", "checkpoint": {}}, tmp_path / "train.pt")
+    torch.save({"fingerprint": "f", "checkpoint": {}}, tmp_path / "dense.pt")
     assert Workspace(tmp_path).load("train", "f") is None
 
 
 def test_a_failed_write_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     work = Workspace(tmp_path)
-    work.save("train", "f", {"number": 1})
+    work.save("dense", "f", {"number": 1})
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(BundleError, match=r"cannot write checkpoints; got: No space left on device; fix: "):
-        work.save("train", "f", {"number": 2})
-    assert work.load("train", "f") == {"number": 1}
+        work.save("dense", "f", {"number": 2})
+    assert work.load("dense", "f") == {"number": 1}
 
 
 def test_a_place_that_cannot_be(tmp_path: Path) -> None:
@@ -99,6 +111,7 @@ def changed(data: Dataset, part: str, field: str) -> Dataset:
 
 
 ALL = {"dense", "teacher", "finetune", "twin"}
+GRAPH = onnx.ModelProto()
 
 
 @pytest.mark.parametrize(
@@ -115,8 +128,8 @@ ALL = {"dense", "teacher", "finetune", "twin"}
 )
 def test_fingerprints_see_every_image_but_the_tests(data: Dataset, part: str, field: str, touched: set[str]) -> None:
     recipe, module = with_overrides({}, {}), nn.Linear(2, 2)
-    before = fingerprints(recipe, data, module)
-    after = fingerprints(recipe, changed(data, part, field), module)
+    before = fingerprints(recipe, data, module, GRAPH)
+    after = fingerprints(recipe, changed(data, part, field), module, GRAPH)
     assert {stage for stage in before if before[stage] != after[stage]} == touched
 
 
@@ -144,8 +157,8 @@ def test_fingerprints_see_every_image_but_the_tests(data: Dataset, part: str, fi
 )
 def test_fingerprints_see_what_a_stage_depends_on(data: Dataset, key: str, value: Any, touched: set[str]) -> None:
     module = nn.Linear(2, 2)
-    before = fingerprints(with_overrides({"train": {"precision": "float32"}}, {}), data, module)
-    after = fingerprints(with_overrides({"train": {"precision": "float32"}}, {key: value}), data, module)
+    before = fingerprints(with_overrides({"train": {"precision": "float32"}}, {}), data, module, GRAPH)
+    after = fingerprints(with_overrides({"train": {"precision": "float32"}}, {key: value}), data, module, GRAPH)
     assert {stage for stage in before if before[stage] != after[stage]} == touched
     assert all(len(mark) == 64 for mark in after.values())
 
@@ -153,11 +166,18 @@ def test_fingerprints_see_what_a_stage_depends_on(data: Dataset, key: str, value
 def test_a_student_depends_on_the_teacher_that_is_trained_for_it(data: Dataset) -> None:
     distilling = {"robust": True, "adversary": {"objective": "rslad"}}
     module = nn.Linear(2, 2)
-    before = fingerprints(with_overrides(distilling, {}), data, module)
-    after = fingerprints(with_overrides(distilling, {"teacher.epochs": 3}), data, module)
+    before = fingerprints(with_overrides(distilling, {}), data, module, GRAPH)
+    after = fingerprints(with_overrides(distilling, {"teacher.epochs": 3}), data, module, GRAPH)
     assert {stage for stage in before if before[stage] != after[stage]} == {"teacher", "finetune", "twin"}
-    other = fingerprints(with_overrides(distilling, {"adversary.objective": "adaad"}), data, module)
+    other = fingerprints(with_overrides(distilling, {"adversary.objective": "adaad"}), data, module, GRAPH)
     assert {stage for stage in before if before[stage] != other[stage]} == {"finetune", "twin"}
+
+
+def test_fingerprints_see_what_forward_does(data: Dataset) -> None:
+    recipe, module = with_overrides({}, {}), nn.Linear(2, 2)
+    before = fingerprints(recipe, data, module, GRAPH)
+    after = fingerprints(recipe, data, module, onnx.ModelProto(producer_name="another"))
+    assert {stage for stage in before if before[stage] != after[stage]} == ALL
 
 
 @pytest.mark.parametrize("kind", ["file", "folder"])
@@ -169,12 +189,14 @@ def test_a_student_depends_on_what_is_in_a_given_teachers_files(data: Dataset, t
     module, marks = nn.Linear(2, 2), []
     for content in (b"one", b"two", b"one"):
         inside.write_bytes(content)
-        marks.append(fingerprints(recipe, data, module))
+        marks.append(fingerprints(recipe, data, module, GRAPH))
     first, second, third = marks
     assert first == third
     assert {stage for stage in first if first[stage] != second[stage]} == {"finetune", "twin"}
     inside.unlink()
-    assert fingerprints(recipe, data, module)["dense"] == first["dense"]  # what is not there is refused elsewhere
+    assert (
+        fingerprints(recipe, data, module, GRAPH)["dense"] == first["dense"]
+    )  # what is not there is refused elsewhere
 
 
 def test_a_stage_goes_on_from_what_it_saved(tmp_path: Path) -> None:
@@ -193,10 +215,10 @@ def test_what_a_gpu_wrote_can_be_read_without_one(tmp_path: Path, monkeypatch: p
     work = Workspace(tmp_path)
     with monkeypatch.context() as patch:  # torch.save notes where a tensor lies
         patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
-        work.save("train", "on a gpu", CHECKPOINT)
-    assert b"cuda:0" in (tmp_path / "train.pt").read_bytes()
-    assert work.load("train", "on a cpu") is None
-    loaded = work.load("train", "on a gpu")
+        work.save("dense", "on a gpu", CHECKPOINT)
+    assert b"cuda:0" in (tmp_path / "dense.pt").read_bytes()
+    assert work.load("dense", "on a cpu") is None
+    loaded = work.load("dense", "on a gpu")
     assert loaded is not None
     assert loaded["module"]["w"].device.type == "cpu"
 
@@ -206,13 +228,13 @@ def test_fingerprints_see_the_network(data: Dataset) -> None:
     recipe = with_overrides({}, {})
     torch.manual_seed(0)
     module = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))
-    first = fingerprints(recipe, data, module)
-    assert fingerprints(recipe, data, module) == first
+    first = fingerprints(recipe, data, module, GRAPH)
+    assert fingerprints(recipe, data, module, GRAPH) == first
     with torch.no_grad():
         module[0].weight[0, 0] += 1
-    second = fingerprints(recipe, data, module)
+    second = fingerprints(recipe, data, module, GRAPH)
     module.append(nn.ReLU())
-    third = fingerprints(recipe, data, module)
+    third = fingerprints(recipe, data, module, GRAPH)
     assert len({marks[stage] for marks in (first, second, third) for stage in ALL}) == 3 * len(ALL)
 
 
@@ -222,6 +244,6 @@ def test_fingerprints_are_the_same_elsewhere(data: Dataset) -> None:
         data, train=dataclasses.replace(data.train, images=np.asfortranarray(data.train.images))
     )
     module = nn.Conv2d(2, 2, 3)
-    one = fingerprints(recipe, data, module)
+    one = fingerprints(recipe, data, module, GRAPH)
     module.to(memory_format=torch.channels_last)
-    assert fingerprints(recipe, again, module) == one
+    assert fingerprints(recipe, again, module, GRAPH) == one
