@@ -47,12 +47,14 @@ class Attacked:
     Attributes:
         result: the verdict; None where no attack could be made.
         measurements: the verdict's, the alarms', and those that were asked for besides.
+        perturbations: see `SubjectReport`.
         skipped: what was left out, and why.
         notes: what a reader of the numbers must know.
     """
 
     result: RobustnessResult | None = None
     measurements: tuple[Measurement, ...] = ()
+    perturbations: tuple[tuple[int, float | None], ...] = ()
     skipped: tuple[Skip, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
@@ -106,7 +108,7 @@ def attack_subject(
     checks = look_for_alarms(
         result, engine, subject.twin, part.images, part.labels, pieces=pieces, keep=keep, progress=progress
     )
-    besides, missing = _besides(
+    besides = _besides(
         subject, engine, part, settings=settings, threat=threat, pieces=pieces, keep=keep, progress=progress
     )
     result = result if finds is None else finds.result
@@ -133,8 +135,9 @@ def attack_subject(
         notes.append(f"adversarial images, for `toolchain replay`: {path}")
     return Attacked(
         result=result,
-        measurements=(*measurements, *besides),
-        skipped=(*planned.skipped, *checks.skipped, *missing),
+        measurements=(*measurements, *besides.measurements),
+        perturbations=besides.perturbations,
+        skipped=(*planned.skipped, *checks.skipped, *besides.skipped),
         notes=tuple(notes),
     )
 
@@ -149,12 +152,12 @@ def _besides(
     pieces: Pieces | None,
     keep: Keep,
     progress: ProgressCallback,
-) -> tuple[list[Measurement], list[Skip]]:
+) -> Attacked:
     """Curves, minimal perturbations and CLEVER scores where they are wanted."""
     if not settings.wants_curves:
-        return [], []
+        return Attacked()
     if subject.twin is None:
-        return [], [Skip(what="curves", reason=subject.no_twin)]
+        return Attacked(skipped=(Skip(what="curves", reason=subject.no_twin),))
     some = part if len(part) <= _CURVE_IMAGES else part.subset(_CURVE_IMAGES, seed=settings.seed)
     place = {index: row for row, index in enumerate(part.indices.tolist())}
     places = np.array([place[index] for index in some.indices.tolist()])
@@ -164,22 +167,13 @@ def _besides(
     ) -> None:
         keep(plan, places[rows], candidates, logits)
 
-    found = [
-        measurement
-        for measure in (measure_curves, measure_distances)
-        for measurement in measure(
-            engine,
-            subject.twin,
-            some.images,
-            some.labels,
-            threat=threat,
-            seed=settings.seed,
-            pieces=pieces,
-            keep=keep_some,
-            progress=progress,
-        )
-    ]
-    return found, []
+    given = (engine, subject.twin, some.images, some.labels)
+    curves = measure_curves(*given, threat=threat, seed=settings.seed, pieces=pieces, keep=keep_some, progress=progress)
+    distances, levels = measure_distances(
+        *given, threat=threat, seed=settings.seed, pieces=pieces, keep=keep_some, progress=progress
+    )
+    perturbations = tuple(zip(some.indices.tolist(), levels, strict=True))
+    return Attacked(measurements=(*curves, *distances), perturbations=perturbations)
 
 
 def _file_name(

@@ -46,7 +46,7 @@ def measure_distances(
     pieces: Pieces | None = None,
     keep: Keep = forget,
     progress: ProgressCallback = silent,
-) -> tuple[Measurement, ...]:
+) -> tuple[tuple[Measurement, ...], tuple[float | None, ...]]:
     """Quartiles of the minimal perturbation found, what it leaves robust at multiples of the radius, and "clever".
 
     Args:
@@ -58,6 +58,9 @@ def measure_distances(
         pieces: where finished parts are kept, so that an interrupted run goes on.
         keep: told of the nearest candidates.
         progress: told after each batch.
+
+    Returns:
+        The measurements; and of each image the minimal perturbation in levels, None where none was found.
     """
     shortest = minimal_perturbations(
         engine, twin, images, labels, norm=threat.norm, seed=seed, pieces=pieces, progress=progress
@@ -81,7 +84,8 @@ def measure_distances(
         found.append(
             Measurement(name="clever", value=median, unit="levels", n=len(right), spread=(low, high), settings=settings)
         )
-    return tuple(found)
+    levels = [round(255 * float(value), 6) if np.isfinite(value) else None for value in shortest.values]
+    return tuple(found), tuple(levels)
 
 
 def _clever(twin: Model, image: NDArray[np.uint8], *, threat: ThreatModel, seed: int) -> dict[str, NDArray[np.float64]]:

@@ -32,6 +32,9 @@ class SubjectReport:
             "mean-corruption-accuracy", "mean-corruption-error".
         skipped: what is missing from these.
         notes: what a reader of the numbers must know.
+        perturbations: where curves were asked for, of each image that they are of its place in the test part and the
+            length of the smallest perturbation that was found to break it, in levels and the threat model's norm: 0
+            where it is wrong as it is, None where none was found.
         robustness: the verdict with its adversarial images; not part of the JSON form, nor of equality.
     """
 
@@ -41,6 +44,7 @@ class SubjectReport:
     skipped: tuple[Skip, ...]
     notes: tuple[str, ...]
     graph_sha256: str = ""
+    perturbations: tuple[tuple[int, float | None], ...] = ()
     robustness: RobustnessResult | None = field(default=None, compare=False, repr=False)
 
     def find(self, name: str, **settings: Setting) -> Measurement | None:
@@ -98,6 +102,7 @@ class BenchReport:
                     "measurements": [measurement.to_dict() for measurement in subject.measurements],
                     "skipped": [{"what": skip.what, "reason": skip.reason} for skip in subject.skipped],
                     "notes": list(subject.notes),
+                    "perturbations": [list(pair) for pair in subject.perturbations],
                 }
                 for subject in self.subjects
             ],
@@ -124,6 +129,7 @@ class BenchReport:
                     measurements=tuple(Measurement.from_dict(row) for row in subject["measurements"]),
                     skipped=tuple(Skip(**row) for row in subject["skipped"]),
                     notes=tuple(subject["notes"]),
+                    perturbations=tuple((index, levels) for index, levels in subject.get("perturbations", ())),
                 )
                 for subject in value.pop("subjects")
             )

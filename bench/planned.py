@@ -94,11 +94,9 @@ def _plan(
         reason = ""
     elif choice.plans:
         reason = f"every attack of {settings.preset!r} searches on the twin; quick and default also ask the engine"
-    elif choice.skipped:
+    else:
         what = "; ".join(f"{skip.what}: {skip.reason}" for skip in choice.skipped)
         reason = f"no attack of {settings.preset!r} is left ({what})"
-    else:
-        reason = f"{settings.preset!r} has no other network to transfer from; name one with --transfer"
     return Planned(
         plans=plans,
         models=models,

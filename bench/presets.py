@@ -57,7 +57,7 @@ class Choice:
 
     Attributes:
         plans: in the order in which they run, names all different.
-        skipped: what the names stand for and does not fit the threat model or the number of classes.
+        skipped: what the names stand for and does not fit the threat model, the number of classes or the models.
     """
 
     plans: tuple[AttackPlan, ...]
@@ -95,6 +95,9 @@ def choose_attacks(names: str, threat: ThreatModel, *, classes: int = 10, others
     for name, changed in wanted:
         if name == TRANSFER:
             found = [transfer(model, threat) for model in others]
+            if not others:
+                reason = "there is no other network to make candidates on; name one with --transfer"
+                skipped.setdefault(name, Skip(what=name, reason=reason))
         else:
             plan, skip = _fitting(name, threat, classes)
             if skip is not None:

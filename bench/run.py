@@ -232,6 +232,7 @@ def _measure(
         measurements=tuple(measurements),
         skipped=tuple(skipped),
         notes=subject.notes + (attacked.notes if attacked else ()),
+        perturbations=attacked.perturbations if attacked else (),
         robustness=attacked.result if attacked else None,
     )
 

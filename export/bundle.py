@@ -8,6 +8,7 @@ NAME itself is missing) and ".NAME.TOKEN.json"; no later build reads or removes 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -87,17 +88,27 @@ def check_target(path: str | Path, *, overwrite: bool) -> Path:
         The real path, links followed.
 
     Raises:
-        BundleError: `path` exists and `overwrite` is not set, or it is no bundle that could be replaced.
+        BundleError: `path` exists and `overwrite` is not set, it is no bundle that could be replaced, or a name in it
+            is too long.
     """
     target = Path(os.path.realpath(path))
-    if not target.exists():
+    _refuse_long_names(target)
+    if not os.path.exists(target):  # noqa: PTH110 - see runtime/bundle.py
         return target
     if not overwrite:
         raise BundleError(f"{target}: exists already", fix="choose another path, or overwrite the bundle")
+    # A slip in a path must not cost somebody a folder of other things, nor a bundle what else was put into it.
     if not target.is_dir() or not (_is_bundle(target) or not any(target.iterdir())):
-        # A slip in a path must not cost somebody a folder of other things.
         raise BundleError(
             f"{target}: will not be overwritten", expected="a bundle", got="something else", fix="remove it"
+        )
+    foreign = _foreign_files(target)
+    if foreign:
+        raise BundleError(
+            f"{target}: will not be overwritten",
+            expected="nothing in it that its manifest does not list",
+            got=", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else ""),
+            fix="move it out of the bundle",
         )
     return target
 
@@ -122,6 +133,30 @@ def update_measurements(bundle: Bundle, measurements: Sequence[Mapping[str, Any]
     return Bundle(path=bundle.path, manifest=manifest)
 
 
+def _refuse_long_names(target: Path) -> None:
+    """A BundleError where the file system cannot hold the bundle, its longest sibling, or a folder to make for them."""
+    if not target.name:
+        return
+    sibling = _beside(target, "json")
+    known = next(folder for folder in sibling.parents if os.path.isdir(folder))  # noqa: PTH112 - see runtime/bundle.py
+    # A name below a folder that is missing is not looked at, so each is asked for where a folder is.
+    if any(map(_is_too_long, (*(known / part for part in sibling.relative_to(known).parts), sibling))):
+        raise BundleError(
+            f"{target}: the name is too long",
+            expected="names that the file system can hold, the last with "
+            f"{len(sibling.name) - len(target.name)} characters to spare",
+            fix="choose a shorter path",
+        )
+
+
+def _is_too_long(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
+
+
 @contextmanager
 def _as_bundle_error(what: str) -> Iterator[None]:
     try:
@@ -134,7 +169,7 @@ def _as_bundle_error(what: str) -> Iterator[None]:
 @contextmanager
 def _sibling(target: Path, suffix: str) -> Iterator[Path]:
     """A path beside `target`, on its file system; whatever is still there afterwards is removed."""
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
+    temporary = _beside(target, suffix)
     try:
         yield temporary
     finally:
@@ -144,13 +179,30 @@ def _sibling(target: Path, suffix: str) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _beside(target: Path, suffix: str) -> Path:
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{suffix}")
+
+
 def _is_bundle(folder: Path) -> bool:
     """Whether the folder says that it is a bundle, of whatever format and however damaged its files are."""
+    manifest = _raw_manifest(folder)
+    return {"format_version", "graph"} <= manifest.keys() and isinstance(manifest.get("files"), list)
+
+
+def _raw_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST_NAME).read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(manifest, dict) and {"format_version", "graph", "files"} <= manifest.keys()
+        return {}
+    return manifest if isinstance(manifest, dict) else {}
+
+
+def _foreign_files(folder: Path) -> list[str]:
+    """What lies in a bundle's folder beside its manifest and the files that this lists, as far as it can be read."""
+    entries = _raw_manifest(folder).get("files", [])
+    listed = {str(entry.get("path")) for entry in entries if isinstance(entry, dict)} | {MANIFEST_NAME}
+    found = (Path(at, name).relative_to(folder).as_posix() for at, _, names in os.walk(folder) for name in names)
+    return sorted(path for path in found if path not in listed)
 
 
 def _write_file(folder: Path, relative: str, content: Path | bytes) -> FileEntry:
@@ -193,7 +245,7 @@ def _put_in_place(temporary: Path, target: Path) -> None:
         temporary.rename(target)
         _sync_folder(target.parent)
         return
-    old = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
+    old = _beside(target, "old")
     target.rename(old)
     try:
         temporary.rename(target)

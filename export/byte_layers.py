@@ -8,6 +8,10 @@ and |n| + z_y / m stays below 2^24; and an even z_y may be added before the roun
 is handed out. A layer whose accumulator might reach 2^24 is none of this module's.
 
 Processors without VNNI add pairs of products in int16, which saturates: `exact` asks the kernels themselves.
+
+oneDNN's convolutions (torch 2.13, AVX-512 VNNI) crash or compute garbage for some windows that are not square. Only
+those of `trusted` are for them, none of which was found wrong, on maps of any shape and with groups of any size; a
+layer asks its kernel all the same, once for each size of map, since another processor has another kernel.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..runtime.cpu import instruction_set
@@ -24,7 +29,7 @@ from .levels import CHANNELS_LAST, gradient_dtype
 from .scaled import EXACT
 from .windows import Window
 
-__all__ = ["ByteConv", "ByteGemm", "Rescaling", "exact", "rescaling"]
+__all__ = ["ByteConv", "ByteGemm", "Rescaling", "exact", "rescaling", "trusted"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +66,25 @@ def rescaling(weight: Tensor, bias: Tensor, *, bound: float, factor: Tensor | No
     return Rescaling(factor, offset * factor + zero, requantized=True)
 
 
+def trusted(window: Window) -> bool:
+    """Whether the kernels can be let near this window: the same in both directions, padded by nothing or by half."""
+    same = all(len(set(sides)) == 1 for sides in window)
+    return same and window.pads[0] in (0, window.kernel[0] // 2 * window.dilations[0])
+
+
 class ByteConv:
-    """Conv with symmetric padding.
+    """Conv; in floats, to the same bits, on sizes of map for which the kernel turns out to be wrong.
 
     Args:
         weight: integers [O, I, kH, kW] in [-128, 127], as floats.
         zero: z_x, which padding stands for.
-        window, groups: as the node's.
+        window, groups: as the node's; the window is a `trusted` one.
         rescaling: see there.
     """
 
     def __init__(self, weight: Tensor, zero: int, window: Window, groups: int, rescaling: Rescaling) -> None:
-        self._zero, self._rescaling = zero, rescaling
+        self._weight, self._zero, self._rescaling = weight, zero, rescaling
+        self._right: dict[torch.Size, bool] = {}
         self._window = [list(window.strides), list(window.pads[:2]), list(window.dilations)]
         self._groups, self._no_zeros = groups, torch.zeros(len(weight), dtype=torch.int32)
         ones = torch.ones(len(weight))
@@ -80,6 +92,14 @@ class ByteConv:
         self._back = _for_gradients(weight, rescaling).contiguous(memory_format=CHANNELS_LAST)
 
     def __call__(self, q: Tensor) -> Tensor:
+        size = q.shape[1:]
+        if size not in self._right:
+            noise = torch.randint(0, 256, (1, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+            self._right[size] = torch.equal(self.in_bytes(noise), self.in_floats(noise))
+        return self.in_bytes(q) if self._right[size] else self.in_floats(q)
+
+    def in_bytes(self, q: Tensor) -> Tensor:
+        """oneDNN's result."""
         q = q.contiguous(memory_format=CHANNELS_LAST)
         scale, bias, dtype = self._rescaling.factor, self._rescaling.offset, self._rescaling.dtype
         weight = (self._packed, scale, self._no_zeros, bias)
@@ -88,6 +108,13 @@ class ByteConv:
             q, 1.0, self._zero, *weight, *self._window, self._groups, *result
         )
         return y
+
+    def in_floats(self, q: Tensor) -> Tensor:
+        """The definition's."""
+        strides, pads, dilations = self._window
+        n = F.conv2d(q.to(self._weight.dtype) - self._zero, self._weight, None, strides, pads, dilations, self._groups)
+        y: Tensor = n * self._rescaling.factor.view(-1, 1, 1) + self._rescaling.offset.view(-1, 1, 1)
+        return (y.round().clamp(0, 255) if self._rescaling.requantized else y).to(self._rescaling.dtype)
 
     def transposed(self, gradient: Tensor, shape: torch.Size) -> Tensor:
         gradient = gradient.contiguous(memory_format=CHANNELS_LAST)
@@ -129,7 +156,8 @@ def exact() -> bool:
     square = Window((1, 1), (1, 1), (1, 1), (0, 0, 0, 0))
     try:
         gemm = ByteGemm(weight, 2, plain)(q)
-        conv = ByteConv(weight[:, :, None, None], 2, square, 1, plain)(q[:, :, None, None].expand(-1, -1, 3, 3))
+        layer = ByteConv(weight[:, :, None, None], 2, square, 1, plain)
+        conv = layer.in_bytes(q[:, :, None, None].expand(-1, -1, 3, 3))
     except (AttributeError, RuntimeError):
         return False
     return torch.equal(gemm, wanted) and torch.equal(conv, wanted[:, :, None, None].expand_as(conv))

@@ -88,9 +88,9 @@ def max_pooled(x: Levels, window: tuple[Any, ...]) -> Levels:
     return Levels(*_MaxPool.apply(x.path, x.q, window))  # type: ignore[no-untyped-call]
 
 
-def added(a: Levels, b: Levels, factors: tuple[float, float], offset: float, zero: float) -> Levels:
-    """clamp(round_half_even(f_a q_a + f_b q_b + offset) + zero), exact for powers of two of like size."""
-    return Levels(*_Added.apply(a.path, b.path, a.q, b.q, (*factors, offset, zero)))  # type: ignore[no-untyped-call]
+def added(a: Levels, b: Levels, factors: tuple[float, float], offset: float) -> Levels:
+    """clamp(round_half_even(f_a q_a + f_b q_b + offset)), exact for powers of two of like size."""
+    return Levels(*_Added.apply(a.path, b.path, a.q, b.q, (*factors, offset)))  # type: ignore[no-untyped-call]
 
 
 def layer_levels(layer: ByteLayer, x: Levels) -> Levels:
@@ -178,12 +178,12 @@ class _MaxPool(torch.autograd.Function):
 class _Added(torch.autograd.Function):
     @staticmethod
     def forward(  # noqa: PLR0917
-        ctx: Any, path_a: Tensor, path_b: Tensor, a: Tensor, b: Tensor, numbers: tuple[float, float, float, float]
+        ctx: Any, path_a: Tensor, path_b: Tensor, a: Tensor, b: Tensor, numbers: tuple[float, float, float]
     ) -> tuple[Tensor, Tensor]:
-        ctx.first, ctx.second, offset, zero = numbers
+        ctx.first, ctx.second, offset = numbers
         ctx.leak = leak()
         y = torch.add(a.float().mul_(ctx.first), b, alpha=ctx.second).add_(offset)
-        q = _bytes(y.round_().add_(zero).clamp_(0, 255))
+        q = _bytes(y.round_().clamp_(0, 255))
         ctx.save_for_backward(q)
         return _as_bytes(ctx, q)
 

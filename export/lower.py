@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import copy
 import io
+import logging
 import warnings
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 import onnx
@@ -66,9 +68,7 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
     # a copy in the default memory format: of channels-last weights the exporter makes nodes that ONNX Runtime refuses
     copied = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     try:
-        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
-            # the exporter warns about its own internals; what fails in it comes as an exception
-            warnings.simplefilter("ignore")
+        with _quiet():
             program = torch.onnx.export(
                 copied,
                 (torch.zeros(2, *input_shape),),
@@ -94,6 +94,19 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
             f"the result of {type(module).__name__}", expected="logits [N, K] for images [N, C, H, W]", got=str(shape)
         )
     return FloatGraph(model=_clean(program.model), input_shape=input_shape)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without what the exporter says about its own internals: what fails in it comes as an exception."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def lower_onnx(model: onnx.ModelProto) -> FloatGraph:

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from .passes.values import add_initializer, constant, only_consumer
+from .passes.values import add_initializer, attribute, constant, only_consumer
 from .scheme import Grid, Scheme
 from .weights import QuantizedWeights
 
@@ -40,17 +40,29 @@ KNOWN = _REQUANTIZED | _MOVED | _CLAMPS
 
 
 def unknown_operators(graph: ir.Graph) -> dict[str, list[str]]:
-    """Operators without an integer kernel: type -> names of their results."""
+    """Operators without an integer kernel: type, and what of it is unknown -> names of their results."""
     unknown: dict[str, list[str]] = {}
     for node in graph:
-        variable = [v for v in node.inputs if v is not None and constant(v) is None]
-        weights_vary = node.op_type in ("Conv", "Gemm", "Clip") and len(variable) > 1
-        constant_term = node.op_type in ("Add", "Concat") and len(variable) < len(node.inputs)
-        known = node.op_type in KNOWN or node.op_type == "DequantizeLinear"
-        alone = node.op_type in _CLAMPS and not _follows_requantized(node)
-        if not known or weights_vary or constant_term or alone:
-            unknown.setdefault(node.op_type, []).append(node.outputs[0].name or "?")
+        obstacle = _obstacle(node)
+        if obstacle is not None:
+            unknown.setdefault(f"{node.op_type}{obstacle}", []).append(node.outputs[0].name or "?")
     return unknown
+
+
+def _obstacle(node: ir.Node) -> str | None:
+    """Why `node` cannot be quantized, to be read behind its type; empty where that says it; None where it can."""
+    variable = [v for v in node.inputs if v is not None and constant(v) is None]
+    if node.op_type not in KNOWN and node.op_type != "DequantizeLinear":
+        return ""
+    if node.op_type in ("Conv", "Gemm", "Clip") and len(variable) > 1:
+        return " with computed weights or bounds"
+    if node.op_type in ("Add", "Concat") and len(variable) < len(node.inputs):
+        return " of a constant"
+    if node.op_type in _CLAMPS and not _follows_requantized(node):
+        return " that is not the only reader of a Conv, Gemm, Add, Concat or average pool"
+    if node.op_type == "AveragePool" and attribute(node, "ceil_mode", 0):
+        return " whose last windows overhang (ceil_mode)"  # ONNX Runtime's integer kernel divides by another number
+    return None
 
 
 def quantized_values(graph: ir.Graph, *, scheme: Scheme | None = None) -> list[ir.Value]:

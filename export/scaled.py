@@ -9,8 +9,9 @@ magnitude that n can have, from which each operator proves that they do or compu
 Where ONNX Runtime fuses DequantizeLinear -> operator -> QuantizeLinear to one kernel, the kernel's formula differs from
 the three operators in the last float32 bit, and near a tie in the integer. `Sum`, `Product`, `Mean` and `Averages` wait
 for their reader: `real` is the float operator's formula, `requantized` the kernel's on x86 with AVX2 (below
-onnxruntime/core/mlas/lib; files in the docstrings). With power-of-two scales the two are equal. (The NEON kernel of
-QLinearAdd rounds ties away from zero, whatever the scales: on arm64, parity is for `check_parity` to find.)
+onnxruntime/core/mlas/lib; files in the docstrings). With power-of-two scales and an even zero point the two are equal.
+(The NEON kernel of QLinearAdd rounds ties away from zero, whatever the scales: on arm64, parity is for `check_parity`
+to find.)
 """
 
 from __future__ import annotations
@@ -95,11 +96,13 @@ class Sum:
         """QLinearAdd (intrinsics/avx2/qladd_avx2.cpp), r = s / s_y:
 
         round(fma(q_a, r_a, fma(q_b, r_b, c))),  c = z - fma(r_a, z_a, fl(r_b * z_b))
+
+        It is for 8 bits, and a ReLU that the grid does not make keeps it away.
         """
-        if self.rectified and target.zero != target.low:  # a ReLU that the grid does not make keeps the kernels apart
+        if target.high - target.low > 255 or (self.rectified and target.zero != target.low):
             return clamp_round(self.real() / target.scale, target)
         first, second = self.a.s / target.scale, self.b.s / target.scale
-        if _power_of_two(first) and _power_of_two(second):  # nothing rounds: float32 will do, in any order
+        if _power_of_two(first) and _power_of_two(second) and target.zero % 2 == 0:  # float32 will do, in any order
             return clamp_round(self.a.n * first + self.b.n * second, target)
         assert self.a.zero is not None
         assert self.b.zero is not None

@@ -62,7 +62,7 @@ class Twin(nn.Module):
         self._nodes = read_nodes(model)
         constants = read_constants(model.graph)
         if batch:
-            free_batch(self._nodes, constants, batch)
+            self._nodes = free_batch(self._nodes, constants, batch)
         self._keys = {name: f"c{index}" for index, name in enumerate(constants)}
         self._limits: dict[str, tuple[float, float]] = {}
         weights, stored = trained(self._nodes), stored_integers(self._nodes)

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from ..runtime.errors import ModelError, UnsupportedOperatorError
 from .twin_integer import REQUANTIZED
-from .twin_ops import OPERATORS, SEVERAL
+from .twin_ops import FLATTENED, OPERATORS, SEVERAL, unknown_setting
 
 __all__ = [
     "Input",
@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 Array = npt.NDArray[Any]
+
+_FROM_MICROSOFT = frozenset({"DequantizeLinear", "Gelu", "QuantizeLinear"})  # the same as ONNX's of these names
 
 
 class Input(NamedTuple):
@@ -106,14 +108,19 @@ def read_nodes(model: onnx.ModelProto) -> list[Node]:
 
 
 def _node(node: onnx.NodeProto, opset: int, *, requantized: bool) -> Node:
-    attributes = {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
+    attributes = _attributes(node)
     if node.op_type == "Split":
         attributes.setdefault("num_outputs", len(node.output))  # what it was before opset 18
     if node.op_type in ("Softmax", "LogSoftmax") and opset < 13:
         attributes.setdefault("axis", 1)
+        attributes[FLATTENED] = True
     if node.op_type in ("Conv", "Gemm"):
         attributes[REQUANTIZED] = requantized
     return Node(node.op_type, tuple(node.input), tuple(node.output), attributes)
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
 def _is_requantized(name: str, readers: Mapping[str, Sequence[onnx.NodeProto]]) -> bool:
@@ -131,12 +138,8 @@ def _is_requantized(name: str, readers: Mapping[str, Sequence[onnx.NodeProto]]) 
 def _refuse_unknown(graph: onnx.GraphProto) -> None:
     unknown: dict[str, list[str]] = {}
     for node in graph.node:
-        label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-        more = [name for name in node.output[1:] if name]
-        if node.op_type not in OPERATORS and node.op_type != "Constant":
-            unknown.setdefault(label, []).append(node.name or node.output[0])
-        elif more and node.op_type not in SEVERAL:
-            unknown.setdefault(f"{label} with {1 + len(more)} outputs", []).append(node.name or node.output[0])
+        if what := _unknown(node):
+            unknown.setdefault(what, []).append(node.name or node.output[0])
     if unknown:
         raise UnsupportedOperatorError(
             "the twin does not know all operators of this graph",
@@ -144,6 +147,21 @@ def _refuse_unknown(graph: onnx.GraphProto) -> None:
             got=", ".join(f"{op} ({', '.join(names[:3])})" for op, names in sorted(unknown.items())),
             fix="attack this graph with black-box attacks only",
         )
+
+
+def _unknown(node: onnx.NodeProto) -> str:
+    """What the twin does not know about a node, "" where it knows it."""
+    label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
+    ours = node.domain in ("", "ai.onnx") or (node.domain == "com.microsoft" and node.op_type in _FROM_MICROSOFT)
+    if ours and node.op_type == "Constant":
+        return ""
+    if not ours or node.op_type not in OPERATORS:
+        return label
+    more = [name for name in node.output[1:] if name]
+    if more and node.op_type not in SEVERAL:
+        return f"{label} with {1 + len(more)} outputs"
+    setting = unknown_setting(node.op_type, _attributes(node))
+    return f"{label} with {setting}" if setting else ""
 
 
 def read_constants(graph: onnx.GraphProto) -> dict[str, Array]:
@@ -170,13 +188,25 @@ def _constant(node: onnx.NodeProto) -> Array:
     return np.array(value, np.float32 if attribute.name.startswith("value_float") else None)
 
 
-def free_batch(nodes: Sequence[Node], constants: dict[str, Array], batch: int) -> None:
-    """Let a graph that was exported for `batch` images take any number: Reshape to [batch, ...] copies the first
-    dimension instead. Only the twin's own constants change."""
+def free_batch(nodes: Sequence[Node], constants: dict[str, Array], batch: int) -> list[Node]:
+    """Let a graph that was exported for `batch` images take any number: where images, or what was made of them, are
+    reshaped to [batch, ...], the first dimension is copied instead.
+
+    Returns:
+        The nodes; the shapes that some of them now read are added to `constants`.
+    """
+    fixed, free = {*constants, ""}, []
     for node in nodes:
-        shape = constants.get(node.inputs[1]) if node.op_type == "Reshape" else None
-        if shape is not None and shape.size and shape[0] == batch and not node.attributes.get("allowzero", 0):
-            constants[node.inputs[1]] = np.concatenate([[0], shape[1:]]).astype(np.int64)
+        if fixed.issuperset(node.inputs):
+            fixed.update(node.outputs)
+        elif node.op_type == "Reshape" and not node.attributes.get("allowzero", 0):
+            name = node.inputs[1]
+            shape = constants.get(name)
+            if shape is not None and shape.size and shape[0] == batch:
+                constants[f"{name} of any batch"] = np.concatenate([[0], shape[1:]]).astype(np.int64)
+                node = node._replace(inputs=(node.inputs[0], f"{name} of any batch"))  # noqa: PLW2901
+        free.append(node)
+    return free
 
 
 def trained(nodes: Sequence[Node]) -> set[str]:

@@ -12,6 +12,7 @@ does when it loads the graph (onnxruntime/core/optimizer/qdq_transformer/weight_
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeGuard
 
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..runtime.errors import UnsupportedOperatorError
 from .levels import Levels
 from .scaled import EXACT, Mean, Product, Scaled, Sum, Target, Value, along, clamp_round, dense, round_ste
 from .windows import Attributes, pad_window, window
@@ -78,6 +80,9 @@ def dequantize(attributes: Attributes, q: Value, scale: Value, zero: Value | Non
 def conv(attributes: Attributes, x: Value, weight: Value, bias: Value | None = None) -> Value:
     """Conv on [N, C, H, W]."""
     weight = _rounded(attributes, x, weight)
+    rank = (weight.n if isinstance(weight, Scaled) else dense(weight)).dim()
+    if rank != 4:
+        raise UnsupportedOperatorError("Conv", expected="a weight [O, I, kH, kW]", got=f"one of {rank} dimensions")
     settings = window(attributes, spatial(x), spatial(weight))
     groups = int(attributes.get("group", 1))
 
@@ -129,8 +134,8 @@ def multiply(attributes: Attributes, a: Value, b: Value) -> Value:
 
 def global_average_pool(attributes: Attributes, x: Value) -> Value:
     """GlobalAveragePool, likewise."""
-    if _dequantized(x) and x.n[0, 0].numel() * x.bound < EXACT:
-        return Mean(x.n.sum((2, 3), keepdim=True), x.s, x.n[0, 0].numel())
+    if _dequantized(x) and math.prod(x.n.shape[2:]) * x.bound < EXACT:
+        return Mean(x.n.sum((2, 3), keepdim=True), x.s, math.prod(x.n.shape[2:]))
     return dense(x).mean((2, 3), keepdim=True)
 
 

@@ -11,19 +11,22 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 
+import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..runtime.errors import UnsupportedOperatorError
 from . import twin_shapes as shapes
 from .scaled import Averages, Scaled, Sum, Value, dense
 from .twin_integer import add, conv, dequantize, gemm, global_average_pool, matmul, multiply, quantize, spatial
 from .windows import Attributes, pad_window, text, window
 
-__all__ = ["OPERATORS", "SEVERAL", "Operator"]
+__all__ = ["FLATTENED", "OPERATORS", "SEVERAL", "Operator", "unknown_setting"]
 
 Operator = Callable[..., Value | tuple[Value, ...]]
+
+FLATTENED = "flattened"
+"""Attribute that the twin gives a Softmax or LogSoftmax that runs over all dimensions from `axis` on: opset 12's."""
 
 
 def _relu(attributes: Attributes, x: Value) -> Value:
@@ -43,8 +46,6 @@ def _clip(attributes: Attributes, x: Value, low: Value | None = None, high: Valu
 
 def _average_pool(attributes: Attributes, x: Value) -> Value:
     """On real numbers, summed in the order of rows: as QLinearAveragePool does."""
-    if any(step != 1 for step in attributes.get("dilations", ())):
-        raise UnsupportedOperatorError("AveragePool", expected="dilations of 1", got=str(attributes["dilations"]))
     y = _averages(attributes, dense(x))
     return Averages(y) if isinstance(x, Scaled) and x.zero is not None else y
 
@@ -76,13 +77,22 @@ def _reduce(function: Callable[..., Tensor]) -> Operator:
     return operator
 
 
-_DTYPES = {1: torch.float32, 2: torch.uint8, 3: torch.int8, 6: torch.int32, 7: torch.int64, 9: torch.bool}
+_INTEGERS = {2: torch.uint8, 3: torch.int8, 6: torch.int32, 7: torch.int64}
+_DTYPES = {**_INTEGERS, 1: torch.float32, 9: torch.bool, 10: torch.float16, 11: torch.float64}
 
 
 def _cast(attributes: Attributes, x: Value) -> Value:
-    kind, a = _DTYPES.get(attributes["to"], torch.float32), dense(x)
+    kind, a = attributes["to"], dense(x)
     # an integer that a gradient flows through stays integer-valued float
-    return a.trunc() if a.is_floating_point() and a.requires_grad and kind != torch.float32 else a.to(kind)
+    return a.trunc() if a.requires_grad and kind in _INTEGERS else a.to(_DTYPES[kind])
+
+
+def _softmax(function: Callable[[Tensor, int], Tensor]) -> Operator:
+    def operator(attributes: Attributes, x: Value) -> Value:
+        a, axis = dense(x), attributes.get("axis", -1)
+        return function(a.flatten(axis), -1).reshape(a.shape) if attributes.get(FLATTENED) else function(a, axis)
+
+    return operator
 
 
 def _dropout(attributes: Attributes, x: Value, *settings: Value | None) -> tuple[Value, ...]:
@@ -146,7 +156,7 @@ OPERATORS: dict[str, Operator] = {
     "Identity": lambda attributes, x: x,
     "LayerNormalization": _layer_norm,
     "LeakyRelu": lambda attributes, x: F.leaky_relu(dense(x), attributes.get("alpha", 0.01)),
-    "LogSoftmax": lambda attributes, x: dense(x).log_softmax(attributes.get("axis", -1)),
+    "LogSoftmax": _softmax(torch.log_softmax),
     "MatMul": matmul,
     "Max": _folded(torch.maximum),
     "MaxPool": shapes.max_pool,
@@ -164,7 +174,7 @@ OPERATORS: dict[str, Operator] = {
     "Shape": shapes.shape,
     "Sigmoid": _real(torch.sigmoid),
     "Slice": shapes.slice_,
-    "Softmax": lambda attributes, x: dense(x).softmax(attributes.get("axis", -1)),
+    "Softmax": _softmax(torch.softmax),
     "Split": shapes.split,
     "Sqrt": _real(torch.sqrt),
     "Squeeze": shapes.squeeze,
@@ -175,3 +185,21 @@ OPERATORS: dict[str, Operator] = {
 }
 
 SEVERAL = frozenset({"Dropout", "Split"})
+
+
+def unknown_setting(op_type: str, attributes: Attributes) -> str:
+    """The attribute of a node that its operator does not know here, with its value; "" where there is none."""
+    if len(attributes.get("kernel_shape", (0, 0))) != 2:
+        return f"kernel_shape {list(attributes['kernel_shape'])}"
+    if op_type == "AveragePool" and any(step != 1 for step in attributes.get("dilations", ())):
+        return f"dilations {list(attributes['dilations'])}"
+    if op_type in ("AveragePool", "MaxPool") and text(attributes, "auto_pad", "NOTSET") == "NOTSET":
+        kernel, _, dilations, pads = window(attributes, (0, 0))
+        half = [((k - 1) * d + 1) // 2 for k, d in zip(kernel, dilations, strict=True)]
+        if pads[:2] == pads[2:] and (pads[0] > half[0] or pads[1] > half[1]):  # torch's limit
+            return f"pads {list(pads)} beyond half the kernel"
+    if op_type == "Cast" and attributes["to"] not in _DTYPES:
+        return f"to={onnx.TensorProto.DataType.Name(attributes['to'])}"
+    if op_type == "Pad" and text(attributes, "mode", "constant") == "wrap":
+        return "mode wrap"
+    return ""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .byte_layers import ByteConv, ByteGemm, rescaling
+from .byte_layers import ByteConv, ByteGemm, rescaling, trusted
 from .levels import ByteLayer, Levels, accumulated, added, byte_levels, layer_levels
 from .scaled import EXACT, Scaled, Value, dense
 from .twin_graph import Node
@@ -155,11 +155,11 @@ class _Graph:
         if len(found) < 2:
             return None
         first, second = (float(grid.scale / target.scale) for grid in found)
-        like = first < second * 2**12 and second < first * 2**12  # 8 bits and 12, and the sum's: float32 holds them
-        if not like or math.frexp(first)[0] != 0.5 or math.frexp(second)[0] != 0.5:
+        exact = 255 * (first + second) + target.zero < EXACT * min(first, second, 1)  # no partial sum rounds
+        if not exact or math.frexp(first)[0] != 0.5 or math.frexp(second)[0] != 0.5:
             return None
-        offset = -(first * found[0].zero + second * found[1].zero)
-        operator = partial(_added, (first, second), offset, target.zero)
+        offset = target.zero - (first * found[0].zero + second * found[1].zero)
+        operator = partial(_added, (first, second), offset)
         return Step(operator, tuple(source.inputs[0] for source in sources if source is not None), outputs)
 
     def _layer(self, node: Node, target: _Grid | None, outputs: tuple[str, ...]) -> Step | None:
@@ -169,7 +169,8 @@ class _Graph:
         if source is None or grid is None or not all(isinstance(constant, Scaled) for constant in (weight, *biases)):
             return None
         assert isinstance(weight, Scaled)
-        if weight.n.min() < -128 or weight.n.max() > 127 or weight.s.numel() not in (1, weight.s.shape[:1].numel()):
+        rows = weight.s.numel() in (1, weight.s.shape[:1].numel())
+        if weight.n.dim() not in (2, 4) or weight.n.min() < -128 or weight.n.max() > 127 or not rows:
             return None
         scale = (grid.scale * weight.s.reshape(-1)).expand(len(weight.n))
         bias, _ = in_units(biases[0] if biases else None, scale)
@@ -185,7 +186,7 @@ class _Graph:
         layer: ByteLayer
         if node.op_type == "Conv":
             settings = window(node.attributes, (0, 0), (weight.n.shape[2], weight.n.shape[3]))
-            if settings.pads[:2] != settings.pads[2:] or text(node.attributes, "auto_pad", "NOTSET") != "NOTSET":
+            if not trusted(settings) or text(node.attributes, "auto_pad", "NOTSET") != "NOTSET":
                 return None
             layer = ByteConv(weight.n, int(grid.zero), settings, int(node.attributes.get("group", 1)), rescaled)
         elif any(node.attributes.get(name, value) != value for name, value in _PLAIN_GEMM.items()):
@@ -205,8 +206,8 @@ def _requantized(layer: ByteLayer, x: Value) -> Levels:
     return layer_levels(layer, _levels(x))
 
 
-def _added(factors: tuple[float, float], offset: float, zero: float, a: Value, b: Value) -> Levels:
-    return added(_levels(a), _levels(b), factors, offset, zero)
+def _added(factors: tuple[float, float], offset: float, a: Value, b: Value) -> Levels:
+    return added(_levels(a), _levels(b), factors, offset)
 
 
 def _accumulated(layer: ByteLayer, scale: Tensor, x: Value) -> Scaled:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..runtime.errors import UnsupportedOperatorError
 from .levels import Levels, max_pooled
 from .scaled import Scaled, Value, dense
 from .twin_integer import spatial
@@ -64,13 +65,21 @@ def shape(attributes: Attributes, x: Value) -> Value:
 def reshape(attributes: Attributes, x: Value, sizes: Value) -> Value:
     """Reshape; 0 copies a dimension, -1 is what is left."""
     wanted, copy = _integers(sizes), not attributes.get("allowzero", 0)
-    return _moved(x, lambda a: a.reshape([a.shape[i] if s == 0 and copy else s for i, s in enumerate(wanted)]))
+
+    def move(a: Tensor) -> Tensor:
+        shape = [a.shape[i] if s == 0 and copy else s for i, s in enumerate(wanted)]
+        if 0 in shape and -1 in shape:  # no images: torch does not find what is left of nothing
+            left = math.prod(filter(None, a.shape)) // math.prod(s for s in shape if s > 0)
+            shape[shape.index(-1)] = left
+        return a.reshape(shape)
+
+    return _moved(x, move)
 
 
 def flatten(attributes: Attributes, x: Value) -> Value:
     """Flatten to a matrix; the dimensions before `axis` become its rows."""
     axis = attributes.get("axis", 1)
-    return _moved(x, lambda a: a.reshape(math.prod(a.shape[:axis]), -1))
+    return _moved(x, lambda a: a.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:])))
 
 
 def transpose(attributes: Attributes, x: Value) -> Value:
@@ -97,7 +106,7 @@ def unsqueeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Va
 
 
 def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
-    """Slice with inputs starts, ends, axes, steps; steps are positive."""
+    """Slice with inputs starts, ends, axes, steps."""
     starts, ends, axes, steps = [None if b is None else _integers(b) for b in (*bounds, *[None] * 4)[:4]]
     starts, ends = starts or list(attributes["starts"]), ends or list(attributes["ends"])
     axes = axes or list(attributes.get("axes", range(len(starts))))
@@ -105,7 +114,11 @@ def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
     def move(a: Tensor) -> Tensor:
         index = [slice(None)] * a.dim()
         for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
-            index[axis] = slice(start, end, step)
+            if step > 0:
+                index[axis] = slice(start, end, step)
+            else:  # torch's slices do not go backwards
+                where = torch.tensor(range(a.shape[axis])[start:end:step], dtype=torch.long, device=a.device)
+                a = a.index_select(axis, where)
         return a[tuple(index)]
 
     return _moved(x, move)
@@ -175,4 +188,7 @@ def pad(attributes: Attributes, x: Value, *settings: Value | None) -> Value:
     if mode == "constant":
         fill: Any = attributes.get("value", 0.0) if value is None else float(dense(value))
         return F.pad(a, flat, value=fill)
-    return F.pad(a, flat[: 2 * (a.dim() - 2)], mode={"edge": "replicate", "reflect": "reflect"}[mode])
+    plane = 2 * (a.dim() - 2)
+    if any(flat[plane:]):
+        raise UnsupportedOperatorError(f"Pad with mode {mode}", expected="pads of H and W only", got=str(amounts))
+    return F.pad(a, flat[:plane], mode={"edge": "replicate", "reflect": "reflect"}[mode])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ..runtime.errors import DataError
 from .passes.values import add_initializer, attribute, constant
 from .scheme import Grid, Scheme, weight_scales
 
@@ -31,10 +32,16 @@ class QuantizedWeights:
         self.shadow: dict[str, _Array] = {}
 
     def quantize(self, graph: ir.Graph, node: ir.Node, grid: Grid) -> None:
-        """Replace weight and bias of `node`, which reads a tensor on `grid`."""
+        """Replace weight and bias of `node`, which reads a tensor on `grid`.
+
+        Raises:
+            DataError: a weight or bias is not finite.
+        """
         assert node.inputs[1] is not None
         name = node.inputs[1].name or "weight"
         weight, bias = _gemm_rows(node) if node.op_type == "Gemm" else _constants(node)
+        if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
+            raise DataError(f"weights of {name!r}", expected="finite values", got="NaN or infinity", fix="train longer")
         scales = weight_scales(weight, bias, input_scale=grid.scale, scheme=self._scheme)
         limit = self._scheme.weight_limit
         integers = np.clip(np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1))), -limit, limit)
@@ -60,8 +67,9 @@ class QuantizedWeights:
         dq = ir.node("DequantizeLinear", [stored, scale, zero], {"axis": 0})
         dq.outputs[0].type, dq.outputs[0].shape = ir.TensorType(ir.DataType.FLOAT), ir.Shape(list(integers.shape))
         graph.insert_before(next(iter(graph)), dq)
-        dq.outputs[0].name = f"{name}_dequantized"
-        self.shadow[stored.name or name] = np.ascontiguousarray(values, np.float32)
+        own = stored.name or name  # of weights that several nodes share, each has integers of its own
+        dq.outputs[0].name = own.replace("_quantized", "_dequantized")
+        self.shadow[own] = np.ascontiguousarray(values, np.float32)
         return dq.outputs[0]
 
 

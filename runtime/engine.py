@@ -138,13 +138,13 @@ def load(
         path: the bundle's folder.
         backend: "onnxruntime" on the processor, or "tensorrt" on the GPU, with the engine that `toolchain compile`
             built on this machine.
-        threads: threads within an operator, 1 or more; None for every core. For ONNX Runtime only.
+        threads: threads within an operator, 1 to 8192; None for every core. For ONNX Runtime only.
         check: hash every file first (see `read_bundle`).
 
     Raises:
         BundleError: the folder, its manifest or one of its files cannot be used, or no engine was built from it here.
         ModelError: the graph or the engine cannot be used.
-        InputError: `threads` below 1 or given for the GPU, no such backend, or no GPU.
+        InputError: `threads` out of range or given for the GPU, no such backend, or no GPU.
         MissingExtraError: the backend's packages are not installed.
 
     Warns:
@@ -178,11 +178,11 @@ def open_onnx(path: str | Path, *, threads: int | None = None) -> Engine:
 
     Args:
         path: an ONNX file with one input [N, C, H, W], uint8 pixels or float32 in [0, 1], and one output [N, K].
-        threads: threads within an operator, 1 or more; None for every core.
+        threads: threads within an operator, 1 to 8192; None for every core.
 
     Raises:
         ModelError: the file cannot be used.
-        InputError: `threads` below 1.
+        InputError: `threads` out of range.
     """
     backend = OnnxRuntimeBackend(path, threads=threads)
     return Engine(backend=backend, labels=tuple(str(index) for index in range(backend.classes)))
@@ -206,7 +206,7 @@ def _compare(bundle: Bundle, fields: tuple[tuple[str, object, object], ...]) -> 
 def _warn_of_other_kernels(manifest: Manifest) -> None:
     proved, here = manifest.provenance.instruction_set, instruction_set()
     scheme = manifest.quantization
-    if proved == here or not scheme or scheme.get("activation_type", "uint8") != "uint8":
+    if proved == here or not scheme:
         return
     if proved.partition("-")[0] != here.partition("-")[0]:
         # MLAS on NEON rounds the ties of a quantized sum away from zero, on x86 to even
@@ -216,7 +216,7 @@ def _warn_of_other_kernels(manifest: Manifest) -> None:
         )
         warnings.warn(message, InstructionSetWarning, stacklevel=3)
         return
-    if sums_can_saturate(
+    if scheme.get("activation_type", "uint8") == "uint8" and sums_can_saturate(
         here, activation_bits=_bits(scheme, "activation_bits"), weight_bits=_bits(scheme, "weight_bits")
     ):
         message = (

@@ -15,10 +15,13 @@
   + GateError                  a proof failed its gate: kernels, parity, a replayed verdict, hashes (an IntegrityError
                                that `toolchain verify` finds); the command line exits with 1
 
-Each message says what is wrong and, where known, what was expected, what was got and how to fix it.
+Each message says what is wrong and, where known, what was expected, what was got and how to fix it. It may name what
+an untrusted file calls itself, so nothing in it but a line break acts on a terminal (`printable.py`).
 """
 
 from __future__ import annotations
+
+from .printable import printable
 
 __all__ = [
     "BundleError",
@@ -61,7 +64,7 @@ class HardtemperError(Exception):
             parts.append(f"got: {got}")
         if fix:
             parts.append(f"fix: {fix}")
-        super().__init__("; ".join(parts))
+        super().__init__("\n".join(map(printable, "; ".join(parts).split("\n"))))
 
 
 class InputError(HardtemperError):

@@ -1,8 +1,9 @@
 """Checks untrusted JSON field by field; every error carries the path of the field.
 
-Rule: a value is taken only if it has exactly the expected type (a bool is no int, NaN is no number), an object only if
-its keys are exactly those of its dataclass. Checks name the field from where they stand ("sha256"); `under` adds what
-lies above it ("files[2].") on the way out, as pypa/packaging's pylock.py does with its `context`.
+Rule: a value is taken only if it has exactly the expected type (a bool is no int, NaN is no number, half of a
+surrogate pair is no text), an object only if its keys are exactly those of its dataclass. Checks name the field from
+where they stand ("sha256"); `under` adds what lies above it ("files[2].") on the way out, as pypa/packaging's pylock.py
+does with its `context`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ from typing import Any, NoReturn
 
 from .errors import BundleFormatError
 
-__all__ = ["exact_keys", "integer", "items", "json_object", "kind", "parse_object", "text", "under"]
+__all__ = [
+    "boolean",
+    "exact_keys",
+    "integer",
+    "items",
+    "json_object",
+    "kind",
+    "number",
+    "parse_object",
+    "text",
+    "under",
+]
 
 _MAX_DEPTH = 64
 _KINDS: dict[type, str] = {
@@ -76,12 +88,21 @@ def exact_keys(cls: type, value: dict[str, Any]) -> dict[str, Any]:
 
 
 def text(value: object, where: str) -> str:
-    """`value` as text that is not empty."""
+    """`value` as text that is not empty and printable (`printable.py`): it is shown to people."""
     if not isinstance(value, str):
         raise BundleFormatError(where, expected="text", got=kind(value))
     if not value:
         raise BundleFormatError(where, expected="text", got="empty text")
+    if not value.isprintable():
+        raise BundleFormatError(where, expected="printable text", got=repr(value))
     return str(value)
+
+
+def boolean(value: object, where: str) -> bool:
+    """`value` as a bool."""
+    if not isinstance(value, bool):
+        raise BundleFormatError(where, expected="a boolean", got=kind(value))
+    return value
 
 
 def integer(value: object, where: str, *, least: int | None = None) -> int:
@@ -92,6 +113,17 @@ def integer(value: object, where: str, *, least: int | None = None) -> int:
         expected = "an integer of at most 64 bits" if least is None else f"an integer from {least} to 2^64 - 1"
         raise BundleFormatError(where, expected=expected, got=_short(value))
     return int(value)
+
+
+def number(value: object, where: str) -> float:
+    """`value` as a finite number; an integer below 2^64 in size."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise BundleFormatError(where, expected="a number", got=kind(value))
+    if isinstance(value, int):
+        return float(integer(value, where))
+    if not math.isfinite(value):
+        raise BundleFormatError(where, expected="a finite number", got=repr(value))
+    return float(value)
 
 
 def items(value: object, where: str) -> tuple[Any, ...]:
@@ -105,8 +137,8 @@ def json_object(value: object, where: str) -> dict[str, Any]:
     """A deep copy of a mapping that holds only what JSON can hold; tuples become lists.
 
     Raises:
-        BundleFormatError: no mapping; a key that is no text; NaN, infinity or any other value that JSON has no word
-            for.
+        BundleFormatError: no mapping; a key that is no text; half of a surrogate pair, NaN, infinity or any other
+            value that JSON has no word for.
     """
     if not isinstance(value, Mapping):
         raise BundleFormatError(where, expected="an object", got=kind(value))
@@ -120,21 +152,28 @@ def _json_value(value: object, where: str, *, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return str(value)
+        return _unicode(value, where)
     if isinstance(value, int):
         return integer(value, where)
     if isinstance(value, float):
-        if not math.isfinite(value):
-            raise BundleFormatError(where, expected="a finite number", got=repr(value))
-        return float(value)
+        return number(value, where)
     if isinstance(value, (list, tuple)):
         return [_json_value(item, f"{where}[{index}]", depth=depth + 1) for index, item in enumerate(value)]
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise BundleFormatError(where, expected="keys that are text", got=f"the key {key!r}")
+            _unicode(key, where)
         return {str(key): _json_value(item, f"{where}.{key}", depth=depth + 1) for key, item in value.items()}
     raise BundleFormatError(where, expected="a value that JSON can hold", got=kind(value))
+
+
+def _unicode(value: str, where: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BundleFormatError(where, expected="Unicode text", got=ascii(value)) from None
+    return str(value)
 
 
 def _short(value: int) -> str:

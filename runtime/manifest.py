@@ -2,7 +2,9 @@
 
 Rule: `manifest.json` is an object whose keys are exactly the fields below, all of them, sorted, with two spaces of
 indent. A manifest that exists is valid: every check runs on construction, whether the values come from JSON or from a
-caller. Style: pypa/packaging, `src/packaging/pylock.py`.
+caller. Names, labels, versions and all other text is printable; the free objects (recipe, quantization, layers,
+measurements, proofs) hold any JSON, and who shows a value of theirs makes it so (`printable.py`). Style:
+pypa/packaging, `src/packaging/pylock.py`.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from .errors import BundleFormatError
-from .fields import exact_keys, integer, items, json_object, kind, parse_object, text, under
+from .fields import exact_keys, integer, items, json_object, kind, number, parse_object, text, under
 
 __all__ = ["FORMAT_VERSION", "MANIFEST_NAME", "FileEntry", "Input", "Manifest", "Output", "Provenance", "check_path"]
 
@@ -37,7 +39,7 @@ def check_path(value: object, where: str) -> str:
     """
     path = text(value, where)
     parts = PurePosixPath(path)
-    plain = path.isprintable() and not set(path) & set('\\:*?"<>|')
+    plain = not set(path) & set('\\:*?"<>|')
     if not plain or parts.is_absolute() or ".." in parts.parts or not parts.parts or parts.as_posix() != path:
         raise BundleFormatError(
             where, expected="a relative path with '/' between its parts and no '..'", got=repr(path)
@@ -118,7 +120,8 @@ class Provenance:
         object.__setattr__(self, "recipe", json_object(self.recipe, "recipe"))
         integer(self.seed, "seed")
         versions = json_object(self.versions, "versions")
-        object.__setattr__(self, "versions", {name: text(item, f"versions.{name}") for name, item in versions.items()})
+        checked = {text(name, "versions"): text(item, f"versions.{name}") for name, item in versions.items()}
+        object.__setattr__(self, "versions", checked)
         text(self.instruction_set, "instruction_set")
         text(self.cpu, "cpu")
 
@@ -253,5 +256,4 @@ def _check_utc(value: object, where: str) -> None:
 def _check_measurement(row: Mapping[str, Any], where: str) -> None:
     for key in ("name", "unit"):
         text(row.get(key), f"{where}.{key}")
-    if isinstance(row.get("value"), bool) or not isinstance(row.get("value"), (int, float)):
-        raise BundleFormatError(f"{where}.value", expected="a number", got=kind(row.get("value")))
+    number(row.get("value"), f"{where}.value")

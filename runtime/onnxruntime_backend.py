@@ -13,6 +13,7 @@ int8 activations (the graphs made for TensorRT) run in integer kernels here too:
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +28,24 @@ __all__ = ["OnnxRuntimeBackend", "session_options"]
 _LOG_ERRORS_ONLY = 3
 _INPUT_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
 _OUTPUT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)")
+_MOST_THREADS = 8192
+"""Processors that Linux can have (NR_CPUS)."""
 
 
 def session_options(*, threads: int | None = None, optimize: bool = True) -> Any:
     """The `onnxruntime.SessionOptions` that every session of this package runs with.
 
     Args:
-        threads: threads within an operator, 1 or more; None lets ONNX Runtime take every core.
+        threads: threads within an operator, 1 to 8192; None lets ONNX Runtime take every core.
         optimize: False runs the graph node for node as it is written, without any fusion (the reference for parity
             proofs).
 
     Raises:
-        InputError: `threads` below 1.
+        InputError: `threads` out of range.
     """
-    if threads is not None and threads < 1:
-        raise InputError("threads", expected="1 or more, or None for every core", got=str(threads))
+    if threads is not None and not (isinstance(threads, (int, np.integer)) and 1 <= threads <= _MOST_THREADS):
+        expected = f"an integer from 1 to {_MOST_THREADS}, or None for every core"
+        raise InputError("threads", expected=expected, got=repr(threads))
     options = ort.SessionOptions()
     options.log_severity_level = _LOG_ERRORS_ONLY
     level = ort.GraphOptimizationLevel
@@ -49,7 +53,7 @@ def session_options(*, threads: int | None = None, optimize: bool = True) -> Any
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     if threads is not None:
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = int(threads)
     return options
 
 
@@ -61,7 +65,7 @@ class OnnxRuntimeBackend:
         threads, optimize: as for `session_options`.
 
     Raises:
-        InputError: `threads` below 1.
+        InputError: `threads` out of range.
         ModelError: no file, no valid ONNX, or no image classifier with fixed channels, height and width.
     """
 
@@ -70,7 +74,7 @@ class OnnxRuntimeBackend:
         self._session = _open(self._path, threads=threads, optimize=optimize)
         self._input, self._output = self._only("input"), self._only("output")
         self._input_dtype, self._batch, self._shape = self._read_input()
-        self._classes = self._read_output()
+        self._classes = self._read_output() or self._count_classes()
 
     @property
     def name(self) -> str:
@@ -104,17 +108,23 @@ class OnnxRuntimeBackend:
         """Logits [N, K] of images [N, C, H, W] of type `input_dtype`; N is `batch` where that is fixed.
 
         Raises:
-            ModelError: ONNX Runtime failed, or gave no [N, K].
+            ModelError: ONNX Runtime failed, or gave no [N, K]: what a graph declares, or gave for another image, need
+                not hold.
         """
+        logits = self._run(images)
+        if logits.shape != (len(images), self._classes):
+            raise self._no_logits(f"[{len(images)}, {self._classes}]", logits)
+        return logits
+
+    def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
         try:
             (logits,) = self._session.run([self._output.name], {self._input.name: images})
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise ModelError(f"{self._path}: ONNX Runtime cannot run the graph", got=_first_line(error)) from None
-        if logits.ndim != 2 or logits.shape[0] != len(images):
-            raise ModelError(
-                f"{self._path}: output", expected=f"[{len(images)}, K] logits", got=str(list(logits.shape))
-            )
         return np.asarray(logits, np.float32)
+
+    def _no_logits(self, expected: str, got: NDArray[Any]) -> ModelError:
+        return ModelError(f"{self._path}: output", expected=f"{expected} logits", got=str(list(got.shape)))
 
     def _only(self, side: str) -> Any:
         nodes = self._session.get_inputs() if side == "input" else self._session.get_outputs()
@@ -138,20 +148,27 @@ class OnnxRuntimeBackend:
         batch, channels, height, width = sizes
         return _INPUT_DTYPES[self._input.type], batch, (channels or 0, height or 0, width or 0)
 
-    def _read_output(self) -> int:
+    def _read_output(self) -> int | None:
+        """K; None where the file does not say."""
         what = f"{self._path}: output {self._output.name!r}"
         if self._output.type not in _OUTPUT_TYPES:
             raise ModelError(what, expected="float logits", got=self._output.type)
         sizes = [_fixed(size) for size in self._output.shape]
-        if len(sizes) == 2 and sizes[1] is not None:
-            return sizes[1]
-        # The file does not say how many classes there are: one black image does.
-        return int(self.run(np.zeros((self._batch or 1, *self._shape), self._input_dtype)).shape[1])
+        return sizes[1] if len(sizes) == 2 else None
+
+    def _count_classes(self) -> int:
+        """K of one black image."""
+        black = np.zeros((self._batch or 1, *self._shape), self._input_dtype)
+        logits = self._run(black)
+        if logits.ndim != 2 or len(logits) != len(black) or not logits.shape[1]:
+            raise self._no_logits(f"[{len(black)}, K]", logits)
+        return int(logits.shape[1])
 
 
 def _open(path: Path, *, threads: int | None, optimize: bool) -> Any:
-    if not path.is_file():
-        got = "a folder" if path.is_dir() else "nothing"
+    # unlike Path.is_file, os.path.isfile says no to a name that no system can hold
+    if not os.path.isfile(path):  # noqa: PTH113
+        got = "a folder" if os.path.isdir(path) else "nothing"  # noqa: PTH112
         raise ModelError(f"{path}: no such model", expected="an ONNX file", got=got)
     options = session_options(threads=threads, optimize=optimize)
     try:

@@ -17,7 +17,9 @@ __all__ = ["check_images", "to_pixels"]
 
 
 def check_images(images: object, *, shape: tuple[int, int, int]) -> NDArray[Any]:
-    """`images` as an array [N, C, H, W] of uint8 or float with (C, H, W) = `shape`; values are not looked at.
+    """`images` as a plain array [N, C, H, W] of uint8 or float with (C, H, W) = `shape`; values are not looked at.
+
+    Of a masked array all values count, those under the mask too.
 
     Raises:
         ImageError: no numpy array, another type, another shape.
@@ -26,6 +28,7 @@ def check_images(images: object, *, shape: tuple[int, int, int]) -> NDArray[Any]
     if not isinstance(images, np.ndarray):
         got = f"{type(images).__module__}.{type(images).__qualname__}"
         raise ImageError("images", expected=f"a numpy array {expected}", got=got, fix="numpy.asarray(images)")
+    images = np.asarray(images)
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
         fix = "images.astype(numpy.uint8)" if np.issubdtype(images.dtype, np.integer) else ""
         raise ImageError("images", expected="uint8 pixels, or floats in [0, 1]", got=str(images.dtype), fix=fix)

@@ -2,12 +2,13 @@
 
 Files: `.safetensors`, or what `torch.save(model.state_dict(), path)` writes, read with `weights_only=True`: no code in
 a checkpoint ever runs. A training script's dictionary is opened where it holds the weights as "state_dict",
-"model_state_dict", "model" or "net". A prefix that all keys share is taken off if it is "module." (DataParallel) or
-"model." (a network of `sources.py` that was saved with its normalization).
+"model_state_dict", "model" or "net". Prefixes that all keys share are taken off: "module." (DataParallel), "_orig_mod."
+(torch.compile) and "model." (a network of `sources.py` that was saved with its normalization), in any order.
 """
 
 from __future__ import annotations
 
+import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,9 @@ from ..runtime.errors import MissingExtraError, ModelError
 __all__ = ["load_weights", "read_checkpoint"]
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "net")
-_PREFIXES = ("module.", "model.")
+_PREFIXES = ("module.", "_orig_mod.", "model.")
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
 _SHOWN = 3
 
 
@@ -32,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
         ModelError: missing, damaged, holding Python objects, or no dictionary of tensors.
         MissingExtraError: safetensors is needed and not installed.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - unlike Path.is_file it says no to a name that no system can hold
         raise ModelError(f"the checkpoint {path} does not exist", expected="a .safetensors file or a torch file")
     content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
     if isinstance(content, Mapping):
@@ -56,7 +59,8 @@ def load_weights(module: nn.Module, state: Mapping[str, torch.Tensor], *, origin
         origin: where the tensors came from, for errors.
 
     Raises:
-        ModelError: missing or unexpected keys, other shapes, or values that are not finite.
+        ModelError: missing or unexpected keys, tensors that are quantized, sparse, complex or without values, other
+            shapes, or values that are not finite.
     """
     own = module.state_dict()
     state = _strip(state, own)
@@ -69,6 +73,14 @@ def load_weights(module: nn.Module, state: Mapping[str, torch.Tensor], *, origin
             expected=f"{len(own)} tensors as in {type(module).__name__}",
             got="; ".join(f"{len(keys)} {what} keys: {_first(keys)}" for what, keys in problems.items() if keys),
             fix="give the model, width and number of classes that the checkpoint was trained with",
+        )
+    foreign = [f"{key} ({kind})" for key, value in state.items() if (kind := _foreign(value))]
+    if foreign:
+        raise ModelError(
+            f"{len(foreign)} tensors of {origin} are no plain numbers",
+            expected="dense tensors of floats or integers",
+            got=_first(foreign),
+            fix="save the weights of the float network, before it is quantized or made sparse",
         )
     wrong = [key for key, value in state.items() if value.shape != own[key].shape]
     if wrong:
@@ -122,10 +134,22 @@ def _damaged(path: Path, error: Exception) -> ModelError:
 
 def _strip(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     result = dict(state)
-    for prefix in _PREFIXES:
-        if all(key.startswith(prefix) for key in result) and not any(key.startswith(prefix) for key in own):
-            result = {key.removeprefix(prefix): value for key, value in result.items()}
+
+    def is_added(prefix: str) -> bool:
+        return all(key.startswith(prefix) for key in result) and not any(key.startswith(prefix) for key in own)
+
+    while result and (prefix := next(filter(is_added, _PREFIXES), "")):
+        result = {key.removeprefix(prefix): value for key, value in result.items()}
     return result
+
+
+def _foreign(value: torch.Tensor) -> str:
+    """What kind of tensor it is, if none whose values can be copied and compared."""
+    if value.is_meta:
+        return "meta"
+    if value.is_nested or value.layout != torch.strided:
+        return "nested" if value.is_nested else str(value.layout).removeprefix("torch.")
+    return "" if value.dtype in _FLOATS + _INTEGERS else str(value.dtype).removeprefix("torch.")
 
 
 def _describe(content: object) -> str:

@@ -27,7 +27,9 @@ from ..runtime.bundle import Bundle, read_bundle
 from ..runtime.cuda_driver import Gpu, find_gpu, open_driver
 from ..runtime.engine_cache import CachedEngine, Tensor, check_folder, engine_key, read_engine, write_engine
 from ..runtime.errors import BundleError, IntegrityError, ModelError
+from ..runtime.fields import number
 from ..runtime.progress import ProgressCallback, silent
+from .recorded import recorded
 
 __all__ = ["Compilation", "compile_bundle", "import_engine"]
 
@@ -171,7 +173,8 @@ def _source(bundle: Bundle, *, dense: bool) -> tuple[Path, float]:
             got=f"quantize.target = {got!r}",
             fix="toolchain build --target tensorrt",
         )
-    return bundle.file(manifest.graph), float(manifest.provenance.recipe.get("quantize", {}).get("integer_share", 1.0))
+    share = recorded(bundle, "quantize.integer_share", number)
+    return bundle.file(manifest.graph), 1.0 if share is None else share
 
 
 class _Description:

@@ -12,6 +12,7 @@ from ..bench.attacks.threat import ThreatModel
 from ..bench.data.dataset import Dataset
 from ..export.kernels import KernelReport, check_integer_share
 from ..export.parity import ParityReport
+from ..runtime.cpu import instruction_set, sums_can_saturate
 from ..runtime.errors import GateError
 from .recipe import Recipe
 
@@ -45,9 +46,10 @@ def check_gates(recipe: Recipe, kernels: KernelReport, parity: ParityReport) -> 
     if recipe.quantize.target == "cpu":
         check_integer_share(kernels, recipe.quantize.integer_share)
     if recipe.quantize.scales == "power-of-two" and not parity.exact:
+        here, bits = instruction_set(), recipe.quantize.weight_bits
         raise GateError(
             "twin and engine on this machine",
             expected="no differing integer and no differing logit",
             got=f"{parity.engine_logits} logits and {sum(a.mismatches for a in parity.activations)} activations differ",
-            fix="set quantize.weight_bits = 7 where the processor has no VNNI",
+            fix="quantize.weight_bits = 7" if sums_can_saturate(here, activation_bits=8, weight_bits=bits) else "",
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping
 from importlib import resources
@@ -13,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from ..bench.data.named import NAMES
 from ..runtime.errors import RecipeError
 from .sections import (
     DISTILLING,
@@ -34,6 +36,9 @@ else:
     import tomli as tomllib
 
 __all__ = ["Recipe", "load_recipe", "recipe_names", "with_overrides"]
+
+
+_PER_LAYER = "compress.per_layer."
 
 
 class Recipe(Section):
@@ -118,8 +123,9 @@ def load_recipe(name: str) -> dict[str, Any]:
         RecipeError: no such recipe, or no TOML.
     """
     path = Path(name)
-    if path.suffix == ".toml" or path.is_file():
-        if not path.is_file():
+    is_file = os.path.isfile(path)  # noqa: PTH113 - unlike Path.is_file it says no to a name that no system can hold
+    if path.suffix == ".toml" or is_file:
+        if not is_file:
             raise RecipeError(f"the recipe {name} does not exist", expected="a TOML file", fix=_shipped())
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
@@ -145,10 +151,11 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
 
     Args:
         settings: as in a TOML file.
-        overrides: by dotted key, "finetune.epochs": 5. Another `model.name` drops the other settings of that section,
-            which are about the recipe's own network; another threat, attack or number of steps of the adversary drops
-            the step size, and another objective the weight, the temperature and a teacher that it has no use for. TOML
-            has no way to unset them.
+        overrides: by dotted key, "finetune.epochs": 5; behind "compress.per_layer." stands a layer's name, dots and
+            all. Another `model.name` drops the other settings of that section, which are about the recipe's own
+            network; a `data.name` that is no known one drops the root and the download; another threat, attack or
+            number of steps of the adversary drops the step size, and another objective the weight, the temperature and
+            a teacher that it has no use for. TOML has no way to unset them.
 
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
@@ -156,6 +163,9 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
     merged: dict[str, Any] = copy.deepcopy(dict(settings))
     if _changed(merged, overrides, "model", "name"):
         merged["model"] = {}
+    if _changed(merged, overrides, "data", "name") and overrides["data.name"] not in NAMES:
+        for key in ("root", "download"):
+            merged["data"].pop(key, None)
     if any(_changed(merged, overrides, "adversary", key) for key in ("threat", "attack", "steps")):
         merged["adversary"].pop("step_size", None)
     if _changed(merged, overrides, "adversary", "objective"):
@@ -164,7 +174,7 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
         if overrides["adversary.objective"] not in DISTILLING:
             merged["adversary"].pop("teacher", None)
     for dotted, value in overrides.items():
-        *sections, key = dotted.split(".")
+        *sections, key = _parts(dotted)
         place = merged
         for section in sections:
             place = place.setdefault(section, {})
@@ -187,6 +197,11 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
             expected=first["msg"].removeprefix("Input should be ") + (f" ({meaning})" if meaning else ""),
             got=repr(first["input"]),
         ) from error
+
+
+def _parts(dotted: str) -> list[str]:
+    layer = dotted.removeprefix(_PER_LAYER)
+    return dotted.split(".") if layer == dotted else [*_PER_LAYER.split(".")[:-1], layer]
 
 
 def _changed(settings: Mapping[str, Any], overrides: Mapping[str, Any], section: str, key: str) -> bool:

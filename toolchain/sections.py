@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..bench.attacks.threat import ThreatModel
+from ..bench.data.resize import LARGEST_SIZE
 from ..runtime.errors import RecipeError
 
 __all__ = [
@@ -50,7 +51,9 @@ class DataSource(Section):
 
     name: str = Field("fashion-mnist", description="data set name, image folder, .npz file or package.module:factory")
     root: Path | None = Field(None, description="folder to look in first for a data set given by name")
-    image_size: Annotated[int, Field(ge=8)] | None = Field(None, description="side in pixels to resize every image to")
+    image_size: Annotated[int, Field(ge=8, le=LARGEST_SIZE)] | None = Field(
+        None, description="side in pixels to resize every image to"
+    )
     heldout: Annotated[int, Field(ge=0)] = Field(2000, description="training images held out for early stopping")
     calibration: Annotated[int, Field(ge=1)] = Field(512, description="training images that calibrate quantizers")
     download: bool = Field(False, description="download a named data set where no folder holds it")

@@ -1,13 +1,15 @@
 """Where a network comes from: this package's own, torchvision's, the user's code, or a `.pt2` file.
 
 Whatever it is, it leaves here as one module that takes pixels / 255 and gives logits, normalization inside, and it has
-been run once: a wrong input shape or number of classes is found here and not after an hour of training.
+been run: a wrong input shape, number of classes or fixed batch is found here and not after an hour of training.
 """
 
 from __future__ import annotations
 
 import copy
 import difflib
+import itertools
+import re
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from ..bench.data.factory import call_factory, is_reference
+from ..bench.data.factory import as_reference, call_factory, is_reference
 from ..runtime.errors import ModelError
 from .checkpoint import load_weights, read_checkpoint
 from .exported import load_exported
@@ -28,6 +30,8 @@ __all__ = ["Source", "check_training", "load_source"]
 
 _WIDTH, _HIDDEN = 48, 128
 _CHECKPOINTS = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}
+_OTHER_FLOATS = re.compile(r"\b(double|half|(c10::)?bfloat16|float64|float16|dtype)\b", re.IGNORECASE)
+"""What PyTorch's errors say where a layer's numbers are not float32."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -62,7 +66,7 @@ def load_source(
     checkpoint: Path | None = None,
     normalize: Normalize = "none",
 ) -> Source:
-    """Build or load a network, and run it once on two images of zeros.
+    """Build or load a network, and run it on two images of zeros and on three.
 
     New weights come from torch's global generator: call `torch.manual_seed` first.
 
@@ -81,7 +85,7 @@ def load_source(
 
     Raises:
         ModelError: unknown, damaged, an option that does not apply, weights that do not fit, or a network that does not
-            take such images or give K logits.
+            take such images, in batches of any size, or give K logits.
         MissingExtraError: a package is missing that this network needs.
     """
     if len(input_shape) != 3 or input_shape[0] not in (1, 3) or min(input_shape) < 1:
@@ -118,7 +122,8 @@ def load_source(
         origin += f", checkpoint {checkpoint}"
     module = network if first is None else nn.Sequential(OrderedDict(preprocess=first, model=network))
     module.eval()
-    _run_once(module, model, input_shape, len(classes))
+    for count in (2, 3):  # a batch axis that is fixed takes but one of them
+        _run(module, model, (count, *input_shape), len(classes))
     return Source(module=module, input_shape=input_shape, classes=tuple(classes), name=model, origin=origin)
 
 
@@ -155,11 +160,11 @@ def _check_name(model: str) -> None:
             fix="name the network and give this file as its checkpoint",
         )
     near = difflib.get_close_matches(model.lower(), known, n=1, cutoff=0.4)
-    raise ModelError(f"unknown model {model!r}", expected=expected, fix=f"did you mean {near[0]!r}?" if near else "")
+    fix = as_reference(model) or (f"did you mean {near[0]!r}?" if near else "")
+    raise ModelError(f"unknown model {model!r}", expected=expected, fix=fix)
 
 
-def _run_once(module: nn.Module, name: str, input_shape: tuple[int, int, int], classes: int) -> None:
-    shape = (2, *input_shape)
+def _run(module: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> None:
     try:
         with torch.no_grad():
             logits = module(torch.zeros(shape))
@@ -168,13 +173,13 @@ def _run_once(module: nn.Module, name: str, input_shape: tuple[int, int, int], c
             f"{name} does not run on images of this shape",
             expected=f"a network for float32 {list(shape)}",
             got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
-            fix=_fix(name),
+            fix=_fix(module, name, str(error), shape[0]),
         ) from error
     got = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
-    if not isinstance(logits, torch.Tensor) or logits.shape != (2, classes) or not logits.is_floating_point():
+    if not isinstance(logits, torch.Tensor) or logits.shape != (shape[0], classes) or not logits.is_floating_point():
         raise ModelError(
             f"{name} does not give one logit a class",
-            expected=f"float logits [2, {classes}] for 2 images and {classes} classes",
+            expected=f"float logits [{shape[0]}, {classes}] for {shape[0]} images and {classes} classes",
             got=got,
             fix="give the network as many outputs as the data set has classes",
         )
@@ -209,7 +214,13 @@ def check_training(module: nn.Module, name: str, input_shape: tuple[int, int, in
         ) from error
 
 
-def _fix(name: str) -> str:
-    if Path(name).suffix == ".pt2":
-        return "export it for this image size, with a batch dimension that may vary (dynamic_shapes)"
+def _fix(module: nn.Module, name: str, error: str, count: int) -> str:
+    exported = Path(name).suffix == ".pt2"
+    numbers = itertools.chain(module.parameters(), module.buffers())
+    if _OTHER_FLOATS.search(error) or any(x.is_floating_point() and x.dtype != torch.float32 for x in numbers):
+        return f"export {name} again from model.float()" if exported else "give the network in float32: network.float()"
+    if exported:
+        return f"export {name} again for this image size, with a batch dimension that may vary (dynamic_shapes)"
+    if count > 2:
+        return "give a network that takes any number of images"
     return "give an image size that the network takes, or another network (stem 'cifar' for ResNets on small images)"

@@ -11,7 +11,6 @@ import numpy.typing as npt
 import onnx
 
 from ..bench.attacks.threat import ThreatModel
-from ..bench.data.load import load_dataset
 from ..bench.presets import choose_attacks
 from ..bench.untrusted_npz import read_arrays
 from ..export.kernels import KernelReport, inspect_kernels
@@ -19,8 +18,10 @@ from ..export.parity import ParityReport, check_parity
 from ..export.twin import Twin
 from ..runtime.bundle import Bundle, read_bundle
 from ..runtime.engine import load
-from ..runtime.errors import BundleError, DataError, GateError
+from ..runtime.errors import BundleError, DataError, GateError, ModelError
+from ..runtime.fields import number, text
 from ..runtime.progress import ProgressCallback, silent
+from .recorded import load_recorded_data, recorded
 
 __all__ = ["Verification", "verify_bundle"]
 
@@ -73,7 +74,14 @@ class Verification:
 
 
 def verify_bundle(
-    path: Path, *, images: int, seed: int, test_images: int = 0, progress: ProgressCallback = silent
+    path: Path,
+    *,
+    images: int,
+    seed: int,
+    test_images: int = 0,
+    data: str | None = None,
+    data_root: Path | None = None,
+    progress: ProgressCallback = silent,
 ) -> Verification:
     """Check a bundle.
 
@@ -81,16 +89,18 @@ def verify_bundle(
         path: the bundle's folder.
         images: random images to compare beside the stored ones.
         seed: of the random images.
-        test_images: of the recipe's data set, test images to compare, each clean and under PGD-20.
+        test_images: of the data set, test images to compare, each clean and under PGD-20.
+        data, data_root: the data set, as for `load_dataset`; the recipe's if not given, where that is known by name.
 
     Raises:
         BundleError: the bundle cannot be read, or a file differs from its hash.
-        DataError: test images are asked for and the data set cannot be read.
+        ModelError: the graph cannot be run.
+        DataError: test images are asked for and the data set cannot be read, or is the user's to give.
     """
     bundle = read_bundle(path)
     manifest = bundle.manifest
-    model = onnx.load(str(bundle.file(manifest.graph)))
-    engine = load(path, check=False)
+    engine = load(path, check=False)  # before the parser, which takes what is no ONNX for a defect of its own
+    model = _graph(bundle)
     stored, logits = _proof(bundle)
     found = engine(stored)
     if found.shape != logits.shape:
@@ -98,8 +108,9 @@ def verify_bundle(
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
     compared = [stored, noise]
     if test_images:
-        compared.append(_test_pairs(bundle, Twin(model), test_images, progress))
-    share = manifest.provenance.recipe.get("quantize", {}).get("integer_share", 1.0)
+        pairs = _test_pairs(bundle, Twin(model), test_images, data=data, root=data_root, progress=progress)
+        compared.append(pairs)
+    share = recorded(bundle, "quantize.integer_share", number)
     if manifest.quantization.get("target") == "tensorrt":
         share = 0.0  # its residual sums are float operators here; `toolchain compile` asks TensorRT
     return Verification(
@@ -109,37 +120,54 @@ def verify_bundle(
         kernels=inspect_kernels(model),
         parity=check_parity(model, np.concatenate(compared), progress=progress),
         exact=manifest.quantization.get("scales") == "power-of-two",
-        integer_share=float(share),
+        integer_share=1.0 if share is None else share,
     )
+
+
+def _graph(bundle: Bundle) -> onnx.ModelProto:
+    graph = bundle.file(bundle.manifest.graph)
+    try:
+        return onnx.load(str(graph))
+    except Exception as error:  # protobuf's and ONNX's exceptions share no base class
+        raise ModelError(f"{graph}: no ONNX file", got=f"{type(error).__name__}: {error}") from error
 
 
 def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The stored images and the twin's logits."""
     try:
         arrays, _ = read_arrays(bundle.file("proof.npz"), ("images", "logits"))
-        return arrays["images"], arrays["logits"]
+        images, logits = arrays["images"], arrays["logits"]
     except (OSError, KeyError, DataError) as error:
         what = f"{bundle.path}: proof.npz"
         raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
+    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating):
+        got = f"{images.dtype} and {logits.dtype}"
+        raise BundleError(f"{bundle.path}: proof.npz", expected="uint8 images and float logits", got=got)
+    return images, logits
 
 
-def _test_pairs(bundle: Bundle, twin: Twin, count: int, progress: ProgressCallback) -> npt.NDArray[np.uint8]:
-    """The first test images and their adversarial versions by PGD-20, step epsilon / 10, as pixels."""
-    recipe = bundle.manifest.provenance.recipe
-    if "data" not in recipe or "adversary" not in recipe:
-        raise BundleError(f"{bundle.path}: test images", expected="a recipe that names data and adversary", got="none")
-    settings = recipe["data"]
-    root = None if settings["root"] is None else Path(settings["root"])
-    # only the test part is used, and a small data set need not fill the default parts
-    test = load_dataset(settings["name"], root=root, heldout=0, calibration=0, image_size=settings["image_size"]).test
-    if test.images.shape[1:] != bundle.manifest.input.shape:
+def _test_pairs(
+    bundle: Bundle, twin: Twin, count: int, *, data: str | None, root: Path | None, progress: ProgressCallback
+) -> npt.NDArray[np.uint8]:
+    """The first test images and their adversarial versions by PGD-20, as pixels."""
+    ball = recorded(bundle, "adversary.threat", text)
+    if ball is None:
+        raise BundleError(f"{bundle.path}: test images", expected="a recipe that names an adversary", got="none")
+    threat = ThreatModel.parse(ball)
+    dataset = load_recorded_data(bundle, name=data, root=root)
+    if dataset.input_shape != bundle.manifest.input.shape:
         raise DataError(
-            f"{settings['name']}: the images do not fit {bundle.path}",
+            f"{dataset.name}: the images do not fit {bundle.path}",
             expected=str(bundle.manifest.input.shape),
-            got=str(test.images.shape[1:]),
+            got=str(dataset.input_shape),
         )
-    test = test.head(min(count, len(test)))
-    threat = ThreatModel.parse(recipe["adversary"]["threat"])
+    if len(dataset.classes) != len(bundle.manifest.output.classes):
+        raise DataError(
+            f"{dataset.name}: the labels do not fit {bundle.path}",
+            expected=f"{len(bundle.manifest.output.classes)} classes",
+            got=str(len(dataset.classes)),
+        )
+    test = dataset.test.head(min(count, len(dataset.test)))
     (plan,) = choose_attacks("paper", threat).plans
     found = [test.images]
     for start in range(0, len(test), _BATCH):

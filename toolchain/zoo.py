@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,7 +76,7 @@ def build_torchvision(
         notes.append("new weights")
     else:
         state, origin = _pretrained(name, pretrained)
-        if hasattr(module, "transform_input") and not Path(pretrained).is_file():
+        if hasattr(module, "transform_input") and not os.path.isfile(pretrained):  # noqa: PTH113 - see runtime/bundle.py
             module.transform_input = True  # torchvision's weights of GoogLeNet and Inception expect it
         notes += [f"weights {origin}", *_fit(state, module, first)]
         load_weights(module, state, origin=origin)
@@ -85,7 +86,7 @@ def build_torchvision(
 def _pretrained(name: str, pretrained: str | Path) -> tuple[dict[str, torch.Tensor], str]:
     known = torchvision().models.get_model_weights(name).__members__
     if str(pretrained) not in known:
-        if Path(pretrained).is_file():
+        if os.path.isfile(pretrained):  # noqa: PTH113
             return read_checkpoint(Path(pretrained)), str(pretrained)
         near = difflib.get_close_matches(str(pretrained), known, n=1)
         raise ModelError(

@@ -1,5 +1,7 @@
 """The fast gradient sign method: one step of PGD.
 
+    x_adv = Proj_{B(x, epsilon)}( x_0 + alpha sign( grad_{x_0} l(f(x_0), y) ) )
+
 FGSM      one step of alpha = epsilon from x                              (Goodfellow et al. 2015, arXiv:1412.6572)
 FGSM-RS   one step of alpha = 1.25 epsilon from a random point            (Wong et al. 2020, arXiv:2001.03994)
 """

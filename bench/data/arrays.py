@@ -56,7 +56,7 @@ def splits_from_arrays(arrays: Mapping[str, Any], *, name: str, source: str) -> 
 
 def to_nchw(images: npt.ArrayLike, what: str) -> Images:
     """uint8 [N, H, W], [N, H, W, C] or [N, C, H, W] -> uint8 [N, C, H, W]; a DataError naming `what` otherwise."""
-    array = np.asarray(images)
+    array = _array(images, what)
     got = f"{array.dtype} {list(array.shape)}"
     if array.dtype != np.uint8:
         raise DataError(
@@ -79,7 +79,7 @@ def to_nchw(images: npt.ArrayLike, what: str) -> Images:
 
 def to_labels(labels: npt.ArrayLike, what: str) -> Labels:
     """Whole numbers [N] or [N, 1] -> int64 [N]; a DataError naming `what` otherwise."""
-    array = np.asarray(labels)
+    array = _array(labels, what)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
     if array.ndim != 1 or array.dtype.kind not in "iu" or array.size == 0:
@@ -89,6 +89,17 @@ def to_labels(labels: npt.ArrayLike, what: str) -> Labels:
             got=f"{array.dtype} {list(array.shape)}",
         )
     return array.astype(np.int64)
+
+
+def _array(value: object, what: str) -> npt.NDArray[Any]:
+    try:
+        return np.asarray(value)
+    except Exception as error:  # NumPy's own on ragged lists, and whatever `__array__` of a user's object raises
+        raise DataError(
+            f"{what} are no array",
+            expected="an array, or lists of equal lengths",
+            got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+        ) from error
 
 
 def _numbered(labels: Labels, source: str) -> tuple[str, ...]:
@@ -104,7 +115,7 @@ def _numbered(labels: Labels, source: str) -> tuple[str, ...]:
 
 
 def _named(classes: Sequence[str] | npt.NDArray[Any], source: str) -> tuple[str, ...]:
-    array = np.asarray(classes)
+    array = _array(classes, f"{source}: 'classes'")
     if array.ndim != 1 or array.dtype.kind != "U":
         raise DataError(
             f"{source}: 'classes' are not names", expected="strings [K]", got=f"{array.dtype} {list(array.shape)}"

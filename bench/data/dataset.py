@@ -32,7 +32,7 @@ class Splits:
 
     Attributes:
         name: the data set's name.
-        classes: K >= 2 class names; label k is `classes[k]`.
+        classes: K >= 2 different printable names, none empty; label k is `classes[k]`.
         train_images: uint8 [N, C, H, W].
         train_labels: int64 [N].
         test_images: uint8 [M, C, H, W].
@@ -40,7 +40,7 @@ class Splits:
         source: where it came from.
 
     Raises:
-        DataError: a type, shape or label is not as above.
+        DataError: a name, type, shape or label is not as above.
     """
 
     name: str
@@ -52,8 +52,7 @@ class Splits:
     source: str
 
     def __post_init__(self) -> None:
-        if len(self.classes) < 2:
-            raise DataError(f"{self.name}: too few classes", expected="2 or more", got=str(len(self.classes)))
+        _check_classes(self.name, self.classes)
         _check(f"{self.name}: train", self.train_images, self.train_labels, len(self.classes))
         _check(f"{self.name}: test", self.test_images, self.test_labels, len(self.classes))
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
@@ -168,7 +167,7 @@ def divide(splits: Splits, *, heldout: int, calibration: int, seed: int) -> Data
             f"{splits.name}: {total} training images cannot be divided as asked",
             expected=f"heldout and calibration of 0 or more, and together less than {total}",
             got=f"heldout {heldout}, calibration {calibration}",
-            fix="ask for fewer held-out or calibration images",
+            fix="lower data.heldout or data.calibration",
         )
     order = random_order(total, seed=seed)
     ends = (heldout, heldout + calibration)
@@ -197,6 +196,27 @@ def divide(splits: Splits, *, heldout: int, calibration: int, seed: int) -> Data
         ),
         source=splits.source,
     )
+
+
+def _check_classes(what: str, classes: tuple[str, ...]) -> None:
+    if len(classes) < 2:
+        raise DataError(f"{what}: too few classes", expected="2 or more", got=str(len(classes)))
+    first: dict[str, int] = {}
+    for index, name in enumerate(classes):
+        if not name or not name.isprintable():  # nor are the surrogates of a file name that is no UTF-8
+            raise DataError(
+                f"{what}: class {index} has no name that can be written",
+                expected="printable text in UTF-8, not empty",
+                got=repr(name),
+                fix="rename the class (its folder, where classes are folders)",
+            )
+        if first.setdefault(name, index) != index:
+            raise DataError(
+                f"{what}: two classes have one name",
+                expected="a name of its own for each class",
+                got=f"{name!r} for classes {first[name]} and {index}",
+                fix="rename one of them",
+            )
 
 
 def _check(what: str, images: Images, labels: Labels, classes: int) -> None:

@@ -1,7 +1,8 @@
 """`package.module:factory`: a data set, or a model, from the user's own code.
 
 The module is imported as Python finds it, with the working folder last on the path for the time of the call, so that a
-file in the project beside the recipe is found and hides nothing.
+file in the project beside the recipe is found and hides nothing. `.py` is taken for a file's ending, never a module's
+name: `mine:net` is the factory `net` in mine.py.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from .arrays import KEYS, splits_from_arrays
 from .dataset import Splits
 from .vision import torchvision
 
-__all__ = ["call_factory", "is_reference", "load_factory"]
+__all__ = ["as_reference", "call_factory", "is_reference", "load_factory"]
 
 _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
@@ -26,6 +27,17 @@ _REFERENCE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 def is_reference(text: str) -> bool:
     """Whether `text` has the form `package.module:factory`."""
     return _REFERENCE.fullmatch(text) is not None
+
+
+def as_reference(text: str) -> str:
+    """The fix where a file stands for its module in `text`, as in `./mine.py:net`; "" where that is not the mistake."""
+    file, _, factory = text.rpartition(":")
+    path = Path(file.removesuffix(".py"))
+    here = not path.is_absolute() and ".." not in path.parts
+    reference = f"{'.'.join(path.parts) if here else path.name}:{factory}"
+    if not is_reference(reference):
+        return ""
+    return f"write {reference!r}" + ("" if here else f" and run in {path.parent}")
 
 
 def load_factory(reference: str) -> Splits:
@@ -58,6 +70,8 @@ def call_factory(reference: str, error: type[InputError]) -> object:
         error: which error to raise where the import or the call fails. This package's own errors pass as they are.
     """
     name, _, attribute = reference.partition(":")
+    if name.endswith(".py"):
+        raise error(f"{name} is a file", expected="package.module:factory", got=reference, fix=as_reference(reference))
     with contextlib.suppress(MissingExtraError):
         torchvision()  # so that the user's module may import it where its operators do not load
     with _working_folder_on_path():
@@ -73,8 +87,8 @@ def call_factory(reference: str, error: type[InputError]) -> object:
                 expected=f"the module of {reference!r} to be importable",
                 fix=f"install its package, or run in the folder that holds {name.partition('.')[0]}",
             ) from cause
-        except Exception as cause:  # whatever the user's module does at import
-            raise error(f"importing {name} failed", got=f"{type(cause).__name__}: {cause}") from cause
+        except (Exception, SystemExit) as cause:  # whatever the user's module does at import
+            raise error(f"importing {name} failed", got=_said(cause)) from cause
         for part in attribute.split("."):
             if not hasattr(target, part):
                 raise error(f"{name} has no {attribute!r}", expected=f"a factory that {reference!r} names")
@@ -85,8 +99,13 @@ def call_factory(reference: str, error: type[InputError]) -> object:
             return target()
         except HardtemperError:
             raise
-        except Exception as cause:  # whatever the user's factory does
-            raise error(f"{reference} failed", got=f"{type(cause).__name__}: {cause}") from cause
+        except (Exception, SystemExit) as cause:  # whatever the user's factory does
+            raise error(f"{reference} failed", got=_said(cause)) from cause
+
+
+def _said(cause: BaseException) -> str:
+    text = " ".join(str(cause).split())
+    return f"{type(cause).__name__}: {text}" if text else type(cause).__name__
 
 
 @contextlib.contextmanager

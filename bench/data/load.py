@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import os
 from pathlib import Path
 
 from ...runtime.errors import DataError
 from .dataset import Dataset, Splits, divide
-from .factory import is_reference, load_factory
+from .factory import as_reference, is_reference, load_factory
 from .folder import load_folder
+from .home import expand
 from .named import NAMES, load_named
 from .npz import load_npz
 from .resize import resize_batch
@@ -35,12 +37,12 @@ def load_dataset(
     Args:
         name_or_path: "fashion-mnist", "mnist", "cifar10", "cifar100" or "svhn", a folder (`folder.py`), an `.npz` file
             (`npz.py`) or `package.module:factory` (`factory.py`).
-        root: the folder to look in first for a data set given by name.
+        root: the folder to look in first; for a data set given by name only.
         heldout: images of the training split to hold out, 0 or more.
         calibration: images of the training split for calibration, 0 or more.
         seed: 0 or more; decides which image falls into which part.
         image_size: side in pixels that every image is brought to; None leaves the size as it is.
-        download: download a data set given by name where no folder holds it.
+        download: download a data set where no folder holds it; for one given by name only.
 
     Returns:
         images uint8 [N, C, H, W], C = 1 where the source is gray; labels int64 [N].
@@ -60,24 +62,31 @@ def load_dataset(
 
 
 def _read(name_or_path: str, *, root: Path | None, image_size: int | None, download: bool) -> Splits:
-    path = Path(name_or_path).expanduser()
     if name_or_path in NAMES:
         return load_named(name_or_path, root=root, download=download)
-    if path.is_dir():
+    path = expand(Path(name_or_path))
+    is_folder = os.path.isdir(path)  # noqa: PTH112 - unlike Path.is_dir it says no to a name that no system can hold
+    if not (is_folder or path.suffix == ".npz" or is_reference(name_or_path)):
+        raise _unknown(name_or_path, path)
+    given = [flag for flag, value in (("--data-root", root is not None), ("--download", download)) if value]
+    if given:
+        raise DataError(
+            f"{name_or_path} takes no {' and no '.join(given)}",
+            expected=f"these only with {', '.join(NAMES)}",
+            fix=f"leave {' and '.join(given)} out",
+        )
+    if is_folder:
         return load_folder(path, image_size=image_size)
-    if path.suffix == ".npz":
-        return load_npz(path)
-    if is_reference(name_or_path):
-        return load_factory(name_or_path)
-    raise _unknown(name_or_path, path)
+    return load_npz(path) if path.suffix == ".npz" else load_factory(name_or_path)
 
 
 def _unknown(name_or_path: str, path: Path) -> DataError:
     expected = f"{', '.join(NAMES)}, a folder of images, an .npz file, or package.module:factory"
-    if path.exists() or len(path.parts) > 1:
-        got = "a file of another kind" if path.exists() else "no such file or folder"
-        return DataError(f"{name_or_path} is not a data set", expected=expected, got=got)
+    fix = as_reference(name_or_path)
+    exists = os.path.exists(path)  # noqa: PTH110 - as above
+    if exists or len(path.parts) > 1:
+        got = "a file of another kind" if exists else "no such file or folder"
+        return DataError(f"{name_or_path} is not a data set", expected=expected, got=got, fix=fix)
     near = difflib.get_close_matches(name_or_path.lower().replace("_", "-"), NAMES, n=1, cutoff=0.4)
-    return DataError(
-        f"unknown data set {name_or_path!r}", expected=expected, fix=f"did you mean {near[0]!r}?" if near else ""
-    )
+    fix = fix or (f"did you mean {near[0]!r}?" if near else "")
+    return DataError(f"unknown data set {name_or_path!r}", expected=expected, fix=fix)

@@ -23,6 +23,7 @@ import numpy as np
 from ...runtime.errors import DataError, MissingExtraError
 from .arrays import splits_from_arrays
 from .dataset import Splits
+from .home import expand
 from .idx import read_idx
 from .vision import torchvision
 
@@ -108,8 +109,8 @@ def load_named(name: str, *, root: Path | None = None, download: bool = False) -
 
 def _roots(root: Path | None) -> list[Path]:
     from_environment = os.environ.get("HARDTEMPER_DATA")
-    roots = [root, Path(from_environment) if from_environment else None, Path.home() / ".cache" / "hardtemper"]
-    return [place.expanduser() for place in roots if place is not None]
+    roots = [root, Path(from_environment) if from_environment else None, Path("~/.cache/hardtemper")]
+    return [expand(place) for place in roots if place is not None]
 
 
 def _places(name: str, known: _Named, root: Path | None) -> list[Path]:
@@ -127,7 +128,8 @@ def _find(known: _Named, places: Sequence[Path]) -> Path | None:
 
 
 def _file(folder: Path, name: str) -> Path | None:
-    return next((path for path in (folder / name, folder / f"{name}.gz") if path.exists()), None)
+    paths = (folder / name, folder / f"{name}.gz")
+    return next((path for path in paths if os.path.exists(path)), None)  # noqa: PTH110 - see load.py
 
 
 def _not_found(name: str, known: _Named, places: Sequence[Path]) -> DataError:

@@ -16,7 +16,11 @@ from .dataset import Images
 if TYPE_CHECKING:
     import PIL.Image
 
-__all__ = ["check_size", "resize", "resize_batch"]
+__all__ = ["LARGEST_SIZE", "check_size", "resize", "resize_batch"]
+
+
+LARGEST_SIZE = 4096
+"""In pixels."""
 
 
 def resize(image: PIL.Image.Image, size: int) -> PIL.Image.Image:
@@ -36,7 +40,7 @@ def resize_batch(images: Images, size: int) -> Images:
     """uint8 [N, C, H, W] -> uint8 [N, C, size, size]; the same array where H = W = size.
 
     Raises:
-        DataError: size < 1.
+        DataError: size < 1 or size > LARGEST_SIZE.
         MissingExtraError: Pillow is not installed.
     """
     check_size(size)
@@ -57,5 +61,5 @@ def resize_batch(images: Images, size: int) -> Images:
 
 def check_size(size: int) -> None:
     """A DataError unless `size` is a side length."""
-    if size < 1:
-        raise DataError("the image size is not a side length", expected="1 pixel or more", got=str(size))
+    if not 1 <= size <= LARGEST_SIZE:
+        raise DataError("the image size is not a side length", expected=f"1 to {LARGEST_SIZE} pixels", got=str(size))

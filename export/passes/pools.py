@@ -1,7 +1,7 @@
 """Average pools in the forms that integer kernels compute exactly.
 
 `CanonicalPools`: ReduceMean over H and W -> GlobalAveragePool (and a Flatten behind it where keepdims = 0); a pool over
-one pixel, which is the identity but would be requantized, goes.
+one pixel, which is the identity but would be requantized, goes; so does a ceil_mode that makes no window overhang.
 
 `AveragePoolToConv`: mean = (1 / n) * sum, a depthwise convolution with constant weights 1/n. A quantized average pool
 multiplies an integer sum by s_x / (s_y * n), which is a power of two only if n is; as a convolution the weight 1/n is
@@ -27,7 +27,7 @@ class CanonicalPools(ir.passes.InPlacePass):
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         modified = False
         for node in list(model.graph):
-            modified |= _canonical_mean(node)
+            modified |= _canonical_mean(node) or _needless_ceil_mode(node)
         for node in list(model.graph):
             x, y = (node.inputs[0], node.outputs[0]) if node.op_type in _POOLS else (None, None)
             if x is None or y is None or y.is_graph_output() or not _is_identity(node, x):
@@ -53,6 +53,23 @@ def _canonical_mean(node: ir.Node) -> bool:
     if not attribute(node, "keepdims", 1):
         chain.append(ir.node("Flatten", [pool.outputs[0]], {"axis": 1}))
     replace_by_chain(node, chain)
+    return True
+
+
+def _needless_ceil_mode(node: ir.Node) -> bool:
+    """True where every window of `node` lay inside the padded image anyway, and its ceil_mode was taken out."""
+    x = node.inputs[0] if node.op_type in ("AveragePool", "MaxPool") else None
+    if x is None or x.shape is None or channels(x) is None or not attribute(node, "ceil_mode", 0):
+        return False
+    kernel, pads = attribute(node, "kernel_shape", []), attribute(node, "pads", [0, 0, 0, 0])
+    strides, dilations = (attribute(node, key, [1, 1]) for key in ("strides", "dilations"))
+    for axis, size in enumerate(x.shape.dims[2:]):
+        if not isinstance(size, int):
+            return False
+        room = size + pads[axis] + pads[axis + 2] - (kernel[axis] - 1) * dilations[axis] - 1
+        if room % strides[axis]:
+            return False
+    del node.attributes["ceil_mode"]
     return True
 
 

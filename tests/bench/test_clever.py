@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy.stats import weibull_min
+from scipy.stats import kstest, weibull_min
 from torch import nn
 
 from hardtemper.bench.attacks.norms import dual_length
@@ -94,6 +94,38 @@ def test_least_over_classes_and_largest_radius(smooth: nn.Module) -> None:
     others = each.scatter(1, y.unsqueeze(1), torch.inf)
     torch.testing.assert_close(all_of_them, others.amin(1), rtol=0.05, atol=0)
     assert (clever(smooth, x, threat=ThreatModel("l2", 1e-3), **settings) == 1e-3).all()
+
+
+def test_the_score_is_the_gap_over_the_location(smooth: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scores() -> torch.Tensor:
+        threat = ThreatModel("l2", 3.0)
+        return clever(smooth, x, threat=threat, batches=3, samples=10, candidates=1, generator=seeded())
+
+    x = torch.rand(2, 1, 4, 4, generator=seeded(5))
+    before = scores()
+    name = "hardtemper.bench.clever.reverse_weibull_location"
+    monkeypatch.setattr(name, lambda maxima: 2 * reverse_weibull_location(maxima))
+    torch.testing.assert_close(scores(), before / 2)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_points_are_uniform_in_the_ball(norm: Any) -> None:
+    """A ball in 4 dimensions grows with the fourth power of its radius."""
+    points: list[torch.Tensor] = []
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        points.append(x.detach().flatten(1))
+        return x.flatten(1)
+
+    x = torch.full((1, 1, 2, 2), 0.5)
+    x[..., 0, 0] = 0.6
+    clever(model, x, threat=ThreatModel(norm, 0.4), batches=2, samples=1000, candidates=1, generator=seeded())
+    moves = torch.cat(points).double() - x.flatten()
+    moves = moves[(moves != 0).any(1)]
+    assert len(moves) == 2000
+    shares = (torch.linalg.vector_norm(moves, ORDER[norm], dim=1) / 0.4) ** 4
+    assert kstest(shares.numpy(), "uniform").pvalue > 0.01
+    assert moves.sign().mean(0).abs().max() < 0.07
 
 
 def test_reproducible_and_in_batches(smooth: nn.Module) -> None:

@@ -77,6 +77,15 @@ def test_only_what_is_in_the_ball_breaks_the_engine_and_is_new_joins(finds: Find
     forget(PLAN, rows, candidates, engine(candidates))
 
 
+def test_a_find_that_breaks_one_of_twin_and_engine_only_is_counted(finds: Finds) -> None:
+    stubborn = Finds(finds.result, lambda x: twin(x + 1), finds.images, finds.labels)
+    candidates = finds.images[[3]] - np.uint8(1)
+    stubborn.keep(PLAN, np.array([3]), candidates, engine(candidates))
+    found = stubborn.result.attacks[-1]
+    assert (found.broken, found.broken_engine_only, found.broken_twin_only) == (1, 1, 0)
+    assert stubborn.result.moved == 1
+
+
 def test_a_targeted_find_must_reach_the_target(finds: Finds) -> None:
     aimed = ThreatModel("linf", 4 / 255, 2)
     result = evaluate_robustness(

@@ -62,6 +62,40 @@ def test_least_level_of_a_linear_engine(three_classes: Model, images: Any) -> No
     assert (levels == least).mean() > 0.7
 
 
+@pytest.mark.parametrize(("moved", "least"), [(30, 10), (11, 10), (9, 10), (7, 10), (5, 10), (4, math.inf)])
+@pytest.mark.parametrize("norm", NORMS)
+def test_moves_too_long_are_halved_and_those_too_short_doubled(norm: Any, moved: int, least: float) -> None:
+    """The engine turns where the first pixel has fallen by 10."""
+
+    def engine(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        bright = pixels[:, 0, 0, 0] > 100
+        return np.stack([~bright, bright], 1).astype(np.float32)
+
+    def search(model: Any, x: Tensor, *_: Any, **__: Any) -> Tensor:
+        return x - moved / 255 * torch.eye(36)[0].view(1, 1, 6, 6)
+
+    pixels, labels = np.full((2, 1, 6, 6), 110, np.uint8), np.array([1, 1])
+    found = minimal_perturbations(engine, lambda x: x.flatten(1), pixels, labels, norm=norm, attacks={"known": search})
+    assert 255 * found.values == pytest.approx([least, least])
+
+
+def test_every_search_has_a_stream_of_its_own(three_classes: Model, images: Any) -> None:
+    def streams(seed: int) -> list[int]:
+        seen: list[int] = []
+
+        def search(model: Any, x: Tensor, *_: Any, generator: torch.Generator, **__: Any) -> Tensor:
+            seen.append(generator.initial_seed())
+            return x
+
+        model, attacks = twin(three_classes), {"a": search, "b": search}
+        minimal_perturbations(three_classes, model, *images, norm="l2", attacks=attacks, seed=seed, batch_size=25)
+        return seen
+
+    one, other = streams(0), streams(1)
+    assert len({*one, *other}) == 2 * 2 * 2, "seeds, batches, attacks"
+    assert streams(0) == one
+
+
 def test_what_the_twin_finds_must_break_the_engine(three_classes: Model, images: Any) -> None:
     pixels, labels = images
 

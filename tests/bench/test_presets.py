@@ -115,6 +115,11 @@ def test_more_names_are_no_weaker_than_one_of_them(wanted: str) -> None:
 def test_transfer_is_made_on_whatever_there_is() -> None:
     assert names("transfer", others=["parent", "b"]) == ["transfer-parent", "transfer-b"]
     assert names("transfer") == []
+    for preset in ("transfer", "standard", "full"):
+        (skip,) = (skip for skip in choose_attacks(preset, PAPER).skipped if skip.what == "transfer")
+        assert skip.reason == "there is no other network to make candidates on; name one with --transfer"
+        assert "transfer" not in {skip.what for skip in choose_attacks(preset, PAPER, others=["b"]).skipped}
+    assert choose_attacks("default", PAPER).skipped == ()
     assert names("paper", others=["b"]) == ["pgd-20", "transfer-b"], "a model that is brought is used"
     assert [wants_parent(name) for name in ("default", "standard", "quick,full", "transfer", "square")] == [
         False,
@@ -130,11 +135,15 @@ def test_presets_are_found_in_lists() -> None:
     assert not mentions("quick,square", "standard", "full")
 
 
-@pytest.mark.parametrize("threat", ["linf:8/255", "l2:1.5", "linf:0.3"])
+@pytest.mark.parametrize(
+    ("threat", "step_size"),
+    [("linf:0.1", 0.01), ("linf:8/255", 0.01), ("linf:2/255", 1 / 255), ("linf:0.3", 0.03), ("l2:1.5", 0.15)],
+)
 @pytest.mark.parametrize("preset", ["paper", "quick", "default"])
-def test_the_step_follows_the_radius(preset: str, threat: str) -> None:
-    parsed = ThreatModel.parse(threat)
-    assert choose_attacks(preset, parsed).plans[0].settings["step_size"] == pytest.approx(parsed.epsilon / 10)
+def test_pgd_20_has_the_papers_step_in_the_papers_balls(preset: str, threat: str, step_size: float) -> None:
+    found = choose_attacks(preset, ThreatModel.parse(threat)).plans[0]
+    assert (found.name, found.settings["steps"]) == ("pgd-20", 20)
+    assert found.settings["step_size"] == pytest.approx(step_size)
 
 
 @pytest.mark.parametrize(

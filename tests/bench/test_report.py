@@ -163,9 +163,16 @@ def test_an_alarm_stands_beside_the_figure_and_has_a_line(report: BenchReport) -
 
 def test_written_as_json(report: BenchReport, tmp_path: Path) -> None:
     path = tmp_path / "new" / "bench.json"
+    dense, shipped = report.subjects
+    report = replace(report, subjects=(dense, replace(shipped, perturbations=((7, 2.5), (3, None)))))
     write_report(report, path)
     assert BenchReport.from_json(path.read_text(encoding="utf-8")) == report
-    assert json.loads(path.read_text(encoding="utf-8"))["format_version"] == 1
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written["format_version"] == 1
+    assert [subject["perturbations"] for subject in written["subjects"]] == [[], [[7, 2.5], [3, None]]]
+    for subject in written["subjects"]:
+        del subject["perturbations"]  # as in reports that were written before
+    assert BenchReport.from_json(json.dumps(written)).subjects == (dense, shipped)
 
 
 def test_where_nothing_can_be_written(report: BenchReport, tmp_path: Path) -> None:

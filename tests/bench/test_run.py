@@ -17,11 +17,15 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench import pieces, run
 from hardtemper.bench.archive import read_archive
+from hardtemper.bench.attacks.apgd import apgd
+from hardtemper.bench.attacks.pgd import pgd
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.corruptions import CorruptionResult, evaluate_corruptions
+from hardtemper.bench.curves import measure_curves
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.bench.memory import Memory
 from hardtemper.bench.outcome import BenchReport, SubjectReport
+from hardtemper.bench.plans import AttackPlan
 from hardtemper.bench.replay import replay
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.sealed import write_sealed
@@ -267,6 +271,18 @@ def test_without_a_twin_the_engine_is_attacked_by_queries(tmp_path: Path, data: 
     assert subject.robustness is None
 
 
+def test_every_operator_that_the_twin_lacks_is_named(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    model = onnx.load_from_string(three_classes.onnx())
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(helper.make_node("Atan", ["scores"], ["angles"], name="first"))
+    model.graph.node.append(helper.make_node("Sinh", ["angles"], ["logits"], name="second"))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    (subject,) = run_bench(path, data, settings(**ONE)).subjects
+    (skip,) = subject.skipped
+    assert re.match(r"no twin: .*got: Atan \(first\), Sinh \(second\)", skip.reason)
+
+
 def fails(_: Any) -> Any:
     raise RuntimeError("size mismatch\nmore")
 
@@ -412,7 +428,7 @@ def test_a_bare_files_labels_are_no_names(
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"preset": "transfer"}, RecipeError, "'transfer' has no other network to transfer from"),
+        ({"preset": "transfer"}, RecipeError, "transfer: there is no other network to make candidates on; name one"),
         ({"preset": "multi-targeted", "threat": ThreatModel("linf", 0.1, 1)}, RecipeError, "no attack of 'multi-tar"),
         ({"threat": ThreatModel("linf", 0.1, 3)}, RecipeError, "is no class of other; expected: a class from 0 to 2"),
         ({"threat": ThreatModel("linf", 0.1, 0)}, DataError, "other: no test image to attack in linf:0.1->0"),
@@ -433,8 +449,11 @@ def test_an_engine_with_nothing_to_transfer_from_is_skipped_beside_one_that_has(
 ) -> None:
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
     dense, shipped = run_bench(path, data, settings(preset="transfer", **ONE)).subjects
-    (skip,) = dense.skipped
-    assert skip.reason == "'transfer' has no other network to transfer from; name one with --transfer"
+    reason = "there is no other network to make candidates on; name one with --transfer"
+    assert [(skip.what, skip.reason) for skip in dense.skipped] == [
+        ("transfer", reason),
+        ("robust accuracy", f"no attack of 'transfer' is left (transfer: {reason})"),
+    ]
     assert robust_of(shipped, "transfer-parent") == robust_of(shipped, "union")
 
 
@@ -619,6 +638,43 @@ def test_curves(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
     assert found is not None
     assert score.value > 0
     assert 0 < found.value < 128
+    indices, levels = zip(*subject.perturbations, strict=True)
+    assert list(indices) == part.indices.tolist()
+    assert np.quantile(levels, 0.5, method="inverted_cdf") == pytest.approx(found.value)
+    assert beyond.value == pytest.approx(100 * (np.array(levels) > 10).mean())
+    wrong = three_classes(part.images).argmax(1) != part.labels
+    assert [level == 0 for level in levels] == wrong.tolist()
+
+
+def test_curves_are_of_the_engine_and_what_they_ask_is_kept(data: Dataset, three_classes: Any) -> None:
+    """An engine that is right whatever comes withstands what breaks its twin."""
+    part = data.test.subset(5, seed=0)
+    answers = np.eye(3, dtype=np.float32)[part.labels]
+    twin = Twin(onnx.load_from_string(three_classes.onnx()))
+    kept: list[AttackPlan] = []
+
+    def keep(plan: AttackPlan, rows: Any, candidates: Any, logits: Any) -> None:
+        assert rows.tolist() == list(range(5))
+        assert candidates.shape == part.images.shape
+        assert logits is answers
+        kept.append(plan)
+
+    points = measure_curves(lambda _: answers, twin, part.images, part.labels, threat=THREAT, seed=0, keep=keep)
+    assert {point.value for point in points} == {100}
+    assert [point.settings["attack"] for point in points[1:]] == ["apgd-ce"] * 7 + ["pgd"] * 7
+    assert [dict(plan.settings) for plan in kept[:7]] == [{"steps": 50}] * 7
+    sizes = [2.5, 1.25, 0.5, 0.25, 0.125, 0.1, 0.1]
+    assert [dict(plan.settings) for plan in kept[7:]] == [
+        {
+            "steps": steps,
+            "step_size": pytest.approx(size * THREAT.epsilon),
+            "random_start": False,
+            "early_stop": True,
+        }
+        for steps, size in zip((1, 2, 5, 10, 20, 50, 100), sizes, strict=True)
+    ]
+    assert {plan.search.args[1] for plan in kept[:7]} == {apgd}  # type: ignore[attr-defined]
+    assert {plan.search.args[1] for plan in kept[7:]} == {pgd}  # type: ignore[attr-defined]
 
 
 def test_corruptions_have_rows_of_their_own(

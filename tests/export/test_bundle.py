@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from hardtemper.export.bundle import update_measurements, write_bundle
+from hardtemper.export.bundle import check_target, update_measurements, write_bundle
 from hardtemper.runtime.bundle import Bundle, read_bundle
 from hardtemper.runtime.errors import BundleError, BundleFormatError
 from hardtemper.runtime.manifest import Input, Output, Provenance
@@ -154,6 +154,30 @@ def test_a_folder_of_other_things_is_never_overwritten(tmp_path: Path, content: 
             write(path, overwrite=True)
     assert names(folder) == before
     assert names(tmp_path) == ["precious"]
+
+
+def test_what_was_put_into_a_bundle_is_not_deleted_with_it(tmp_path: Path) -> None:
+    folder = write(tmp_path / "out").path
+    (folder / "notes").mkdir()
+    (folder / "notes" / "thesis.txt").write_bytes(b"years of work")
+    with pytest.raises(BundleError, match=r"will not be overwritten; .*got: notes/thesis.txt; fix: move it out"):
+        write(folder, name="new", overwrite=True)
+    (folder / "notes" / "thesis.txt").unlink()
+    assert write(folder, name="new", overwrite=True).manifest.name == "new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has limits of its own")
+@pytest.mark.parametrize("path", ["x" * 300, "x" * 241, f"new/{'x' * 241}", f"{'x' * 300}/out", "x/" * 3000 + "out"])
+def test_a_name_that_is_too_long_is_found_first(tmp_path: Path, path: str) -> None:
+    with pytest.raises(BundleError, match=r"the name is too long; expected: .* 15 characters to spare; fix: choose"):
+        check_target(tmp_path / path, overwrite=False)
+    assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has limits of its own")
+def test_the_longest_name_can_be_written_and_measured(tmp_path: Path) -> None:
+    bundle = write(tmp_path / "new" / ("x" * 240))
+    assert update_measurements(bundle, FASTER) == read_bundle(bundle.path)
 
 
 @pytest.mark.parametrize("failing", range(3))

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from hardtemper.export import byte_layers
-from hardtemper.export.byte_layers import ByteConv, ByteGemm, Rescaling, exact, rescaling
+from hardtemper.export.byte_layers import ByteConv, ByteGemm, Rescaling, exact, rescaling, trusted
 from hardtemper.export.windows import Window
 
 needs_kernels = pytest.mark.skipif(not exact(), reason="no exact 8-bit kernels on this processor")
@@ -31,27 +31,71 @@ def integers(generator: torch.Generator, low: int, high: int, shape: tuple[int, 
 @given(
     seed=st.integers(0, 2**31),
     groups=st.sampled_from([1, 2, 8]),
-    kernel=st.sampled_from([(1, 1), (3, 3), (5, 2)]),
+    kernel=st.sampled_from([1, 2, 3, 5]),
     stride=st.integers(1, 2),
-    pad=st.integers(0, 2),
+    padded=st.booleans(),
     zeros=st.tuples(st.sampled_from([0, 3, 128, 255]), st.sampled_from([0, 2, 128])),
     requantized=st.booleans(),
 )
-def test_conv_bit_for_bit(seed: int, groups: int, kernel: tuple[int, int], zeros: tuple[int, int], **rest: Any) -> None:
-    stride, pad, requantized, (zero, zero_y) = rest["stride"], rest["pad"], rest["requantized"], zeros
+def test_conv_bit_for_bit(seed: int, groups: int, kernel: int, zeros: tuple[int, int], **rest: Any) -> None:
+    stride, requantized, (zero, zero_y) = rest["stride"], rest["requantized"], zeros
+    pad = kernel // 2 if rest["padded"] else 0
     generator = torch.Generator().manual_seed(seed)
     q = integers(generator, 0, 255, (3, 8, 7, 6))
-    weight = integers(generator, -128, 127, (16, 8 // groups, *kernel))
+    weight = integers(generator, -128, 127, (16, 8 // groups, kernel, kernel))
     bias = integers(generator, -50_000, 50_000, (16,))
     factor = 2.0 ** torch.randint(-16, 1, (16,), generator=generator)
     rescaled = rescaling(weight, bias, bound=255, factor=factor if requantized else None, zero=zero_y)
     assert rescaled is not None
     assert rescaled.requantized == requantized
-    window = Window(kernel, (stride, stride), (1, 1), (pad, pad, pad, pad))
+    window = Window((kernel, kernel), (stride, stride), (1, 1), (pad, pad, pad, pad))
+    assert trusted(window)
     layer = ByteConv(weight, zero, window, groups, rescaled)
     n = F.conv2d(q - zero, weight, bias, stride, pad, 1, groups)
     wanted = ((n * factor.view(-1, 1, 1).double()).round() + zero_y).clamp(0, 255) if requantized else n
-    assert torch.equal(layer(q.byte()).double(), wanted)
+    for found in (layer(q.byte()), layer.in_bytes(q.byte()), layer.in_floats(q.byte())):
+        assert found.dtype == rescaled.dtype
+        assert torch.equal(found.double(), wanted)
+
+
+@pytest.mark.parametrize(
+    ("window", "wanted"),
+    [
+        (Window((3, 3), (2, 2), (1, 1), (1, 1, 1, 1)), True),
+        (Window((3, 3), (1, 1), (2, 2), (2, 2, 2, 2)), True),
+        (Window((4, 4), (4, 4), (1, 1), (0, 0, 0, 0)), True),
+        (Window((3, 3), (1, 1), (2, 2), (1, 1, 1, 1)), False),
+        (Window((3, 1), (1, 1), (1, 1), (0, 0, 0, 0)), False),
+        (Window((3, 3), (1, 2), (1, 1), (1, 1, 1, 1)), False),
+        (Window((3, 3), (1, 1), (1, 2), (0, 0, 0, 0)), False),
+        (Window((3, 3), (1, 1), (1, 1), (1, 0, 1, 0)), False),
+        (Window((3, 3), (1, 1), (1, 1), (0, 0, 1, 1)), False),
+    ],
+)
+def test_trusted_windows(window: Window, wanted: bool) -> None:
+    assert trusted(window) == wanted
+
+
+@needs_kernels
+def test_a_wrong_kernel_is_asked_once_for_each_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    right, asked = ByteConv.in_bytes, []
+
+    def wrong(self: ByteConv, q: Tensor) -> Tensor:
+        asked.append(tuple(q.shape))
+        y = right(self, q)
+        y[..., -1] += q.shape[3] == 5  # a column, on one size of map
+        return y
+
+    monkeypatch.setattr(ByteConv, "in_bytes", wrong)
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = integers(generator, -128, 127, (4, 3, 3, 3)), torch.arange(4.0)
+    rescaled = rescaling(weight, bias, bound=255, factor=None, zero=0)
+    assert rescaled is not None
+    layer = ByteConv(weight, 0, Window((3, 3), (1, 1), (1, 1), (1, 1, 1, 1)), 1, rescaled)
+    for width in (5, 6, 5, 6):
+        q = integers(generator, 0, 255, (2, 3, 5, width))
+        assert torch.equal(layer(q.byte()).double(), F.conv2d(q, weight, bias.double(), 1, 1))
+    assert asked == [(1, 3, 5, 5), (1, 3, 5, 6), (2, 3, 5, 6), (2, 3, 5, 6)]
 
 
 @needs_kernels

@@ -139,14 +139,17 @@ def test_moved_integers_share_their_grid(build: Build) -> None:
     assert scales == {0.25}
 
 
+ALONE = "Relu that is not the only reader of a Conv, Gemm, Add, Concat or average pool"
+
+
 @pytest.mark.parametrize(
     ("text", "unknown"),
     [
         ("t = Sigmoid(x) y = Flatten(t)", {"Sigmoid": ["t"]}),
-        ("t = Conv(x, k) y = Flatten(t)", {"Conv": ["t"]}),
-        ("t = Add(x, k1) y = Flatten(t)", {"Add": ["t"]}),
-        ("f = Flatten(x) y = Relu(f)", {"Relu": ["y"]}),
-        ("t = Conv(x, w) r = Relu(t) a = Add(r, t) y = Flatten(a)", {"Relu": ["r"]}),
+        ("t = Conv(x, k) y = Flatten(t)", {"Conv with computed weights or bounds": ["t"]}),
+        ("t = Add(x, k1) y = Flatten(t)", {"Add of a constant": ["t"]}),
+        ("f = Flatten(x) y = Relu(f)", {ALONE: ["y"]}),
+        ("t = Conv(x, w) r = Relu(t) a = Add(r, t) y = Flatten(a)", {ALONE: ["r"]}),
         ("t = Conv(x, w) m = GlobalMaxPool(t) u = Squeeze(m) v = Sub(u, u) c = Softmax(v) y = Identity(c)",
          {"GlobalMaxPool": ["m"], "Sub": ["v"], "Softmax": ["c"], "Identity": ["y"]}),
     ],

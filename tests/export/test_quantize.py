@@ -17,7 +17,7 @@ from hardtemper.bench.data.vision import torchvision
 from hardtemper.export.kernels import inspect_kernels
 from hardtemper.export.lower import FloatGraph, lower, lower_onnx
 from hardtemper.export.parity import check_parity
-from hardtemper.export.quantize import IntegerGraph, quantize
+from hardtemper.export.quantize import IntegerGraph, check_operators, quantize
 from hardtemper.export.scheme import Scheme
 from hardtemper.export.twin import Twin
 from hardtemper.runtime.errors import DataError, UnsupportedOperatorError
@@ -91,6 +91,21 @@ def _vgg16() -> nn.Module:
     return net  # type: ignore[no-any-return]
 
 
+class Shared(nn.Module):
+    """Layers that are used twice, and a pool whose ceil_mode makes no window overhang."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.again = nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)
+        self.pool = nn.AvgPool2d(2, ceil_mode=True)
+        self.head, self.twice = nn.Linear(6 * 16, 10), nn.Linear(10, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.relu(self.again(torch.relu(self.again(torch.relu(self.first(x))))))
+        x = torch.relu(self.head(self.pool(x).flatten(1)))
+        return self.twice(torch.relu(self.twice(x)))  # type: ignore[no-any-return]
+
+
 class Net(NamedTuple):
     make: Callable[[], nn.Module]
     shape: tuple[int, int, int]
@@ -105,6 +120,7 @@ NETS = {
     "clamped": Net(Clamped, (1, 8, 8)),
     "shuffled": Net(Shuffled, (1, 8, 8)),
     "matrices": Net(Matrices, (1, 8, 8)),
+    "shared": Net(Shared, (1, 8, 8)),
     "resnet18": Net(_zoo("resnet18"), (3, 32, 32)),
     "mobilenet_v2": Net(_zoo("mobilenet_v2"), (3, 32, 32)),
     "squeezenet1_1": Net(_zoo("squeezenet1_1"), (3, 48, 48)),
@@ -143,7 +159,7 @@ def test_power_of_two_scales_are_exact(name: str, graph: Callable[[str], FloatGr
 
 
 @pytest.mark.parametrize(
-    "name", ["residual", "preactivation", "clamped", "shuffled", "matrices", "resnet18", "mobilenet_v2"]
+    "name", ["residual", "preactivation", "clamped", "shuffled", "matrices", "shared", "resnet18", "mobilenet_v2"]
 )
 def test_free_scales_run_on_integers_too(name: str, graph: Callable[[str], FloatGraph], pixels: Pixels) -> None:
     source = graph(name)
@@ -236,6 +252,36 @@ def test_operators_without_an_integer_kernel_are_listed(build: Any) -> None:
     )
     with pytest.raises(UnsupportedOperatorError, match=r"Mul \(u\), Sigmoid \(t\), Softmax \(v\)"):
         quantize(lower_onnx(model), np.zeros((1, 1, 4, 4), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("text", "got"),
+    [
+        ("p = AveragePool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(image) logits = Flatten(p)",
+         "AveragePool whose last windows overhang (ceil_mode) (p)"),
+        ("f = Flatten(image) logits = Relu(f)", "Relu that is not the only reader of a Conv, Gemm, Add"),
+        ("a = Add(image, k) logits = Flatten(a)", "Add of a constant (a)"),
+        ("k2 = Mul(k, k) c = Conv(image, k2) logits = Flatten(c)", "Conv with computed weights or bounds (c)"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("scales", ["free", "power-of-two"])
+def test_what_of_a_known_operator_is_unknown_is_said(text: str, got: str, scales: Any, build: Any) -> None:
+    inputs, outputs = {"image": "float[N,1,4,4]"}, {"logits": "float[N,M]"}
+    graph = lower_onnx(build(text, inputs=inputs, outputs=outputs, constants={"k": np.ones((1, 1, 4, 4), "f4")}))
+    for refuse in (check_operators, lambda g, scheme: quantize(g, np.zeros((1, 1, 4, 4), "u1"), scheme=scheme)):
+        with pytest.raises(UnsupportedOperatorError) as caught:
+            refuse(graph, Scheme(scales=scales))
+        assert got in str(caught.value)
+
+
+@pytest.mark.parametrize("scales", ["free", "power-of-two"])
+@pytest.mark.parametrize(("name", "value"), [("weight", np.nan), ("weight", np.inf), ("bias", -np.inf)])
+def test_weights_that_are_not_finite(name: str, value: float, scales: Any) -> None:
+    """Of the last layer's, calibration sees nothing."""
+    module = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    getattr(module[1], name).data.flatten()[1] = value
+    with pytest.raises(DataError, match=r"weights of .*weight.*expected: finite values"):
+        quantize(lower(module, input_shape=(1, 4, 4)), np.zeros((2, 1, 4, 4), np.uint8), scheme=Scheme(scales=scales))
 
 
 def test_no_images_are_refused(residual_graph: FloatGraph) -> None:

@@ -78,6 +78,33 @@ def test_pairs_equal_the_kernel(operator: str, kind: Any, build: Build, run: Run
 
 
 @needs_avx2
+def test_an_odd_zero_point_goes_into_a_sum_before_the_rounding(build: Build, run: Run) -> None:
+    text = f"{_BOTH} h = Add(f, g) y = QuantizeLinear(h, sc, zc)"
+    for zeros in ([121, 77, 131], [121, 77, 128], [5, 0, 7]):
+        scales = [2.0**-5, 2.0**-5, 2.0**-4]
+        expected = run(fused(build, text, scales, zeros), {"a": PAIRS[0], "b": PAIRS[1]}, optimize=True)[0]
+        pair = [scaled(q, s, z) for q, s, z in zip(PAIRS, scales, zeros, strict=False)]
+        assert np.array_equal(Sum(*pair).requantized(target(scales[2], zeros[2])).numpy(), expected)
+
+
+@pytest.mark.parametrize("scales", [[2.0**-5, 2.0**-5, 2.0**-4], [0.031, 0.017, 0.0002]])
+def test_sums_of_16_bits_have_no_kernel(scales: list[float], build: Build, run: Run) -> None:
+    zeros = [121, 77, 32767]
+    constants: dict[str, Any] = {f"s{n}": np.float32(s) for n, s in zip("abc", scales, strict=True)}
+    model = build(
+        f"{_BOTH} h = Add(f, g) y = QuantizeLinear(h, sc, zc)",
+        inputs={"a": "uint8[256,256]", "b": "uint8[256,256]"},
+        outputs={"y": "uint16[256,256]"},
+        constants=constants | {"za": np.uint8(121), "zb": np.uint8(77), "zc": np.uint16(32767)},
+        opset=21,
+    )
+    expected = run(model, {"a": PAIRS[0], "b": PAIRS[1]}, optimize=True)[0]
+    pair = [scaled(q, s, z) for q, s, z in zip(PAIRS, scales, zeros, strict=False)]
+    found = Sum(*pair).requantized(Target(number(scales[2]), 32767.0, 0.0, 65535.0))
+    assert np.array_equal(found.numpy(), expected)
+
+
+@needs_avx2
 def test_a_sum_and_its_relu(build: Build, run: Run) -> None:
     """Zero point 0 makes the ReLU; any other leaves it a float operator, between float operators."""
     for scales, zeros in grids(1)[:8]:
@@ -157,7 +184,7 @@ def test_gradients_of_pairs(kind: Any, scale: float) -> None:
     """Those of the real function, whichever formula computes it."""
     n = [torch.tensor([3.0, 5.0], requires_grad=True), torch.tensor([2.0, 4.0], requires_grad=True)]
     a, b = Scaled(n[0], number(scale), 255.0, 7.0), Scaled(n[1], number(0.5), 255.0, 0.0)
-    kind(a, b).requantized(Target(number(0.125), 3.0, -1e9, 1e9)).sum().backward()
+    kind(a, b).requantized(Target(number(0.125), 3.0, 0.0, 255.0)).sum().backward()
     wanted = [torch.autograd.grad((kind(a, b).real() / 0.125).sum(), tensor)[0] for tensor in n]
     for tensor, gradient in zip(n, wanted, strict=True):
         assert tensor.grad is not None

@@ -219,6 +219,25 @@ def test_fixed_batches(build: Build, pixels: Pixels) -> None:
     assert twin.to_onnx().SerializeToString() == model.SerializeToString()
 
 
+@pytest.mark.parametrize("batch", [1, 2])
+def test_fixed_batches_leave_constants_alone(batch: int, build: Build, run: Run) -> None:
+    """A bias that is reshaped, by a shape that images are reshaped by too."""
+    rng = np.random.default_rng(0)
+    shape = f"{batch},2,2,2"
+    model = build(
+        "b = Relu(bias) c = Reshape(b, to) y = Add(image, c) z = Reshape(y, to) logits = Flatten(z)",
+        inputs={"image": f"float[{shape}]"},
+        outputs={"logits": f"float[{batch},8]"},
+        constants={"bias": rng.normal(size=8 * batch).astype(np.float32), "to": np.array([batch, 2, 2, 2])},
+    )
+    images = rng.random((batch, 2, 2, 2), np.float32)
+    twin = Twin(model)
+    with torch.no_grad():
+        assert np.array_equal(twin(torch.from_numpy(images)).numpy(), run(model, {"image": images})[0])
+        assert batch > 1 or twin(torch.zeros(3, 2, 2, 2)).shape == (3, 8)
+    assert twin.to_onnx().SerializeToString() == model.SerializeToString()
+
+
 @pytest.mark.parametrize(("operator", "groups"), [("Conv", 1), ("Conv", 2), ("Gemm", 1)])
 def test_sums_beyond_what_float32_holds(operator: str, groups: int, build: Build, run: Run) -> None:
     """Accumulators beyond 2^24: blocks of channels, added in float64, as exact as an int32."""

@@ -59,6 +59,9 @@ CASES = [
          {"g": _some(4), "b": _some(4), "m": _some(4), "v": np.abs(_some(4))}),
     Case("y = Cast<to=1>(x)", "N,4,6,6"),
     Case("t = Cast<to=7>(x) y = Cast<to=1>(t)", "N,4,6,6"),
+    Case("t = Cast<to=9>(x) y = Cast<to=1>(t)", "N,4,6,6"),
+    Case("t = Cast<to=10>(x) y = Cast<to=1>(t)", "N,4,6,6"),
+    Case("t = Cast<to=11>(x) m = Add(t, k) d = Sub(m, k) y = Cast<to=1>(d)", "N,4,6,6", {"k": np.array(2.0**27)}),
     Case("y = Clip(x, low, high)", "N,4,6,6", {"low": _number(-0.5), "high": _number(1)}),
     Case("y = Clip(x, low)", "N,4,6,6", {"low": _number(-0.5)}),
     Case("y = Clip(x, , high)", "N,4,6,6", {"high": _number(0.5)}),
@@ -99,6 +102,7 @@ CASES = [
     Case("y = LayerNormalization(x, g)", "N,4,6,6", {"g": _some(6)}),
     Case("y = LeakyRelu<alpha=0.2>(x)", "N,4,6,6"),
     Case("y = LogSoftmax<axis=1>(x)", "N,4,6,6"),
+    Case("y = LogSoftmax<axis=-2>(x)", "N,4,6,6", {}, 11),
     Case("y = MatMul(x, w)", "N,4,6,5", {"w": _some(6, 5)}),
     Case("y = Max(x, k, j)", "N,4,6,6", {"k": _some(4, 1, 1), "j": _some(6)}),
     Case("y = Max(x)", "N,4,6,6"),
@@ -135,10 +139,14 @@ CASES = [
     Case("y = Sigmoid(x)", "N,4,6,6"),
     Case("y = Slice(x, a, b, c, d)", "N,4,3,3", {"a": _ints(1, 0), "b": _ints(4, 100), "c": _ints(2, 3),
                                                  "d": _ints(1, 2)}),
+    Case("y = Slice(x, a, b, c, d)", "N,4,2,2", {"a": _ints(-1, -2), "b": _ints(-(2**63), 0), "c": _ints(2, 3),
+                                                 "d": _ints(-3, -2)}),
     Case("y = Slice(x, a, b)", "1,2,6,6", {"a": _ints(0, 1), "b": _ints(1, 3)}),
     Case("y = Slice<starts=[-3], ends=[-1], axes=[2]>(x)", "N,4,2,6", {}, 9),
     Case("y = Softmax<axis=1>(x)", "N,4,6,6"),
     Case("f = Flatten(x) y = Softmax(f)", "N,144", {}, 11),
+    Case("y = Softmax(x)", "N,4,6,6", {}, 11),
+    Case("y = Softmax<axis=2>(x)", "N,4,6,6", {}, 12),
     Case("a, b = Split<axis=1>(x, k) y = Concat<axis=1>(b, a)", "N,4,6,6", {"k": _ints(1, 3)}),
     Case("a, b = Split<axis=1, num_outputs=2>(x) y = Sub(a, b)", "N,2,6,6"),
     Case("t = MaxPool<kernel_shape=[2,2]>(x) a, b, c = Split<axis=2, num_outputs=3>(t) y = Concat<axis=2>(c, b, a)",
@@ -202,11 +210,83 @@ def test_what_the_twin_does_not_know_is_listed(
     assert "Conv" in raised.value.expected
 
 
-def test_dilated_average_pools_are_refused(build: Callable[..., onnx.ModelProto]) -> None:
-    text = "y = AveragePool<kernel_shape=[2,2], dilations=[2,2]>(x)"
-    model = build(text, inputs={"x": "float[N,4,6,6]"}, outputs={"y": "float[N,4,4,4]"}, opset=20)
-    with pytest.raises(UnsupportedOperatorError, match="dilations"):
+SETTINGS = [
+    ("y = AveragePool<kernel_shape=[2,2], dilations=[2,2]>(x)", "N,4,4,4", r"AveragePool with dilations \[2, 2\]"),
+    ("y = AveragePool<kernel_shape=[3,3], pads=[2,2,2,2]>(x)", "N,4,8,8", r"with pads \[2, 2, 2, 2\] beyond half"),
+    ("y = MaxPool<kernel_shape=[3,3], pads=[0,2,0,2]>(x)", "N,4,4,8", r"with pads \[0, 2, 0, 2\] beyond half"),
+    ("r = Reshape(x, k) y = MaxPool<kernel_shape=[2]>(r)", "N,4,35", r"MaxPool with kernel_shape \[2\]"),
+    ("t = Cast<to=16>(x) y = Cast<to=1>(t)", "N,4,6,6", "Cast with to=BFLOAT16"),
+    ('y = Pad<mode="wrap">(x, p)', "N,4,8,8", "Pad with mode wrap"),
+]
+
+
+@pytest.mark.parametrize(("text", "output", "got"), SETTINGS)
+def test_settings_that_the_twin_does_not_know(
+    text: str, output: str, got: str, build: Callable[..., onnx.ModelProto]
+) -> None:
+    constants = {"k": _ints(0, 4, 36), "p": _ints(0, 0, 1, 1, 0, 0, 1, 1)}
+    model = build(
+        text, inputs={"x": "float[N,4,6,6]"}, outputs={"y": f"float[{output}]"}, constants=constants, opset=20
+    )
+    with pytest.raises(UnsupportedOperatorError, match=got):
+        Twin(model)
+
+
+@pytest.mark.parametrize(
+    ("text", "output", "got"),
+    [
+        ("r = Reshape(x, k) y = Conv(r, w)", "N,5,34", "Conv.*3 dimensions"),
+        ('y = Pad<mode="edge">(x, p)', "N,6,6,6", "Pad with mode edge"),
+    ],
+)
+def test_what_shows_only_when_it_runs(text: str, output: str, got: str, build: Callable[..., onnx.ModelProto]) -> None:
+    constants = {"k": _ints(0, 4, 36), "w": _some(5, 4, 3), "p": _ints(0, 1, 0, 0, 0, 1, 0, 0)}
+    model = build(text, inputs={"x": "float[N,4,6,6]"}, outputs={"y": f"float[{output}]"}, constants=constants)
+    with pytest.raises(UnsupportedOperatorError, match=got):
         Twin(model)(torch.zeros(1, 4, 6, 6))
+
+
+@pytest.mark.parametrize(
+    ("domain", "operator", "known"),
+    [
+        ("my", "Relu", False),
+        ("com.microsoft", "Relu", False),
+        ("my", "Constant", False),
+        ("com.microsoft", "Gelu", True),
+        ("ai.onnx", "Relu", True),
+    ],
+)
+def test_operators_of_other_domains(domain: str, operator: str, known: bool) -> None:
+    """A model's own function may have the name of an operator."""
+    node = onnx.helper.make_node(operator, [] if operator == "Constant" else ["x"], ["y"], domain=domain)
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 4, 6, 6]) for name in "xy"]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:]))
+    if known:
+        assert Twin(model)(torch.zeros(1, 4, 6, 6)).shape == (1, 4, 6, 6)
+        return
+    with pytest.raises(UnsupportedOperatorError, match=rf"got: {domain}\.{operator}"):
+        Twin(model)
+
+
+@pytest.mark.parametrize(
+    "text", ["y = Flatten(x)", "y = Reshape(x, k)", "y = Reshape(x, j)", "t = GlobalAveragePool(x) y = Flatten(t)"]
+)
+def test_no_images(text: str, build: Callable[..., onnx.ModelProto]) -> None:
+    constants = {"k": _ints(0, -1), "j": _ints(-1, 144)}
+    model = build(text, inputs={"x": "float[N,4,6,6]"}, outputs={"y": "float[N,K]"}, constants=constants)
+    found = Twin(model)(torch.zeros(0, 4, 6, 6))
+    assert found.shape == (0, 4 if "Global" in text else 144)
+
+
+def test_what_is_cast_to_integers_has_a_gradient(build: Callable[..., onnx.ModelProto]) -> None:
+    """Of nothing, but no error; a half lets it through."""
+    for kind, wanted in ((6, 0.0), (10, 1.0)):
+        text = f"t = Cast<to={kind}>(x) y = Cast<to=1>(t)"
+        model = build(text, inputs={"x": "float[N,4,6,6]"}, outputs={"y": "float[N,4,6,6]"})
+        x = torch.rand(1, 4, 6, 6, requires_grad=True)
+        Twin(model)(x).sum().backward()
+        assert x.grad is not None
+        assert (x.grad == wanted).all()
 
 
 @pytest.mark.parametrize("name", ["Relu", "LeakyRelu", "HardSwish", "Gelu", "Softmax", "Sigmoid"])

@@ -21,6 +21,7 @@ from hardtemper.export.scheme import Scheme
 from hardtemper.export.twin import Twin
 
 Build = Callable[..., onnx.ModelProto]
+Run = Callable[..., Any]
 Pixels = Callable[..., NDArray[np.uint8]]
 
 SHAPE = (3, 12, 12)
@@ -185,8 +186,11 @@ def test_max_pool_on_bytes(pads: str, build: Build) -> None:
 @pytest.mark.parametrize("relu", ["", " r = Relu(y)"])
 @pytest.mark.parametrize("shape", ["N,2,3,3", "N,2,1,1"])
 @pytest.mark.parametrize("scales", [(0.5, 0.25, 0.5), (0.125, 1.0, 0.25), (0.5, 0.25, 0.3)])
-def test_sums_on_bytes(scales: tuple[float, float, float], shape: str, relu: str, build: Build) -> None:
-    """Zero points, ties, saturation, a sum over a whole plane; scales that are no powers of two stay as they were."""
+def test_sums_on_bytes(scales: tuple[float, float, float], shape: str, relu: str, build: Build, run: Run) -> None:
+    """Zero points, ties, saturation, a sum over a whole plane; scales that are no powers of two stay as they were.
+
+    The engine adds an odd zero point before it rounds a tie.
+    """
     pool = "GlobalMaxPool(xa)" if shape.endswith("1,1") else "Identity(xa)"
     model = build(
         f"xa = DequantizeLinear(image, sa, za) p = {pool} qa = QuantizeLinear(p, sa, za)"
@@ -209,6 +213,71 @@ def test_sums_on_bytes(scales: tuple[float, float, float], shape: str, relu: str
     assert ("_added" in names(twin)) == (scales[2] != 0.3)
     for name, values in by_node.items():
         assert torch.equal(values, on_bytes[name]), name
+    feed = {"image": (images * 255).round().byte().numpy()}
+    assert np.array_equal(on_bytes["logits"].numpy(), run(model, feed, optimize=True)[0])
     leaf = images.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(twin(leaf).sum(), leaf)
     assert gradient.abs().sum() > 0
+
+
+def test_scales_too_far_apart_for_sums_on_bytes(build: Build) -> None:
+    """float32 does not hold 255 beside steps of 2^-17."""
+    model = build(
+        "a = DequantizeLinear(image, sa, z) b = DequantizeLinear(image, sb, z) y = Add(a, b)"
+        " q = QuantizeLinear(y, sa, z) d = DequantizeLinear(q, sa, z) logits = Flatten(d)",
+        inputs={"image": "uint8[N,1,2,2]"},
+        outputs={"logits": "float[N,4]"},
+        constants={"sa": np.float32(1), "sb": np.float32(2.0**-17), "z": np.uint8(0)},
+    )
+    twin = Twin(model)
+    with torch.no_grad():
+        twin(torch.zeros(1, 1, 2, 2))
+    assert "_added" not in names(twin)
+
+
+CONV = (
+    "x = DequantizeLinear(image, s, z) w = DequantizeLinear(wq, s, zw) y = Conv<{}>(x, w)"
+    " q = QuantizeLinear(y, sy, zy) d = DequantizeLinear(q, sy, zy) logits = Flatten(d)"
+)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "shape", "weight", "on_bytes"),
+    [
+        ("group=8, strides=[1,2], pads=[0,1,0,1]", (8, 13, 3), (16, 1, 3, 4), False),
+        ("group=4, strides=[1,2], pads=[1,0,1,0]", (4, 11, 4), (8, 1, 3, 3), False),
+        ("group=4, strides=[2,2], pads=[1,1,1,1]", (8, 11, 4), (8, 2, 3, 3), True),
+        ("strides=[2,2], pads=[1,1,1,1]", (8, 11, 11), (8, 8, 3, 3), True),
+    ],
+)
+def test_convolutions_that_the_kernels_get_wrong(  # noqa: PLR0917
+    attributes: str, shape: tuple[int, ...], weight: tuple[int, ...], on_bytes: bool, build: Build, run: Run
+) -> None:
+    rng = np.random.default_rng(0)
+    model = build(
+        CONV.format(attributes),
+        inputs={"image": f"uint8[N,{','.join(map(str, shape))}]"},
+        outputs={"logits": "float[N,K]"},
+        constants={
+            "s": np.float32(2.0**-7),
+            "z": np.uint8(3),
+            "zw": np.int8(0),
+            "wq": rng.integers(-127, 128, weight).astype(np.int8),
+            "sy": np.float32(2.0**-5),
+            "zy": np.uint8(128),
+        },
+    )
+    images = rng.integers(0, 256, (8, *shape)).astype(np.uint8)
+    twin = Twin(model)
+    with torch.no_grad():
+        logits = twin(floats(images))
+    assert np.array_equal(logits.numpy(), run(model, {"image": images}, optimize=True)[0])
+    assert ("_requantized" in names(twin)) == on_bytes
+
+
+def test_no_images(plain_integer: IntegerGraph, residual_integer: IntegerGraph, pixels: Pixels) -> None:
+    images = floats(pixels(4, SHAPE))[:0]
+    for integer in (plain_integer, residual_integer):
+        twin = Twin(integer.model)
+        for found in both(twin, images):
+            assert found["logits"].shape == (0, 10)

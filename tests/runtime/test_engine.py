@@ -182,9 +182,27 @@ def test_load_of_a_graph_that_is_no_onnx(make_bundle: MakeBundle) -> None:
         load(make_bundle(graph=b"not ONNX"))
 
 
+def test_values_under_a_mask_count(make_bundle: MakeBundle) -> None:
+    engine = load(make_bundle(), threads=1)
+    images = np.ma.masked_array(np.full((1, *SHAPE), 0.5, np.float32))
+    np.testing.assert_array_equal(engine(images), engine(images.data))
+    images.data[0, 0, 0, 0] = np.nan
+    images[0, 0, 0, 0] = np.ma.masked
+    with pytest.raises(ImageError, match=r"images\[0, 0, 0, 0\]"):
+        engine(images)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 1.5, "2", 2**40, [1]], ids=str)
+def test_threads_that_cannot_be(make_bundle: MakeBundle, threads: Any) -> None:
+    with pytest.raises(InputError, match=r"^threads; expected: an integer from 1 to 8192, or None for every core"):
+        load(make_bundle(), threads=threads)
+
+
+def test_threads_of_numpy(make_bundle: MakeBundle) -> None:
+    assert load(make_bundle(), threads=np.int64(1)).labels  # type: ignore[arg-type]
+
+
 def test_bad_settings(make_bundle: MakeBundle) -> None:
-    with pytest.raises(InputError, match="threads"):
-        load(make_bundle(), threads=0)
     with pytest.raises(ModelError, match="labels"):
         Engine(backend=Recorder(), labels=("a", "b"))
     with pytest.raises(InputError, match="max_batch"):
@@ -210,6 +228,9 @@ U8S8 = {"activation_type": "uint8", "activation_bits": 8, "weight_type": "int8",
         ("x86-64-vnni", "x86-64-avx2", U8S8 | {"weight_bits": 7}, False),
         ("x86-64-vnni", "x86-64-avx2", U8S8 | {"activation_bits": 7}, False),
         ("x86-64-vnni", "x86-64-avx2", U8S8 | {"activation_type": "int8"}, False),
+        ("x86-64-vnni", "aarch64-dotprod", U8S8 | {"activation_type": "int8"}, True),
+        ("aarch64-dotprod", "x86-64-vnni", U8S8 | {"activation_type": "int8"}, True),
+        ("x86-64-vnni", "aarch64-dotprod", {}, False),
     ],
 )
 def test_another_processor(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hardtemper.runtime.errors import BundleFormatError
-from hardtemper.runtime.fields import integer, items, json_object, parse_object, text, under
+from hardtemper.runtime.fields import boolean, integer, items, json_object, number, parse_object, text, under
 
 
 class Level(IntEnum):
@@ -50,9 +50,28 @@ def test_text_and_items() -> None:
             call(value, "name")
 
 
+@pytest.mark.parametrize("value", ["\ud800", "a\udfffb", "\x1b]0;owned\x07", "a\nb", "\x9b2J", "\u202eabc", "\u2028"])
+def test_text_is_printable(value: str) -> None:
+    with pytest.raises(BundleFormatError) as caught:
+        text(value, "name")
+    assert (caught.value.what, caught.value.expected) == ("name", "printable text")
+    assert str(caught.value).isprintable()
+
+
+def test_numbers_and_booleans() -> None:
+    assert (number(2, "share"), number(0.5, "share"), boolean(False, "robust")) == (2.0, 0.5, False)
+    assert type(number(2, "share")) is float
+    for call, value in [(number, "abc"), (number, True), (number, None), (number, float("inf")), (number, 10**400),
+                        (boolean, 1), (boolean, None), (boolean, "true")]:  # fmt: skip
+        with pytest.raises(BundleFormatError, match=r"^share; expected: "):
+            call(value, "share")
+
+
 @pytest.mark.parametrize(
     ("value", "where"),
     [
+        ({"a": ["x", "\ud800"]}, "recipe.a[1]"),
+        ({"a": {"b\udfff": 1}}, "recipe.a"),
         ({"a": [1, {"b": {1, 2}}]}, "recipe.a[1].b"),
         ({"a": {"b": float("-inf")}}, "recipe.a.b"),
         ({"a": {2: 3}}, "recipe.a"),

@@ -27,7 +27,7 @@ def value(manifest_value: dict[str, Any]) -> dict[str, Any]:
 
 # ----------------------------------------------------------------------------------------------------------- round trip
 
-texts = st.text(min_size=1, max_size=8)
+texts = st.text(st.characters().filter(str.isprintable), min_size=1, max_size=8)
 numbers = st.integers(-(2**64) + 1, 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
     st.none() | st.booleans() | numbers | st.text(max_size=8),
@@ -112,6 +112,21 @@ REFUSED = [
     (["name"], 5, "name"),
     (["name"], "", "name"),
     (["name"], DELETE, "name"),
+    (["name"], "a\ud800b", "name"),
+    (["name"], "a\nb", "name"),
+    (["input", "name"], "\x1b[2J", "input.name"),
+    (["output", "name"], "\x1b[2J", "output.name"),
+    (["output", "classes", 3], "\x1b]0;owned\x07", "output.classes[3]"),
+    (["files", 2, "path"], "\x1b[31mX", "files[2].path"),
+    (["provenance", "versions", "hardtemper"], "\x1b[31m", "provenance.versions.hardtemper"),
+    (["provenance", "versions"], {"\x1b[31m": "1"}, "provenance.versions"),
+    (["provenance", "cpu"], "\u202e", "provenance.cpu"),
+    (["provenance", "instruction_set"], "\x9b2J", "provenance.instruction_set"),
+    (["provenance", "recipe", "seed"], "\ud800", "provenance.recipe.seed"),
+    (["layers", 0, "name"], "\udfff", "layers[0].name"),
+    (["layers", 0], {"\udfff": 1}, "layers[0]"),
+    (["measurements", 0, "name"], "\x1b[31m", "measurements[0].name"),
+    (["measurements", 0, "unit"], "\x1b[31m", "measurements[0].unit"),
     (["extra"], 1, "extra"),
     (["input"], [], "input"),
     (["input", "shape"], "abc", "input.shape"),

@@ -115,6 +115,32 @@ def test_damaged_files(tmp_path: Path, classifier: Any) -> None:
         assert str(path) in caught.value.what
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "x" * 5000, "a\0b"], ids=len)
+def test_a_name_that_no_file_has(name: str) -> None:
+    with pytest.raises(ModelError, match="no such model") as caught:
+        open_onnx(name)
+    assert caught.value.got == "nothing"
+
+
+@pytest.mark.parametrize(("operator", "black", "white"), [("Add", 2, 3), ("Sub", 2, 1)])
+def test_a_graph_whose_classes_depend_on_the_image(tmp_path: Path, operator: str, black: int, white: int) -> None:
+    nodes = [
+        FLATTEN,
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["one"], to=TensorProto.INT64),
+        helper.make_node("Constant", [], ["two"], value_ints=[2]),
+        helper.make_node(operator, ["two", "one"], ["k"]),
+        helper.make_node("Constant", [], ["zero"], value_ints=[0]),
+        helper.make_node("Constant", [], ["axis"], value_ints=[1]),
+        helper.make_node("Slice", ["y", "zero", "k", "axis"], ["logits"]),
+    ]
+    path = write(tmp_path / "model.onnx", nodes, [IMAGE], [("logits", TensorProto.FLOAT, ["N", "K"])])
+    engine = open_onnx(path)
+    assert engine(np.zeros((3, 1, 2, 2), np.uint8)).shape == (3, black)
+    with pytest.raises(ModelError, match=rf"expected: \[3, {black}\] logits; got: \[3, {white}\]"):
+        engine(np.full((3, 1, 2, 2), 255, np.uint8))
+
+
 @pytest.mark.parametrize(("make", "got"), [(lambda path: None, "nothing"), (Path.mkdir, "a folder")])
 def test_no_file(tmp_path: Path, make: Any, got: str) -> None:
     make(tmp_path / "model.onnx")
@@ -132,5 +158,5 @@ def test_a_graph_that_fails_while_it_runs(tmp_path: Path) -> None:
     engine = open_onnx(path)
     with pytest.raises(ModelError, match="cannot run the graph"):
         engine(np.zeros((1, 1, 2, 2), np.uint8))
-    with pytest.raises(ModelError, match=r"expected: \[3, K\] logits; got: \[4, 3\]"):
+    with pytest.raises(ModelError, match=r"expected: \[3, 3\] logits; got: \[4, 3\]"):
         engine(np.zeros((3, 1, 2, 2), np.uint8))

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 import hardtemper
 from hardtemper.bench.data.npz import load_npz
@@ -303,6 +304,74 @@ def test_what_cannot_be_is_found_before_training(
         build(with_overrides(settings, changes), out=tmp_path / "out", progress=unwanted)
     assert message in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+NETWORKS = """
+import torch
+from torch import nn
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, last=None, first=None):
+        layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), first or nn.ReLU(), nn.Flatten(), nn.Linear(4 * 196, 4)]
+        super().__init__(*layers, *([last] if last else []))
+
+class Pair(Net):
+    def forward(self, x):
+        return (super().forward(x), x) if self.training else super().forward(x)
+
+class Fails(Net):
+    def forward(self, x):
+        if self.training:
+            raise ValueError("no mask was given")
+        return super().forward(x)
+
+class Branches(Net):
+    def forward(self, x):
+        return super().forward(x) * (2 if x.mean() > 0 else 1)
+
+def silu(): return Net(first=nn.SiLU())
+def soft(): return Net(last=nn.LogSoftmax(1))
+def frozen(): return Net().requires_grad_(False)
+"""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("silu", {}, "operators without an integer kernel"),
+        ("soft", {}, "LogSoftmax"),
+        ("Branches", {}, "Branches cannot be exported"),
+        ("Pair", {}, "Pair does not train; expected: one tensor of logits in training mode"),
+        ("Fails", {}, "got: ValueError: no mask was given"),
+        ("frozen", {}, "frozen has no parameter to train"),
+        ("frozen", {"train.epochs": 0}, "frozen has no parameter to train"),
+    ],
+)
+def test_networks_that_cannot_be_trained_or_shipped_are_found_before_training(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, dict[str, Any], str]
+) -> None:
+    network, changes, message = case
+
+    def unwanted(*_: Any) -> None:
+        raise AssertionError("nothing may be trained before")
+
+    (tmp_path / "networks_of_a_user.py").write_text(NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = with_overrides(settings, {"model.name": f"networks_of_a_user:{network}", **changes})
+    with pytest.raises(InputError) as caught:
+        build(recipe, out=tmp_path / "out", progress=unwanted)
+    assert message in str(caught.value)
+    assert not (tmp_path / "out.work").exists()
+
+
+def test_an_exported_program_is_not_trained(settings: dict[str, Any], tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(256, 4)).eval()
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(module, (torch.zeros(2, 1, 16, 16),), dynamic_shapes=(batch,))
+    torch.export.save(program, tmp_path / "net.pt2")
+    with pytest.raises(RecipeError, match="--sparsity 0 --epochs 0 --standard"):
+        build(with_overrides(settings, {"model.name": str(tmp_path / "net.pt2")}), out=tmp_path / "out")
 
 
 def test_a_place_that_cannot_be_written_is_found_before_training(settings: dict[str, Any], tmp_path: Path) -> None:

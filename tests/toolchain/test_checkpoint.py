@@ -31,6 +31,9 @@ FORMS: dict[str, Any] = {
     "DataParallel": {f"module.{key}": value for key, value in STATE.items()},
     "normalized": {f"model.{key}": value for key, value in STATE.items()},
     "both": {f"module.model.{key}": value for key, value in STATE.items()},
+    "compiled": {f"_orig_mod.{key}": value for key, value in STATE.items()},
+    "compiled, DataParallel": {f"module._orig_mod.{key}": value for key, value in STATE.items()},
+    "DataParallel, compiled": {f"_orig_mod.module.{key}": value for key, value in STATE.items()},
     "half": {key: value.half() if value.is_floating_point() else value for key, value in STATE.items()},
     "old": {key: value for key, value in STATE.items() if not key.endswith("num_batches_tracked")},
 }
@@ -119,8 +122,9 @@ def test_files_without_weights(tmp_path: Path, content: Any, got: str) -> None:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"absent.pth does not exist"):
-        read_checkpoint(tmp_path / "absent.pth")
+    for name in ("absent.pth", f"{'x' * 300}.pth"):
+        with pytest.raises(ModelError, match=rf"{name} does not exist"):
+            read_checkpoint(tmp_path / name)
 
 
 def without(*keys: str) -> dict[str, torch.Tensor]:
@@ -140,6 +144,14 @@ BAD: dict[str, Any] = {
         make(1, 4).state_dict(),
         r"tensors of x have another shape; expected: features.0.weight \[2, 1, 3, 3\], ",
     ),
+    "sparse": (STATE | {KEY: torch.ones(10).to_sparse()}, rf"no plain numbers; .*; got: {KEY} \(sparse_coo\)"),
+    "meta": (STATE | {KEY: torch.zeros(10, device="meta")}, rf"no plain numbers; .*; got: {KEY} \(meta\)"),
+    "complex": (STATE | {KEY: torch.zeros(10).to(torch.complex64)}, rf"no plain numbers; .*; got: {KEY} \(complex64\)"),
+    "8-bit floats": (STATE | {KEY: torch.zeros(10).to(torch.float8_e4m3fn)}, rf"got: {KEY} \(float8_e4m3fn\)"),
+    "all on meta": (
+        {key: value.to("meta") for key, value in STATE.items()},
+        r"40 tensors of x are no plain numbers; .*; got: features.0.weight \(meta\), .*, \.\.\.; fix",
+    ),
     "not finite": (STATE | {KEY: torch.full((10,), torch.nan)}, f"1 tensors of x are not finite; got: {KEY}"),
 }
 
@@ -152,3 +164,10 @@ def test_weights_of_another_network_change_nothing(case: tuple[dict[str, torch.T
     with pytest.raises(ModelError, match=message):
         load_weights(module, state, origin="x")
     assert all(torch.equal(value, before[key]) for key, value in module.state_dict().items())
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
+def test_quantized_weights_are_refused() -> None:
+    state = STATE | {KEY: torch.quantize_per_tensor(torch.zeros(10), 1.0, 0, torch.qint8)}
+    with pytest.raises(ModelError, match=rf"1 tensors of x are no plain numbers; .*; got: {KEY} \(qint8\); fix: save"):
+        load_weights(make(2), state, origin="x")

@@ -217,7 +217,7 @@ def test_every_flag_of_build_reaches_its_key(recipe: Path, tmp_path: Path, monke
 
     monkeypatch.setattr("hardtemper.toolchain.build.build", spy)
     monkeypatch.chdir(tmp_path)
-    flags = ["--standard", "--data", "d", "--data-root", "r", "--model", "m", "--width", "3", "--checkpoint", "c"]
+    flags = ["--standard", "--data", "svhn", "--data-root", "r", "--model", "m", "--width", "3", "--checkpoint", "c"]
     flags += [
         "--sparsity",
         "0.25",
@@ -236,17 +236,43 @@ def test_every_flag_of_build_reaches_its_key(recipe: Path, tmp_path: Path, monke
     flags += ["--set", "compress.keep=['features.0']", "--set", "adversary.attack=fgsm"]
     assert main(["build", "--recipe", str(recipe), *flags]) == 130
     made = given["recipe"]
-    assert (made.robust, made.seed, made.name) == (False, 4, "tiny")
-    assert (made.data.name, made.data.root, made.data.heldout) == ("d", Path("r"), 64)
+    assert (made.robust, made.seed, made.name) == (False, 4, "m-svhn")
+    assert (made.data.name, made.data.root, made.data.heldout) == ("svhn", Path("r"), 64)
     assert (made.model.name, made.model.width, made.model.checkpoint) == ("m", 3, Path("c"))
     assert (made.model.hidden, made.compress.sparsity, made.compress.keep) == (5, 0.25, ("features.0",))
     assert (made.finetune.epochs, made.train.epochs, made.train.batch_size) == (9, 7, 32)
     assert (made.adversary.threat, made.adversary.attack, made.quantize.scales) == ("l2:0.5", "fgsm", "free")
     assert made.adversary.objective == "mart"
-    assert (given["out"], given["overwrite"], given["keep_work"]) == (Path("out/tiny"), False, True)
+    assert (given["out"], given["overwrite"], given["keep_work"]) == (Path("out/m-svhn"), False, True)
     assert main(["build", "--recipe", str(recipe), "--robust", "--overwrite", "--out", "there"]) == 130
     assert given["recipe"].robust is True
     assert (given["out"], given["overwrite"], given["keep_work"]) == (Path("there"), True, False)
+    assert given["recipe"].name == "tiny"  # it is what the recipe makes
+
+
+@pytest.mark.parametrize(
+    ("flags", "name"),
+    [
+        (["--model", "net.v2.pt2", "--data", "a b/Ä c.npz"], "net.v2-Ä-c"),
+        (["--model", "some.package:net", "--data", "mnist"], "some.package-net-mnist"),
+        (["--data", "some.package:data", "--out", "x/.the place"], "the-place"),
+        (["--data", "mnist", "--set", "name=mine", "--out", "there"], "mine"),
+    ],
+)
+def test_another_model_or_data_has_another_name(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], name: str
+) -> None:
+    given: dict[str, Any] = {}
+
+    def spy(resolved: Any, **options: Any) -> None:
+        given.update(options, recipe=resolved)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hardtemper.toolchain.build.build", spy)
+    monkeypatch.chdir(tmp_path)
+    assert main(["build", "--recipe", str(recipe), *flags]) == 130
+    assert given["recipe"].name == name
+    assert given["out"] == Path(flags[-1] if "--out" in flags else f"out/{name}")
 
 
 def test_the_objectives_of_the_flag_are_the_recipes() -> None:

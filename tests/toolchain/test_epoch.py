@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hardtemper.bench.attacks.fgsm import fgsm
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
 from hardtemper.runtime.errors import ModelError
@@ -211,6 +212,31 @@ def test_free_training_is_the_papers_algorithm(
 def stepped(delta: Tensor, grad: Tensor) -> Tensor:
     """The authors' code: the perturbation is cut to the ball, and only the image to the box."""
     return (delta + 0.1 * grad.sign()).clamp(-0.1, 0.1)
+
+
+def test_a_step_with_grad_align_by_hand(
+    net: Callable[..., nn.Sequential], tune: Callable[..., Trained], train: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a penalty that is known, so many times as the recipe says are added."""
+
+    def squares(module: nn.Module, *_: Any, **__: Any) -> Tensor:
+        return torch.stack([parameter.square().sum() for parameter in module.parameters()]).sum()
+
+    monkeypatch.setattr("hardtemper.toolchain.epoch.gradient_misalignment", squares)
+    settings = Training(epochs=1, batch_size=len(train), learning_rate=0.1, precision="float32", keep_best=False)
+    settings = settings.model_copy(update={"schedule": "constant"})
+    adversary = Adversary(threat="linf:0.05", attack="fgsm", random_start=False, grad_align=0.3)
+    trained = tune(settings, module=net(dropout=0), adversary=adversary)
+    plain = net(dropout=0).train()
+    x, y = torch.from_numpy(train.images).float() / 255, torch.from_numpy(train.labels)
+    x_adv = fgsm(plain, x, y, threat=ThreatModel("linf", 0.05))
+    loss = F.cross_entropy(plain(x_adv), y) + 0.3 * squares(plain)
+    loss.backward()
+    assert trained.epochs[0].loss == pytest.approx(loss.item(), rel=1e-4)
+    for name, parameter in plain.named_parameters():
+        assert parameter.grad is not None
+        wanted = parameter.detach() - 0.1 * parameter.grad
+        torch.testing.assert_close(trained.module.state_dict()[name], wanted, rtol=1e-3, atol=1e-5)
 
 
 @pytest.mark.parametrize("settings", [Training, TwinTraining])

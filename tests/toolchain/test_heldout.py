@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
 from hardtemper.toolchain.heldout import held_out_accuracy
 from hardtemper.toolchain.sections import Adversary
@@ -52,16 +56,42 @@ def test_held_out_accuracy_by_hand() -> None:
     assert (clean, robust) == (6 / 7, stood / 700)
 
 
+def noise(n: int) -> Part:
+    rng = np.random.default_rng(5)
+    return Part(
+        images=rng.integers(0, 256, (n, 1, 8, 8), dtype=np.uint8),
+        labels=rng.integers(0, 2, n),
+        name="heldout",
+        indices=np.arange(n, dtype=np.int64),
+        split="train",
+    )
+
+
 def test_no_pass_is_larger_than_a_batch_of_training() -> None:
     module, sizes = Linear(), []
     module.register_forward_pre_hook(lambda _, arguments: sizes.append(len(arguments[0])))
-    rng = np.random.default_rng(5)
-    some = Part(
-        images=rng.integers(0, 256, (50, 1, 8, 8), dtype=np.uint8),
-        labels=rng.integers(0, 2, 50),
-        name="heldout",
-        indices=np.arange(50, dtype=np.int64),
-        split="train",
-    )
-    held_out_accuracy(module, some, Adversary(threat="linf:8/255"), seed=0, batch_size=16)
+    held_out_accuracy(module, noise(50), Adversary(threat="linf:8/255"), seed=0, batch_size=16)
     assert max(sizes) == 16
+
+
+def test_it_is_pgd_10_in_the_ball_of_the_threat_whatever_ball_is_trained_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def pgd(model: nn.Module, x: Tensor, y: Tensor, **settings: Any) -> Tensor:
+        asked.append(settings)
+        return x
+
+    monkeypatch.setattr("hardtemper.toolchain.heldout.pgd", pgd)
+    adversary = Adversary(threat="linf:8/255", training_epsilon=0.1, steps=3, step_size=0.02)
+    clean, robust = held_out_accuracy(Linear(), noise(20), adversary, seed=0, batch_size=32)
+    assert clean == robust
+    (settings,) = asked
+    assert settings.pop("generator").initial_seed() == 0
+    threat = ThreatModel("linf", 8 / 255)
+    assert settings == {
+        "threat": threat,
+        "steps": 10,
+        "step_size": 2 / 255,
+        "random_start": True,
+        "batch_size": 32,
+    }

@@ -97,6 +97,7 @@ def test_the_threat_is_written_one_way() -> None:
         ("train.learning_rate", 1, lambda r: r.train.learning_rate == 1.0),
         ("compress.keep", ["features.0"], lambda r: r.compress.keep == ("features.0",)),
         ("compress.per_layer", {"features.0": 0.5}, lambda r: r.compress.per_layer == {"features.0": 0.5}),
+        ("compress.per_layer.features.0", 0.5, lambda r: r.compress.per_layer == {"features.0": 0.5}),
         ("compress.per_layer.classifier", 0.5, lambda r: r.compress.per_layer == {"classifier": 0.5}),
         ("model.normalize", [[0.5], [0.25]], lambda r: r.model.normalize == ((0.5,), (0.25,))),
         ("finetune.gradient_clip", None, lambda r: r.finetune.gradient_clip is None),
@@ -124,6 +125,14 @@ def test_another_model_drops_what_was_about_the_recipes() -> None:
     assert (other.name, other.width, other.hidden, other.stem) == ("resnet18", None, 5, "cifar")
     again = with_overrides({"model": {"name": "resnet18", "stem": "cifar"}}, {"model.name": "resnet18"}).model
     assert again.stem == "cifar"
+
+
+def test_another_data_set_drops_what_only_a_known_one_has() -> None:
+    settings = {"data": {"name": "mnist", "root": "r", "download": True, "heldout": 5}}
+    other = with_overrides(settings, {"data.name": "./pets"}).data
+    assert (other.root, other.download, other.heldout) == (None, False, 5)
+    known = with_overrides(settings, {"data.name": "svhn"}).data
+    assert (known.root, known.download) == (Path("r"), True)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +222,10 @@ def test_a_value_of_the_wrong_type(key: str, value: Any, expected: str) -> None:
         ("compress.sparsity", 1, "less than 1 (share of filters removed from each layer)"),
         ("compress.sparsity", -0.1, "greater than or equal to 0"),
         ("compress.per_layer", {"features.0": 1.5}, "less than 1"),
+        ("compress.per_layer.features.0", 1.5, "less than 1"),
         ("data.calibration", 0, "greater than or equal to 1"),
         ("data.image_size", 7, "greater than or equal to 8"),
+        ("data.image_size", 4097, "less than or equal to 4096"),
         ("quantize.weight_bits", 6, "7 or 8"),
         ("quantize.integer_share", 1.1, "less than or equal to 1"),
         ("quantize.percentile", 50, "greater than 50"),
@@ -335,6 +346,7 @@ def test_what_is_no_toml(tmp_path: Path, text: str) -> None:
         ("fashon-mnist", "did you mean 'fashion-mnist'?"),
         ("dem", "did you mean 'demo'?"),
         ("qqq", "give a recipe's name or a .toml file"),
+        ("q" * 5000, "give a recipe's name or a .toml file"),
     ],
 )
 def test_an_unknown_recipe_is_named_with_the_nearest(name: str, fix: str) -> None:
@@ -345,9 +357,9 @@ def test_an_unknown_recipe_is_named_with_the_nearest(name: str, fix: str) -> Non
     assert caught.value.fix == fix
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder"])
+@pytest.mark.parametrize("kind", ["missing", "folder", "too long"])
 def test_a_file_that_is_not_there(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "recipe.toml"
+    path = tmp_path / ("x" * 300 if kind == "too long" else "") / "recipe.toml"
     if kind == "folder":
         path.mkdir()
     with pytest.raises(RecipeError, match=r"recipe\.toml does not exist"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,16 @@ class Classes(nn.Module):
     def forward(self, x):
         return x.flatten(1)[:, :10].long()
 
+class Pairs(nn.Module):
+    def forward(self, x):
+        return x.reshape(2, -1)[:, :10]
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return x.flatten(1) @ torch.ones(784, 10).double()
+
+def double(): return tiny().double()
+def half(): return nn.Sequential(nn.BatchNorm2d(1), tiny()).half()
 def number(): return 3
 def failing(): raise ValueError("no")
 """.format(torchvision="torchvision")
@@ -125,18 +136,26 @@ def test_a_factory_with_a_checkpoint(folder: Path) -> None:
 def test_an_exported_program(folder: Path) -> None:
     torch.manual_seed(0)
     model = CNN8(2).eval()
-    for name, shapes in (("any", ({0: torch.export.Dim("batch", min=1)},)), ("one", None)):
-        program = torch.export.export(model, (torch.zeros(1 if shapes is None else 2, *GRAY),), dynamic_shapes=shapes)
+    for name, count in (("any", 2), ("one", 1), ("two", 2), ("four", 4)):
+        shapes = ({0: torch.export.Dim("batch", min=1)},) if name == "any" else None
+        program = torch.export.export(model, (torch.zeros(count, *GRAY),), dynamic_shapes=shapes)
         torch.export.save(program, folder / f"{name}.pt2")
+    double = torch.export.export(copy.deepcopy(model).double(), (torch.zeros(1, *GRAY).double(),))
+    torch.export.save(double, folder / "double.pt2")
     source = load("any.pt2", normalize="imagenet")
     images = torch.rand(3, *GRAY)
     torch.testing.assert_close(source.module(images), model((images - 0.449) / 0.226))
     with pytest.raises(
-        ModelError, match=r"does not run on images of this shape; .*; fix: export it for this image size"
+        ModelError, match=r"does not run on images of this shape; .*; fix: export any.pt2 again for this image size"
     ):
         load("any.pt2", input_shape=(1, 32, 32))
-    with pytest.raises(ModelError, match="with a batch dimension that may vary"):
-        load("one.pt2")
+    for name in ("one", "two", "four"):
+        with pytest.raises(
+            ModelError, match=rf"fix: export {name}\.pt2 again .* batch dimension .* \(dynamic_shapes\)"
+        ):
+            load(f"{name}.pt2")
+    with pytest.raises(ModelError, match=r"fix: export double\.pt2 again from model\.float\(\)"):
+        load("double.pt2")
 
 
 BAD: dict[str, tuple[str, dict[str, Any], str]] = {
@@ -144,6 +163,9 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "capitals": ("ResNet18", {}, "fix: did you mean 'resnet18'?"),
     "near ours": ("cnn-8", {}, "fix: did you mean 'cnn8'?"),
     "near nothing": ("xyzzy", {}, "unknown model 'xyzzy'; expected: cnn8, a torchvision classifier, a .pt2 file"),
+    "a file": ("users_own_model.py:tiny", {}, "users_own_model.py is a file; .*; fix: write 'users_own_model:tiny'"),
+    "a path": ("./mine:net", {}, "unknown model './mine:net'; .*; fix: write 'mine:net'"),
+    "a file by path": ("/a/mine.py:net", {}, "unknown model '/a/mine.py:net'; .*; fix: write 'mine:net' and run in /a"),
     "a checkpoint": ("weights.safetensors", {}, "is a checkpoint: weights without a network"),
     "absent .pt2": ("absent.pt2", {}, "absent.pt2 does not exist"),
     "width of another": ("resnet18", {"width": 8}, "resnet18 takes no width; expected: stem, pretrained, checkpoint"),
@@ -162,6 +184,10 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "a dictionary": ("users_own_model:Two", {}, "does not give one logit a class; .*; got: dict"),
     "whole numbers": ("users_own_model:Classes", {}, r"got: torch.int64 \[2, 10\]"),
     "not finite": ("users_own_model:NotFinite", {}, "gives logits that are not finite"),
+    "float64": ("users_own_model:double", {}, r"does not run .*; fix: give the network in float32: network\.float\(\)"),
+    "float16": ("users_own_model:half", {}, r"fix: give the network in float32: network\.float\(\)"),
+    "float64 inside": ("users_own_model:Scaled", {}, r"fix: give the network in float32: network\.float\(\)"),
+    "batches of two": ("users_own_model:Pairs", {}, r"logit a class; expected: float logits \[3, 10\] .*: .*\[2, 10\]"),
     "no network": ("users_own_model:number", {}, "did not return a network; expected: a torch.nn.Module; got: int"),
     "failing": ("users_own_model:failing", {}, "users_own_model:failing failed; got: ValueError: no"),
     "no module": ("absent_module:f", {}, "no module named 'absent_module'"),

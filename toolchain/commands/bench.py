@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,9 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
 @click.command(epilog="Example: toolchain bench out/fashion-mnist --attack quick --images 500 --json bench.json")
 @click.argument("target", type=click.Path(path_type=Path))
 @click.option(
-    "--data", help=f"Data set name, image folder, .npz or package.module:factory.  [default: the bundle's, or {_DATA}]"
+    "--data",
+    help="Data set name, image folder, .npz or package.module:factory.  "
+    f"[default: the bundle's, if that is known by name, or {_DATA}]",
 )
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
 @click.option("--download", is_flag=True, help="Download a named data set where no folder holds it.")
@@ -157,30 +158,28 @@ def bench(
     run goes on where it stopped when the same command is given again.
     """
     from ...bench.attacks.threat import ThreatModel
-    from ...bench.data.load import load_dataset
     from ...bench.pieces import PIECES, Pieces
     from ...bench.report import check_writable, report_lines, report_table, write_report
     from ...bench.run import run_bench
     from ...bench.settings import BenchSettings
     from ...bench.stored import store_measurements
+    from ...runtime.bundle import read_bundle
     from ...runtime.errors import InputError
+    from ...runtime.fields import boolean, text
+    from ...runtime.printable import printable
+    from ..recorded import load_recorded_data, recorded
 
     if store and not target.is_dir():
         raise InputError(f"{target}: only a bundle stores what was measured of it", fix="leave --store out, use --json")
     if not settings["robust"]:
         _refuse_of_attacks()
-    recipe = _recipe(target)
-    source = recipe.get("data", {})
-    trained_in = recipe.get("adversary", {}).get("threat") if recipe.get("robust") else None
-    chosen = threat or trained_in
+    bundle = None if target.suffix == ".onnx" and not target.is_dir() else read_bundle(target, check=False)
+    chosen = threat
+    if chosen is None and bundle is not None and recorded(bundle, "robust", boolean):
+        chosen = recorded(bundle, "adversary.threat", text)
     resolved = BenchSettings(preset=attack, threat=None if chosen is None else ThreatModel.parse(chosen), **settings)
-    dataset = load_dataset(
-        data or source.get("name") or _DATA,
-        root=data_root or (Path(source["root"]) if source.get("root") else None),
-        heldout=0,  # only the test part is used
-        calibration=0,
-        image_size=image_size or source.get("image_size"),
-        download=download,
+    dataset = load_recorded_data(
+        bundle, name=data, root=data_root, default=_DATA, image_size=image_size, download=download
     )
     if json_path is not None:
         check_writable(json_path)
@@ -195,7 +194,7 @@ def bench(
         store_measurements(report, target)
     console.print(report_table(report))
     for line in report_lines(report):
-        errors.print(line, markup=False, soft_wrap=True)
+        errors.print(printable(line), markup=False, soft_wrap=True)
     pieces.remove()
 
 
@@ -216,12 +215,3 @@ def _beside(target: Path) -> Path:
     whole = target.resolve()
     beside = whole if target.name in ("", "..") else target  # as it was given, where that has a name
     return beside.with_name(f"{whole.name}.bench")
-
-
-def _recipe(target: Path) -> Mapping[str, Any]:
-    """What a bundle was built from; nothing for an ONNX file."""
-    from ...runtime.bundle import read_bundle
-
-    if target.suffix == ".onnx" and not target.is_dir():
-        return {}
-    return read_bundle(target, check=False).manifest.provenance.recipe

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
 
 __all__ = ["build"]
 
@@ -39,7 +43,11 @@ _FLAGS = {
 @click.command(epilog="Example: toolchain build --recipe fashion-mnist --robust --sparsity 0.5 --out out/half")
 @click.option("--recipe", default="fashion-mnist", show_default=True, help="Shipped recipe or TOML file.")
 @click.option("--robust/--standard", default=None, help="Fine-tune against the adversary, or not.  [default: recipe]")
-@click.option("--out", type=click.Path(path_type=Path), help="The bundle's folder.  [default: out/NAME]")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    help="The bundle's folder.  [default: out/NAME, the recipe's or MODEL-DATA]",
+)
 @click.option("--data", help="Data set name, image folder, .npz or package.module:factory.  [default: recipe]")
 @click.option("--data-root", help="Folder to look in first for a data set given by name.")
 @click.option("--download", is_flag=True, default=None, help="Download a named data set where no folder holds it.")
@@ -78,13 +86,25 @@ def build(
     from ..recipe import load_recipe, with_overrides
     from ..report import build_report
 
+    given = load_recipe(recipe)
     overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
-    resolved = with_overrides(load_recipe(recipe), {**overrides, **dict(_setting(text) for text in settings)})
+    overrides |= dict(_setting(text) for text in settings)
+    resolved = with_overrides(given, overrides)
+    former = with_overrides(given, {})
+    if "name" not in overrides and (resolved.model.name, resolved.data.name) != (former.model.name, former.data.name):
+        resolved = with_overrides(given, {**overrides, "name": _name_of(resolved, out)})
     target = out or Path("out") / resolved.name
     with progress_bars() as progress:
         result = run(resolved, out=target, overwrite=overwrite, keep_work=keep_work, progress=progress)
     for table in build_report(result):
         console.print(table)
+
+
+def _name_of(recipe: Recipe, out: Path | None) -> str:
+    """What to call what a recipe makes of another model or other data than its own: as its folder, or as they are."""
+    words = [out.name] if out is not None else [Path(name).name for name in (recipe.model.name, recipe.data.name)]
+    words = [re.sub(r"\.(npz|pt2)$", "", word) for word in words]
+    return re.sub(r"[^\w.+-]+", "-", "-".join(words)).lstrip("-.+") or "classifier"
 
 
 def _setting(text: str) -> tuple[str, Any]:

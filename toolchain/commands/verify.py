@@ -27,8 +27,14 @@ __all__ = ["verify"]
     show_default=True,
     help="Test images to compare, clean and under PGD-20.",
 )
+@click.option(
+    "--data",
+    help="Data set of the test images: name, image folder, .npz or package.module:factory.  "
+    "[default: the bundle's, if that is known by name]",
+)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random images.")
-def verify(bundle: Path, images: int, test_images: int, seed: int) -> None:
+def verify(bundle: Path, *, images: int, test_images: int, data: str | None, data_root: Path | None, seed: int) -> None:
     """Hold every file against its hash, count integer kernels, and compare twin and engine bit for bit.
 
     Exit code 1 when a gate fails: a file that is missing, not listed or of another hash, fewer MACs in integer kernels
@@ -38,9 +44,19 @@ def verify(bundle: Path, images: int, test_images: int, seed: int) -> None:
     from ..report import verification_report
     from ..verify import verify_bundle
 
+    if not test_images and (data is not None or data_root is not None):
+        raise click.UsageError("--data and --data-root say where test images are: give --test-images too")
     try:
         with progress_bars() as progress:
-            result = verify_bundle(bundle, images=images, seed=seed, test_images=test_images, progress=progress)
+            result = verify_bundle(
+                bundle,
+                images=images,
+                seed=seed,
+                test_images=test_images,
+                data=data,
+                data_root=data_root,
+                progress=progress,
+            )
     except IntegrityError as error:  # bad input to other commands; here it is what was asked
         raise GateError(error.what, expected=error.expected, got=error.got, fix=error.fix) from error
     for table in verification_report(result):

@@ -109,7 +109,11 @@ def select(
         reasons.update(_reasons(group, why, kinds))
     if not free and (request.sparsity > 0 or any(asked.values())):
         first = "; ".join(f"{name}: {reasons[name]}" for name in list(filter(reasons.get, kinds))[:3])
-        raise CompressionError("nothing in this network can be pruned", got=first, fix="compress it by another method")
+        raise CompressionError(
+            "nothing in this network can be pruned",
+            got=first,
+            fix=f"--sparsity 0{' and no per_layer' if any(asked.values()) else ''}: quantize it without pruning",
+        )
     if pool:
         chosen = weakest(pool, budget=round(request.sparsity * sum(r.filters for r in pool)), per_weight=True)
         if chosen is None:

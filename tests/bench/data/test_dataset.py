@@ -101,6 +101,7 @@ def test_impossible_divisions_are_refused(heldout: int, calibration: int) -> Non
     with pytest.raises(DataError, match="10 training images cannot be divided") as caught:
         divide(make(10), heldout=heldout, calibration=calibration, seed=0)
     assert caught.value.expected
+    assert caught.value.fix == "lower data.heldout or data.calibration"
     assert caught.value.got == f"heldout {heldout}, calibration {calibration}"
 
 
@@ -146,6 +147,10 @@ def test_counts_outside_the_part_are_refused(n: int) -> None:
 GRAY = np.zeros((4, 1, 2, 3), np.uint8)
 BAD = {
     "one class": ({"classes": ("only",)}, "too few classes"),
+    "an empty name": ({"classes": ("a", "b", "", "d")}, "class 2 has no name that can be written; .*; got: ''; fix"),
+    "a control character": ({"classes": ("a", "b\n", "c", "d")}, r"class 1 has no name .*; got: 'b\\n'"),
+    "a name that is no UTF-8": ({"classes": ("a", "b", "c", "caf\udce9")}, r"class 3 has no .*; got: 'caf\\udce9'"),
+    "a name twice": ({"classes": ("a", "b", "c", "b")}, "two classes have one name; .*; got: 'b' for classes 1 and 3"),
     "float images": ({"train_images": GRAY.astype(np.float32)}, "not pixels"),
     "no channel axis": ({"train_images": GRAY[:, 0]}, "not pixels"),
     "two channels": ({"train_images": np.zeros((4, 2, 2, 3), np.uint8)}, "not pixels"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardtemper.bench.data.factory import call_factory, is_reference, load_factory
+from hardtemper.bench.data.factory import as_reference, call_factory, is_reference, load_factory
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.runtime.errors import DataError, ModelError
 
@@ -38,6 +38,7 @@ def tensors():
 def nothing(): return None
 def incomplete(): return {"train_images": arrays()["train_images"]}
 def failing(): raise ZeroDivisionError("by zero")
+def leaving(): raise SystemExit(0)
 def needs(argument): return argument
 number = 3
 """
@@ -49,6 +50,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     (tmp_path / f"{name}.py").write_text(MODULE)
     (tmp_path / "users_broken.py").write_text("raise KeyError('at import')")
     (tmp_path / "users_syntax.py").write_text("def f(:")
+    (tmp_path / "users_leaving.py").write_text("import sys; sys.exit()")
     (tmp_path / "users_lacking.py").write_text("import a_module_that_is_absent")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
@@ -86,6 +88,9 @@ BAD = {
     "users_lacking:f": "users_lacking needs a module that is not installed; got: No module named 'a_module_that",
     "users_broken:f": "importing users_broken failed; got: KeyError: 'at import'",
     "users_syntax:f": "importing users_syntax failed; got: SyntaxError",
+    "users_leaving:f": "importing users_leaving failed; got: SystemExit$",
+    "users_own_data:leaving": "users_own_data:leaving failed; got: SystemExit: 0$",
+    "users_own_data.py:arrays": "users_own_data.py is a file; .*; fix: write 'users_own_data:arrays'$",
     "users_own_data:absent": "users_own_data has no 'absent'",
     "users_own_data:Space.absent": "users_own_data has no 'Space.absent'",
     "users_own_data:number": "cannot be called; expected: a factory; got: int",
@@ -100,6 +105,34 @@ BAD = {
 def test_failures_are_told(reference: str) -> None:
     with pytest.raises(DataError, match=BAD[reference]):
         load_factory(reference)
+
+
+def test_a_file_is_not_imported() -> None:
+    with pytest.raises(DataError, match=r"users_own_data\.py is a file"):
+        load_factory("users_own_data.py:arrays")
+    assert "users_own_data" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("mine.py:net", "write 'mine:net'"),
+        ("./mine:net", "write 'mine:net'"),
+        ("./mine.py:Nets.small", "write 'mine:Nets.small'"),
+        ("nets/mine.py:net", "write 'nets.mine:net'"),
+        ("../nets/mine.py:net", "write 'mine:net' and run in ../nets"),
+        ("/a/b/mine.py:net", "write 'mine:net' and run in /a/b"),
+        ("mine.py", ""),
+        ("./mine", ""),
+        ("./my-net.py:net", ""),
+        ("https://a.b/c", ""),
+        ("C:\\data", ""),
+        (":", ""),
+        ("", ""),
+    ],
+)
+def test_files_as_references(text: str, fix: str) -> None:
+    assert as_reference(text) == fix
 
 
 def test_the_caller_chooses_the_error(module: str) -> None:

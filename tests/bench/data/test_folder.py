@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +62,14 @@ def test_through_the_dispatcher(root: Path) -> None:
     rule = transforms.Compose([transforms.Resize(6), transforms.CenterCrop(6)])
     with PIL.Image.open(root / "test" / "cat" / "0.png") as image:
         np.testing.assert_array_equal(dataset.test.images[0].transpose(1, 2, 0), np.asarray(rule(image)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems' file names are Unicode")
+def test_a_class_folder_that_is_no_utf8(root: Path) -> None:
+    (root / "train" / "dog").rename(os.fsdecode(bytes(root / "train") + b"/caf\xe9"))
+    (root / "test" / "dog").rename(os.fsdecode(bytes(root / "test") + b"/caf\xe9"))
+    with pytest.raises(DataError, match=r"pets: class 0 has no name that can be written; .*; got: 'caf\\udce9'"):
+        load_folder(root)
 
 
 def test_val_stands_for_test_where_there_is_none(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,6 +61,26 @@ def test_options_reach_their_reader(readers: Path) -> None:
     assert caught.value.args == ("load_folder", Path("pets"), {"image_size": 24})
 
 
+@pytest.mark.parametrize("word", ["pets", "pets.npz", "package.module:factory"])
+@pytest.mark.parametrize(
+    ("options", "flags"),
+    [
+        ({"root": Path("r")}, ["--data-root"]),
+        ({"download": True}, ["--download"]),
+        ({"root": Path("r"), "download": True}, ["--data-root", "--download"]),
+    ],
+)
+def test_only_names_have_a_root_and_are_downloaded(
+    readers: Path, word: str, options: dict[str, Any], flags: list[str]
+) -> None:
+    with pytest.raises(DataError, match="expected: these only with fashion-mnist, ") as caught:
+        load_dataset(word, **options)
+    assert caught.value.what == f"{word} takes no {' and no '.join(flags)}"
+    assert caught.value.fix == f"leave {' and '.join(flags)} out"
+    with pytest.raises(DataError, match="did you mean 'svhn'"):
+        load_dataset("svnh", **options)
+
+
 @pytest.mark.parametrize(
     ("word", "near"),
     [
@@ -87,6 +108,16 @@ def test_names_near_to_nothing() -> None:
 def test_paths_that_are_no_data_set(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="got: no such file or folder"):
         load_dataset(str(tmp_path / "absent"))
+    with pytest.raises(DataError, match="got: no such file or folder"):
+        load_dataset(f"{tmp_path}/{'x' * 5000}")
+    with pytest.raises(DataError, match="unknown data set 'xxx"):
+        load_dataset("x" * 300)
+    with pytest.raises(DataError, match="~nosuchuser/x: no such home folder"):
+        load_dataset("~nosuchuser/x")
+    with pytest.raises(DataError, match=r"got: no such file or folder; fix: write 'nets\.mine:arrays'"):
+        load_dataset("nets/mine.py:arrays")
+    with pytest.raises(DataError, match=r"unknown data set '\./mine:arrays'; .*; fix: write 'mine:arrays'"):
+        load_dataset("./mine:arrays")
     file = tmp_path / "data.csv"
     file.write_text("1,2")
     with pytest.raises(DataError, match="got: a file of another kind"):

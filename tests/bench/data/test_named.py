@@ -29,7 +29,7 @@ RNG = np.random.default_rng(0)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, no $HARDTEMPER_DATA: only what a test writes is found, and Debian's folder where it says so."""
     folder = tmp_path / "home"
-    monkeypatch.setattr(Path, "home", lambda: folder)
+    monkeypatch.setenv("HOME", str(folder))
     monkeypatch.delenv("HARDTEMPER_DATA", raising=False)
     return folder
 
@@ -123,6 +123,28 @@ def test_what_is_missing_is_told(name: str, tmp_path: Path, home: Path, no_debia
     assert "--download" in error.fix
     assert ("apt-get install dataset-fashion-mnist" in error.fix) == (name == "fashion-mnist")
     assert ("/absent/debian" in error.expected) == (name == "fashion-mnist")
+
+
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        ("~nosuchuser/x", "~nosuchuser/x: no such home folder"),
+        ("x" * 300, "the data set 'mnist' was not found"),
+    ],
+)
+def test_a_root_that_cannot_be(root: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(DataError, match=message):
+        load_named("mnist", root=Path(root))
+    monkeypatch.setenv("HARDTEMPER_DATA", root)
+    with pytest.raises(DataError, match=message):
+        load_named("mnist")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_classes_that_ship_differ(name: str) -> None:
+    """CIFAR's come with its files."""
+    classes = named._SETS[name].classes
+    assert len(classes) == len(set(classes)) == (0 if name.startswith("cifar") else 10)
 
 
 def test_an_incomplete_folder_is_told(tmp_path: Path) -> None:

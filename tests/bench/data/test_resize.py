@@ -41,7 +41,7 @@ def test_images_of_the_size_are_left_alone() -> None:
     assert resize_batch(images, 8) is images
 
 
-@pytest.mark.parametrize("size", [0, -3])
-def test_no_size_below_one(size: int) -> None:
-    with pytest.raises(DataError, match="not a side length"):
+@pytest.mark.parametrize("size", [0, -3, 4097, 10**9])
+def test_no_size_out_of_range(size: int) -> None:
+    with pytest.raises(DataError, match="not a side length; expected: 1 to 4096 pixels"):
         resize_batch(np.zeros((2, 3, 8, 8), np.uint8), size)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,7 +15,9 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench import plans
+from hardtemper.bench.alarms import Alarm, Checks
 from hardtemper.bench.archive import read_archive
+from hardtemper.bench.data.npz import load_npz
 from hardtemper.bench.outcome import BenchReport
 from hardtemper.bench.pieces import PIECES
 from hardtemper.bench.stored import store_measurements
@@ -169,9 +172,16 @@ def test_how_to_attack_is_refused_where_nothing_is_attacked(model: Path, data: P
 
 @pytest.mark.parametrize(("robust", "threat"), [(True, "linf:3/255"), (False, "linf:0.1")])
 def test_a_bundle_brings_its_data_and_adversary(
-    make_bundle: Callable[..., Path], data: Path, tmp_path: Path, robust: bool, threat: str
+    *,
+    make_bundle: Callable[..., Path],
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    robust: bool,
+    threat: str,
 ) -> None:
-    recipe = {"data": {"name": str(data), "root": None}, "robust": robust, "adversary": {"threat": "linf:3/255"}}
+    monkeypatch.setattr("hardtemper.bench.data.load.load_named", lambda name, **_: {"mnist": load_npz(data)}[name])
+    recipe = {"data": {"name": "mnist", "root": None}, "robust": robust, "adversary": {"threat": "linf:3/255"}}
     path = tmp_path / "bench.json"
     result = run(make_bundle(recipe), "--json", path, *FAST)
     assert result.exit_code == 0, result.output
@@ -282,7 +292,7 @@ def test_download_reaches_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyP
         asked.update(settings)
         raise DataError(name)
 
-    monkeypatch.setattr("hardtemper.bench.data.load.load_dataset", load)
+    monkeypatch.setattr("hardtemper.toolchain.recorded.load_dataset", load)
     result = CliRunner().invoke(bench, [str(tmp_path / "x.onnx"), "--data", "mnist", "--download"])
     assert isinstance(result.exception, DataError)
     assert asked["download"] is True
@@ -393,14 +403,17 @@ def test_the_users_own_folder_called_pieces_stays(
 
 
 def test_store_puts_the_numbers_into_the_bundle(
-    make_bundle: Callable[..., Path], data: Path, capsys: pytest.CaptureFixture[str]
+    make_bundle: Callable[..., Path], data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = make_bundle({"data": {"name": str(data), "root": None}})
+    quiet, loud = (Alarm(name=f, count=c, n=20, threshold=0.05) for f, c in (("zero gradient", 0), ("flat loss", 19)))
+    found = Checks(alarms=(quiet, loud), skipped=())
+    monkeypatch.setattr("hardtemper.bench.attack_subject.look_for_alarms", lambda *_, **__: found)
+    path = make_bundle({"data": {"name": "elsewhere", "root": None}})
     before = read_bundle(path)
     build_row = {"name": "held-out accuracy", "value": 0.5, "unit": "share", "n": 10}
     update_measurements(before, [build_row])
     for threat in ("linf:8/255", "linf:4/255"):
-        result = run(path, "--store", "--threat", threat, "--no-dense", *FAST)
+        result = run(path, "--data", data, "--store", "--threat", threat, "--no-dense", *FAST)
         assert result.exit_code == 0, result.output
     kept, *stored = read_bundle(path).manifest.measurements
     assert kept == build_row
@@ -408,12 +421,14 @@ def test_store_puts_the_numbers_into_the_bundle(
     robust = [row for row in stored if row["name"] == "robust-accuracy"]
     assert {row["settings"]["threat"] for row in robust} == {"linf:4/255"}, "the last run's alone"
     assert [row["settings"]["attack"] for row in robust] == ["pgd-20", "union"]
-    assert "alarms" in robust[1]["settings"]
-    assert {row["settings"]["alarm"] for row in stored if row["name"] == "alarm"} >= {"random", "zero gradient"}
+    assert robust[1]["settings"]["alarms"] == "flat loss"
+    alarms = {row["settings"]["alarm"]: row["settings"]["raised"] for row in stored if row["name"] == "alarm"}
+    assert alarms == {"zero gradient": False, "flat loss": True}
     assert main(["inspect", str(path)]) == 0
     said = capsys.readouterr().out
     assert "robust, union (n 20)" in said
-    assert "alarm, zero gradient" in said
+    assert re.search(r"alarm, zero gradient\W+quiet", said)
+    assert re.search(r"alarm, flat loss\W+RAISED, 95.0 % of 20", said)
 
 
 def test_a_run_that_is_interrupted_goes_on(

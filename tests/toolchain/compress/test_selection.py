@@ -139,6 +139,8 @@ REFUSED = [
     ({"sparsity": 0.96}, r"sparsity 0.96 would leave no filter of a layer: stem;.*got: 8 of 8 filters.*fix: a lower"),
     ({"sparsity": 0.99, "scope": "global"}, r"would leave no filter of a layer: stem, a.*got: 28 of 28"),
     ({"sparsity": 0.5, "keep": ("stem", "a")}, r"nothing in this network can be pruned; got: stem: kept as asked"),
+    ({"sparsity": 0.5, "keep": ("stem", "a")}, r"fix: --sparsity 0: quantize it without pruning$"),
+    ({"per_layer": {"s*": 0.5}, "keep": ("stem", "a")}, r"fix: --sparsity 0 and no per_layer: quantize it without"),
 ]
 
 

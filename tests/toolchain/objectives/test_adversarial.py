@@ -7,6 +7,8 @@ import torch
 from torch import nn
 
 from hardtemper.toolchain.objectives.adversarial import Adversarial
+from hardtemper.toolchain.objectives.margin import MaximumMargin
+from hardtemper.toolchain.objectives.mart import Mart
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -18,8 +20,9 @@ def test_it_is_the_cross_entropy_on_adversarial_images(batch: Any, labels: str, 
     torch.testing.assert_close(loss, wanted)
 
 
-def test_its_adversary_raises_the_plain_cross_entropy(batch: Any) -> None:
-    search = Adversarial(smoothing=0.2).inner(batch.student, batch.x, batch.y)
+@pytest.mark.parametrize("objective", [Adversarial, Mart, MaximumMargin])
+def test_its_adversary_raises_the_plain_cross_entropy(batch: Any, objective: Any) -> None:
+    search = objective(smoothing=0.2).inner(batch.student, batch.x, batch.y)
     assert search.model is batch.student
     losses = search.loss(batch.student(batch.x_adv), *search.labels)
     torch.testing.assert_close(losses, nn.CrossEntropyLoss(reduction="none")(batch.student(batch.x_adv), batch.y))
