@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.apgd import apgd
-from hardtemper.bench.attacks.apgd_steps import checkpoints
 from hardtemper.bench.attacks.pgd import pgd
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.runtime.errors import ModelError, RecipeError
@@ -22,18 +21,6 @@ LINF, L2, L1 = ThreatModel("linf", 20 / 255), ThreatModel("l2", 0.75), ThreatMod
 
 def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
-
-
-@pytest.mark.parametrize(
-    ("steps", "expected"),
-    [
-        (100, [22, 41, 57, 70, 80, 87, 93, 99]),  # the paper's p_j, in hundredths
-        (20, [5, 9, 12, 14, 16, 18, 19, 20]),
-        (1, [1]),
-    ],
-)
-def test_checkpoints(steps: int, expected: list[int]) -> None:
-    assert checkpoints(steps) == expected
 
 
 @pytest.mark.parametrize("threat", [ThreatModel("linf", 0.1), ThreatModel("l2", 0.3)], ids=str)
@@ -49,6 +36,44 @@ def test_optimum_of_a_linear_model(threat: ThreatModel) -> None:
     found = apgd(model, x, y, threat=threat, generator=seeded())
     gained = (found - x).flatten(1) @ w / (delta @ w)
     torch.testing.assert_close(gained, torch.ones(5), rtol=0, atol=1e-4)
+
+
+def by_hand(loss: str, z: list[float], y: int, target: int | None) -> float:
+    """The losses of Croce & Hein 2020 (eq. 6 and 7), for one image's logits."""
+    ranked = sorted(z, reverse=True)
+    if loss == "dlr-targeted" and target is not None:
+        return -(z[y] - z[target]) / (ranked[0] - (ranked[2] + ranked[3]) / 2)
+    rival = max(logit for k, logit in enumerate(z) if k != y)
+    return {
+        "ce": math.log(sum(math.exp(logit) for logit in z)) - z[y],
+        "margin": rival - z[y],
+        "dlr": -(z[y] - rival) / (ranked[0] - ranked[2]),
+    }[loss]
+
+
+@pytest.mark.parametrize("loss", ["ce", "margin", "dlr", "dlr-targeted"])
+def test_what_is_raised_is_the_papers_loss(linear: nn.Module, loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    searches = []
+
+    def unbroken(model: Any, x: Tensor, labels: Any, start: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
+        searches.append((settings["loss"], labels))
+        return start, torch.zeros(len(x), dtype=torch.bool)
+
+    monkeypatch.setattr(sys.modules["hardtemper.bench.attacks.apgd"], "_search", unbroken)
+    x = torch.rand(6, 3, 4, 4, generator=seeded())
+    z = linear(x).detach()
+    y, seen = z.argmax(1), torch.randn(6, 5, generator=seeded(1))
+    apgd(linear, x, y, threat=LINF, loss=loss, targets=3, generator=seeded())
+    assert len(searches) == (3 if loss == "dlr-targeted" else 1)
+    for turn, (raised, labels) in enumerate(searches, 1):
+        goals = z.argsort(1, descending=True)[:, turn] if loss == "dlr-targeted" else None  # likeliest first
+        assert torch.equal(labels[0], y)
+        assert len(labels) == 1 if goals is None else torch.equal(labels[1], goals)
+        expected = [
+            by_hand(loss, logits.tolist(), int(y[i]), None if goals is None else int(goals[i]))
+            for i, logits in enumerate(seen)
+        ]
+        torch.testing.assert_close(raised(seen, *labels), torch.tensor(expected))
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=str)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -7,6 +11,7 @@ from torch import Tensor, nn
 from hardtemper.bench.attacks.apgd import apgd
 from hardtemper.bench.attacks.bpda import bpda
 from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.export.leak import leak
 from hardtemper.runtime.errors import RecipeError
 
 LINF = ThreatModel("linf", 0.1)
@@ -39,7 +44,40 @@ def test_opens_what_plain_gradients_do_not_see() -> None:
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-@pytest.mark.parametrize("leak", [0, -0.1, 1.5])
-def test_a_leak_out_of_range_is_refused(leak: float) -> None:
+def test_is_apgd_on_gradients_that_leak(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x, y = task()
+    passed: dict[str, Any] = {}
+    shares = []
+
+    def noted(leaky: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, **settings: Any) -> Tensor:
+        passed.update(settings)
+        assert images is x
+        assert labels is y
+        for enabled in (True, False):
+            with torch.set_grad_enabled(enabled):
+                leaky(x)
+        return x + 1
+
+    def looked(images: Tensor) -> Tensor:
+        shares.append(leak())
+        logits: Tensor = model(images)
+        return logits
+
+    monkeypatch.setattr(sys.modules["hardtemper.bench.attacks.bpda"], "apgd", noted)
+    settings: dict[str, Any] = {
+        "threat": LINF,
+        "loss": "dlr-targeted",
+        "steps": 7,
+        "restarts": 3,
+        "generator": torch.Generator(),
+        "batch_size": 5,
+    }
+    assert torch.equal(bpda(looked, x, y, leak=0.3, **settings), x + 1)
+    assert passed == settings
+    assert shares == [0.3, 0.0]  # with a gradient, and without
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.5])
+def test_a_leak_out_of_range_is_refused(share: float) -> None:
     with pytest.raises(RecipeError, match="leak"):
-        bpda(*task(), threat=LINF, leak=leak)
+        bpda(*task(), threat=LINF, leak=share)

@@ -5,8 +5,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.carlini_wagner import carlini_wagner
@@ -35,6 +37,56 @@ def test_minimum_of_a_linear_model(target: int | None) -> None:
     found = carlini_wagner(model, x, y, threat=threat, steps=100, searches=7, initial_c=0.1, minimize=True)
     assert (model(found).argmax(1) == 1).all()
     torch.testing.assert_close(length((found - x).flatten(1), "l2"), distance, rtol=0.02, atol=0)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1])
+def test_steps_are_those_of_adam(linear: nn.Module, rate: float) -> None:
+    # The first 6 of 60, after which images may leave; some have crossed the boundary by then, where l(x') = 0.
+    x = torch.randint(60, 196, (20, 3, 4, 4), generator=torch.Generator().manual_seed(0)) / 255
+    y, seen = linear(x).argmax(1), []
+
+    def noted(images: Tensor) -> Tensor:
+        if images.requires_grad:
+            seen.append(images.detach())
+        logits: Tensor = linear(images)
+        return logits
+
+    carlini_wagner(
+        noted, x, y, threat=EVERYTHING, steps=60, searches=1, learning_rate=rate, initial_c=50.0, minimize=True
+    )
+    w = torch.atanh((2 * x - 1) * 0.999999).requires_grad_()
+    adam = torch.optim.Adam([w], lr=rate)
+    for points in seen[:6]:
+        image = (w.tanh() + 1) / 2
+        torch.testing.assert_close(points, image.detach(), rtol=0, atol=1e-5)
+        z = linear(image)
+        rival = z.masked_fill(torch.eye(5, dtype=torch.bool)[y], -math.inf).amax(1)
+        lost = (z[torch.arange(20), y] - rival).clamp(min=0)
+        objective = (image - x).square().flatten(1).sum(1) + 50 * lost
+        (w.grad,) = torch.autograd.grad(objective.sum(), w)
+        adam.step()
+
+
+def test_towards_a_target(linear: nn.Module) -> None:
+    # The shortest move with (w_t - w_k) . delta >= z_k - z_t for all k: Lawson & Hanson's least distance programming.
+    x = torch.randint(60, 196, (30, 3, 4, 4), generator=torch.Generator().manual_seed(0)) / 255
+    linear[1].bias.data = -linear[1].weight.data.sum(1) / 2  # grey is on every boundary
+    z, w = linear(x).detach().double().numpy(), linear[1].weight.detach().double().numpy()
+    found = carlini_wagner(
+        linear, x, linear(x).argmax(1), threat=ThreatModel("l2", 100.0, target=3), steps=100, searches=6, minimize=True
+    )
+    others, attacked = [0, 1, 2, 4], z.argmax(1) != 3
+    assert 10 < attacked.sum() < 30
+    assert (linear(found).argmax(1) == 3).all()
+    least = np.zeros(30)
+    for i in np.flatnonzero(attacked):
+        sides = np.vstack([(w[3] - w[others]).T, z[i, others] - z[i, 3]])
+        u, _ = nnls(sides, np.eye(49)[48])
+        left = sides @ u - np.eye(49)[48]
+        least[i] = np.linalg.norm(left[:48] / left[48])
+    moved = length((found - x).flatten(1), "l2").numpy()
+    assert (moved >= least - 1e-5).all()
+    assert np.median(moved[attacked] / least[attacked]) < 1.1
 
 
 def test_perturbations_are_no_longer_than_those_of_art(task: Task, art: Callable[[Task], Any]) -> None:

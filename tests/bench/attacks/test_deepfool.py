@@ -82,6 +82,23 @@ def test_a_verdict_goes_on_until_rounding_does_not_matter(task: Task) -> None:
     assert robust[False] < robust[True]
 
 
+@pytest.mark.parametrize("minimize", [False, True])
+@pytest.mark.parametrize("norm", NORMS)
+def test_an_image_that_is_fooled_outside_the_ball_is_left(linear: nn.Module, norm: Any, minimize: bool) -> None:
+    x, seen = torch.full((1, 3, 4, 4), 128 / 255), []
+    y = linear(x).argmax(1)
+
+    def noted(images: Tensor) -> Tensor:
+        seen.append(images.detach())
+        logits: Tensor = linear(images)
+        return logits
+
+    found = deepfool(noted, x, y, threat=ThreatModel(norm, 1e-4), minimize=minimize)
+    assert torch.equal(found, x)
+    assert len(seen) == 3  # the image, the gradients, and where one step leads
+    assert linear(seen[-1]).argmax(1) != y
+
+
 @pytest.mark.parametrize("norm", NORMS)
 def test_pixels(task: Task, norm: Any) -> None:
     result = attack_pixels("deepfool", deepfool, task.model, task.pixels, task.labels, threat=RADII[norm], seed=0)

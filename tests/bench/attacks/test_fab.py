@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.apgd import apgd
-from hardtemper.bench.attacks.fab import fab
+from hardtemper.bench.attacks.fab import _step, fab
 from hardtemper.bench.attacks.fab_projections import onto_hyperplane
 from hardtemper.bench.attacks.norms import length
 from hardtemper.bench.attacks.result import attack_pixels
@@ -51,6 +51,56 @@ def test_minimum_of_a_linear_model(linear: nn.Module, norm: Any, targeted: bool)
     # FAB chooses the class as if there were no box, and in l1 the box counts most.
     tolerance = 0.02 if targeted else {"linf": 0.02, "l2": 0.02, "l1": 0.05}[norm]
     torch.testing.assert_close(length((found - x).flatten(1), norm), best, rtol=tolerance, atol=1e-5)
+
+
+@pytest.mark.parametrize("alpha_max", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_step_is_the_equation(norm: Any, alpha_max: float) -> None:
+    # Far from the box the shortest move to a hyperplane is -f / ||w||_q along w, sign(w), or the largest entry of w.
+    generator = seeded()
+    x = torch.rand(40, 6, generator=generator) * 0.1 + 0.45
+    w = torch.randn(40, 6, generator=generator)
+    x_adv = x + torch.randn(40, 6, generator=generator) * 0.05
+    height = torch.randn(40, generator=generator) * 0.1
+    steepest, q = {
+        "linf": (w.sign(), 1.0),
+        "l2": (w / w.norm(dim=1, keepdim=True), 2.0),
+        "l1": (w.sign() * (w.abs() == w.abs().amax(1, keepdim=True)), math.inf),
+    }[norm]
+    there = height + ((x - x_adv) * w).sum(1)
+    d_adv, d_x = (-(f / w.norm(q, dim=1)).unsqueeze(1) * steepest for f in (height, there))
+    ours, theirs = length(d_adv, norm), length(d_x, norm)
+    share = ours / (ours + theirs)
+    assert 0 < (share < 0.1).sum() < 40
+    alpha = share.clamp(max=alpha_max).unsqueeze(1)
+    expected = ((1 - alpha) * (x_adv + 1.05 * d_adv) + alpha * (x + 1.05 * d_x)).clamp(0, 1)
+    found = _step(x_adv, x, height, w, norm=norm, alpha_max=alpha_max, eta=1.05)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("minimize", [False, True])
+@pytest.mark.parametrize("norm", NORMS)
+def test_the_backward_step_is_cut_to_the_ball_for_a_verdict_in_linf(norm: Any, minimize: bool) -> None:
+    # The boundary is outside the ball: beyond it, at 1.05 of the way, the class changes, and 0.9 of that is left.
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+    model[1].weight.data = torch.tensor([[0.0, 0.0, 0.0, 0.0], [1.0, -1.0, 1.5, 1.0]])
+    x = torch.full((1, 1, 2, 2), 128 / 255)
+    model[1].bias.data = torch.tensor([0.2, 0.0]) + (model[1].weight @ x.flatten()).detach() * torch.tensor([0.0, -1.0])
+    seen = []
+
+    def noted(images: Tensor) -> Tensor:
+        if images.requires_grad:
+            seen.append(images.detach())
+        logits: Tensor = model(images)
+        return logits
+
+    distance = 0.2 / {"linf": 4.5, "l2": math.sqrt(5.25), "l1": 1.5}[norm]
+    threat = ThreatModel(norm, distance / 2)
+    y = torch.zeros(1, dtype=torch.int64)
+    fab(noted, x, y, threat=threat, steps=2, minimize=minimize)
+    cut = norm == "linf" and not minimize
+    moved = length((seen[1] - x).flatten(1), norm)
+    torch.testing.assert_close(moved, torch.tensor([threat.epsilon if cut else 0.9 * 1.05 * distance]))
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -48,6 +48,24 @@ def test_from_a_random_point(task: Task) -> None:
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("random_start", [False, True])
+def test_the_step_is_as_long_as_asked_for(linear: nn.Module, random_start: bool) -> None:
+    x, threat, y = torch.full((4, 3, 4, 4), 0.5), ThreatModel("linf", 0.1), torch.arange(4)
+    start = threat.random_start(x, torch.Generator().manual_seed(4)) if random_start else x
+    leaf = start.clone().requires_grad_()
+    (grad,) = torch.autograd.grad(F.cross_entropy(linear(leaf), y, reduction="sum"), leaf)
+    found = fgsm(
+        linear,
+        x,
+        y,
+        threat=threat,
+        random_start=random_start,
+        step_size=0.03,
+        generator=torch.Generator().manual_seed(4),
+    )
+    torch.testing.assert_close(found, (start + 0.03 * grad.sign()).clamp(0.4, 0.6))
+
+
 @pytest.mark.parametrize("threat", [LINF, ThreatModel("l2", 0.75)], ids=str)
 def test_is_that_of_art(task: Task, threat: ThreatModel, art: Callable[[Task], Any]) -> None:
     with warnings.catch_warnings():

@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hardtemper.bench.attacks.decisions import Decisions, distance
-from hardtemper.bench.attacks.hop_skip_jump import hop_skip_jump
+from hardtemper.bench.attacks.hop_skip_jump import _Search, hop_skip_jump
 from hardtemper.bench.attacks.threat import Norm, ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
@@ -41,6 +43,118 @@ def test_comes_near_the_boundary_of_a_linear_model(norm: Norm, dual: int, near: 
     found = distance(result.adversarial, pixels, norm)
     assert (found >= nearest).all()
     assert np.mean(found / nearest) < near
+
+
+class Halfspace:
+    """An engine that takes an image for class 1 where weights @ pixels is above a threshold, and remembers what it saw.
+
+    Args:
+        weights: float [D].
+        threshold: of weights @ pixels.
+    """
+
+    def __init__(self, weights: NDArray[np.float64], threshold: float) -> None:
+        self.weights, self.threshold = weights, threshold
+        self.asked: list[NDArray[np.uint8]] = []
+
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.asked.append(images)
+        height = images.reshape(len(images), -1) @ self.weights - self.threshold
+        return np.stack([np.zeros(len(images)), height], 1).astype(np.float32)
+
+    def search(self, norm: Norm, *, noise: float = 5.0, images: int = 1) -> _Search:
+        threat = ThreatModel(norm, 1e-3)
+        decisions = Decisions(self, np.zeros(images, np.int64), threat, 10**6)
+        return _Search(decisions=decisions, threat=threat, rng=np.random.default_rng(0), noise=noise, early_stop=False)
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+def test_starts_from_the_projection_of_the_nearest_image_of_another_class(threat: ThreatModel) -> None:
+    rng = np.random.default_rng(0)
+    weights, pixels = rng.normal(size=64), rng.integers(0, 256, (24, 1, 8, 8)).astype(np.uint8)
+    engine = Halfspace(weights, float(np.median(pixels.reshape(24, -1) @ weights)))
+    labels = engine(pixels).argmax(1)
+    assert labels.sum() == 12
+    apart = np.square(pixels[:, None].astype(float) - pixels[None]).sum((2, 3, 4))
+    apart[labels[:, None] == labels] = np.inf
+    start = torch.from_numpy(pixels[apart.argmin(1)]).float() / 255
+    projected = threat.to_pixels(start, torch.from_numpy(pixels)).numpy()
+    fooled = engine(projected).argmax(1) != labels
+    assert 0 < fooled.sum() < 24
+    engine.asked.clear()
+    result = hop_skip_jump(engine, pixels, labels, threat=threat, queries=2)
+    assert np.array_equal(engine.asked[1], projected)
+    assert np.array_equal(result.adversarial[fooled], projected[fooled])  # no query is spent on coming nearer
+
+
+@pytest.mark.parametrize("noise", [1.0, 5.0, 20.0])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_samples_are_as_noisy_as_asked_for(norm: Norm, noise: float) -> None:
+    engine = Halfspace(np.ones(48), 48 * 128.0)
+    grey = np.full((1, 3, 4, 4), 128, np.uint8)
+    engine.search(norm, noise=noise).normal(grey, np.zeros(1, np.int64), np.array([1200]))
+    moves = np.concatenate(engine.asked).astype(float) - 128
+    assert len(moves) == 1200
+    assert moves.mean() == pytest.approx(0, abs=0.02 * noise)
+    assert np.square(moves).mean() == pytest.approx(noise**2 + 1 / 12, rel=0.03)  # rounding's variance
+    if norm == "linf":
+        assert np.abs(moves).max() == round(math.sqrt(3) * noise)  # uniform
+    else:
+        assert np.abs(moves).max() > 3 * noise
+
+
+@pytest.mark.parametrize("threshold", [-math.inf, 20.0, math.inf])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_normal_is_the_papers_estimate(norm: Norm, threshold: float) -> None:
+    # Far from the boundary most samples say the same, which the mean takes away, unless all of them do.
+    weights = np.random.default_rng(1).normal(size=12)
+    grey = np.full((1, 3, 2, 2), 128, np.uint8)
+    engine = Halfspace(weights, 128 * weights.sum() + threshold)
+    found = engine.search(norm).normal(grey, np.zeros(1, np.int64), np.array([700]))
+    d = np.concatenate(engine.asked).astype(float) - 128
+    phi = np.where(d.reshape(-1, 12) @ weights > threshold, 1.0, -1.0)
+    assert abs(phi.mean()) == 1 if math.isinf(threshold) else -0.99 < phi.mean() < -0.6
+    baseline = 0 if math.isinf(threshold) else phi.mean()
+    expected = ((phi - baseline)[:, None, None, None] * d).sum(0)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize(("step", "first"), [(1, 60), (4, 30), (9, 20)])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_a_jump_is_of_the_distance_over_the_root_of_the_step(norm: Norm, step: int, first: int) -> None:
+    # It is halved until the engine is fooled: the boundary lies above 10 levels of the first pixel.
+    engine = Halfspace(-np.eye(4)[0], -110.5)
+    x, present = np.full((1, 1, 2, 2), 100, np.uint8), np.full((1, 1, 2, 2), 100, np.uint8)
+    present[0, 0, 1, 1] = 160  # 60 levels away in both norms
+    normal = np.array([[[[3.0, 0.0], [0.0, 0.0]]]], np.float32)
+    found = engine.search(norm).jump(present, x, normal, np.zeros(1, np.int64), step)
+    moves = np.concatenate(engine.asked).astype(int) - present
+    tried = [first]
+    while tried[-1] > 10:
+        tried.append(tried[-1] / 2)
+    assert moves[:, 0, 0, 0].tolist() == [round(move) for move in tried]
+    assert not moves[:, 0].reshape(-1, 4)[:, 1:].any()
+    assert np.array_equal(found[0] - present[0], moves[-1])
+
+
+@settings(max_examples=15)
+@given(
+    threat=st.one_of(
+        st.builds(ThreatModel, st.just("linf"), st.floats(0, 1)), st.builds(ThreatModel, st.just("l2"), st.floats(0, 3))
+    ),
+    early_stop=st.booleans(),
+    seed=st.integers(0, 2**32),
+)
+def test_every_result_is_in_the_ball(threat: ThreatModel, early_stop: bool, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    engine = Halfspace(rng.normal(size=9), rng.normal(scale=300))
+    pixels = rng.integers(-40, 296, (5, 1, 3, 3)).clip(0, 255).astype(np.uint8)
+    labels = engine(pixels).argmax(1)
+    found = hop_skip_jump(
+        engine, pixels, labels, threat=threat, queries=80, samples=10, early_stop=early_stop, seed=seed
+    ).adversarial
+    assert found.dtype == np.uint8
+    assert threat.contains(torch.from_numpy(found), torch.from_numpy(pixels)).all()
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=str)

@@ -36,6 +36,21 @@ def test_is_exact_on_a_linear_model(linear: nn.Module) -> None:
     assert torch.equal(broken[clear], (best.max(1).values > 0)[clear])
 
 
+@pytest.mark.parametrize("rank", [1, 2, 3, 4])
+def test_a_step_goes_towards_its_target(linear: nn.Module, rank: int) -> None:
+    # The last search is that towards the class of rank `rank`, the best rival being 1: its one step is w_t - w_y.
+    x, w = torch.rand(30, 3, 4, 4, generator=seeded()), linear[1].weight.detach()
+    ranked = linear(x).detach().sort(descending=True)
+    clear = ranked.values[:, 0] - ranked.values[:, 1] > 0.1  # too far to be broken
+    assert clear.sum() > 10
+    x, classes, threat = x[clear], ranked.indices[clear], ThreatModel("linf", 1 / 255)
+    y, generator = classes[:, 0], seeded()
+    starts = [threat.random_start(x, generator) for _ in range(rank)]
+    step = 0.25 / 255 * (w[classes[:, rank]] - w[y]).sign().view_as(x)
+    found = multi_targeted(linear, x, y, threat=threat, steps=1, step_size=0.25 / 255, targets=rank, generator=seeded())
+    torch.testing.assert_close(found, threat.project(starts[-1] + step, x), rtol=0, atol=1e-6)
+
+
 def test_finds_what_the_margin_finds_and_more(task: Task) -> None:
     found = multi_targeted(task.model, task.x, task.y, threat=LINF, generator=seeded(), **USUAL)
     plain = pgd(task.model, task.x, task.y, threat=LINF, random_start=True, loss="margin", generator=seeded(), **USUAL)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
-from hardtemper.bench.attacks.nes import nes
+from hardtemper.bench.attacks.nes import _Estimate, nes
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
@@ -54,6 +54,38 @@ def test_the_noise_is_whole_levels_around_the_point(task: Task) -> None:
     assert len(asked) == 1000
     assert asked.std() == pytest.approx(4, rel=0.02)
     assert asked.sum() == 0  # every one has its opposite
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_steps_are_the_equation(norm: Any) -> None:
+    # The second margin is a thousand times steeper, which must not matter: estimates are brought to one length.
+    rng = np.random.default_rng(0)
+    pixels, x_adv = rng.integers(0, 256, (2, 1, 3, 3)).astype(np.uint8), torch.rand(2, 1, 3, 3)
+    weights = torch.from_numpy(rng.normal(size=(2, 1, 3, 3))).float()
+    asked: list[Tensor] = []
+    rule = _Estimate(
+        queries=6,
+        levels=8.0,
+        step_size=0.05,
+        momentum=0.7,
+        threat=ThreatModel(norm, 1.0),
+        rng=np.random.default_rng(1),
+        mean=torch.zeros(3, 1, 3, 3),
+    )
+    rows, m = np.array([0, 2]), torch.zeros(2, 1, 3, 3)
+    for steepness in (1.0, -1000.0):
+
+        def margin(candidates: NDArray[np.uint8], steepness: float = steepness) -> Tensor:
+            asked.append(torch.from_numpy(candidates).float())
+            return steepness * (asked[-1] * weights).sum((2, 3, 4))
+
+        found = rule.step(margin, pixels, x_adv, rows)
+        up, down = asked[-1].chunk(2)  # the pairs x + u, x - u, cut to [0, 255]
+        assert len(up) == 3
+        g = (steepness * ((up - down) * weights).sum((2, 3, 4), keepdim=True) * (up - down)).sum(0)
+        m = 0.7 * m + 0.3 * g / g.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        direction = m.sign() if norm == "linf" else m / m.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+        torch.testing.assert_close(found, x_adv + 0.05 * direction, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -20,19 +20,18 @@ LINF, L2 = ThreatModel("linf", 20 / 255), ThreatModel("l2", 0.75)
 
 def reference(model: nn.Module, x: Tensor, y: Tensor, *, threat: ThreatModel, steps: int, alpha: float) -> list[Tensor]:
     """Kolter & Madry's loop, written out: every iterate from x_0 = x on."""
-    delta = torch.zeros_like(x, requires_grad=True)
-    iterates = [x]
+    delta, iterates = torch.zeros_like(x), [x]
     for _ in range(steps):
-        F.cross_entropy(model(x + delta), y, reduction="sum").backward()
+        leaf = (x + delta).requires_grad_()
+        (grad,) = torch.autograd.grad(F.cross_entropy(model(leaf), y, reduction="sum"), leaf)
         if threat.norm == "linf":
-            delta.data = (delta + alpha * delta.grad.sign()).clamp(-threat.epsilon, threat.epsilon)
+            delta = (delta + alpha * grad.sign()).clamp(-threat.epsilon, threat.epsilon)
         else:
-            length = delta.grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
-            delta.data = delta + alpha * delta.grad / length.clamp(min=1e-30)
-            delta.data *= (threat.epsilon / delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).clamp(max=1)
-        delta.data = (x + delta).clamp(0, 1) - x
-        delta.grad.zero_()
-        iterates.append((x + delta).detach())
+            length = grad.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+            delta = delta + alpha * grad / length.clamp(min=1e-30)
+            delta = delta * (threat.epsilon / delta.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).clamp(max=1)
+        delta = (x + delta).clamp(0, 1) - x
+        iterates.append(x + delta)
     return iterates
 
 
@@ -205,6 +204,49 @@ def test_restarts_break_no_less(task: Task) -> None:
         return task.robust(found, L2)
 
     assert robust(1) > robust(8)
+
+
+def test_restarts_leave_broken_images_alone(linear: nn.Module) -> None:
+    # One step across the ball from a random corner: some images are broken by the first restart's, others never.
+    x, threat = torch.randint(60, 196, (80, 3, 4, 4), generator=torch.Generator().manual_seed(0)) / 255, LINF
+    y = linear(x).argmax(1)
+    generator, passes, results = torch.Generator().manual_seed(1), [], []
+    active = torch.arange(80)
+    expected = x.clone()
+
+    def noted(images: Tensor) -> Tensor:
+        passes.append((len(images), images.requires_grad))
+        logits: Tensor = linear(images)
+        return logits
+
+    def pixels(points: Tensor) -> Tensor:
+        return threat.to_pixels(points, (x[active] * 255).round().byte()) / 255
+
+    for _ in range(2):
+        start = threat.random_start(x[active], generator)
+        early = (linear(start).argmax(1) != y[active]) & (linear(pixels(start)).argmax(1) != y[active])
+        leaf = start.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(F.cross_entropy(linear(leaf), y[active], reduction="sum"), leaf)
+        last = threat.project(start + 0.03 * grad.sign(), x[active])
+        expected[active] = torch.where(early.view(-1, 1, 1, 1), start, last)
+        late = (linear(last).argmax(1) != y[active]) & (linear(pixels(last)).argmax(1) != y[active])
+        results.append((len(active), int(early.sum()), int((late & ~early).sum())))
+        active = active[~(early | late)]
+    assert min(results[0][1:]) > 1  # both kinds of end
+    assert len(active) > 10
+    found = pgd(
+        noted,
+        x,
+        y,
+        threat=threat,
+        steps=1,
+        step_size=0.03,
+        random_start=True,
+        restarts=2,
+        generator=torch.Generator().manual_seed(1),
+    )
+    torch.testing.assert_close(found, expected)
+    assert [count for count, gradient in passes if gradient] == [results[0][0], results[1][0]]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional as F
 
 from hardtemper.bench.attacks.fgsm import fgsm
@@ -23,6 +24,24 @@ def test_is_the_equation(task: Task) -> None:
     expected = (start + (LINF.epsilon - alpha) * grad.sign()).clamp(0, 1)
     found = r_fgsm(task.model, x, y, threat=LINF, random_share=0.25, generator=torch.Generator().manual_seed(4))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("settings", [{}, {"random_share": 0.25}, {"random_share": 1.0}], ids=str)
+@pytest.mark.parametrize("text", ["linf:0.08", "l2:0.75", "l1:5"])
+def test_both_steps_are_the_norms_own(linear: nn.Module, text: str, settings: dict[str, float]) -> None:
+    x, y, threat = (
+        torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(1)),
+        torch.arange(6) % 5,
+        ThreatModel.parse(text),
+    )
+    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(4))
+    alpha = settings.get("random_share", 0.5) * threat.epsilon
+    start = threat.project(threat.step(x, noise, alpha), x).requires_grad_()
+    (grad,) = torch.autograd.grad(F.cross_entropy(linear(start), y, reduction="sum"), start)
+    expected = threat.project(threat.step(start.detach(), grad, threat.epsilon - alpha), x)
+    found = r_fgsm(linear, x, y, threat=threat, generator=torch.Generator().manual_seed(4), **settings)
+    torch.testing.assert_close(found, expected)
+    assert not torch.equal(start, x)
 
 
 @pytest.mark.parametrize("text", ["linf:0.08", "l2:0.75", "l1:5"])

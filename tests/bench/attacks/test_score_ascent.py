@@ -8,10 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hardtemper.bench.attacks.nes import nes
 from hardtemper.bench.attacks.result import AttackResult
+from hardtemper.bench.attacks.score_ascent import Margin, ascend
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.attacks.zoo import zoo
 from hardtemper.runtime.errors import RecipeError
@@ -19,6 +23,9 @@ from hardtemper.runtime.errors import RecipeError
 Task = Any  # the fixture's class, in conftest.py
 Attack = Callable[..., AttackResult]
 LINF, L2 = ThreatModel("linf", 20 / 255), ThreatModel("l2", 0.75)
+BALLS = st.one_of(
+    st.builds(ThreatModel, st.just("linf"), st.floats(0, 1)), st.builds(ThreatModel, st.just("l2"), st.floats(0, 3))
+)
 STEP = {nes: 21, zoo: 33}  # queries
 
 every_attack = pytest.mark.parametrize("attack", [nes, zoo])
@@ -44,6 +51,22 @@ def test_result(task: Task, attack: Attack, threat: ThreatModel) -> None:
 
 
 @every_attack
+@settings(max_examples=15)
+@given(threat=BALLS, seed=st.integers(0, 2**32))
+def test_every_result_is_in_the_ball(attack: Attack, threat: ThreatModel, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    pixels, weights = rng.integers(-40, 296, (5, 1, 3, 3)).clip(0, 255).astype(np.uint8), rng.normal(size=(9, 4))
+
+    def scores(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(images.reshape(len(images), 9) @ weights, np.float32)
+
+    labels = scores(pixels).argmax(1)
+    found = attack(scores, pixels, labels, threat=threat, queries=70, seed=seed).adversarial
+    assert found.dtype == np.uint8
+    assert threat.contains(torch.from_numpy(found), torch.from_numpy(pixels)).all()
+
+
+@every_attack
 @pytest.mark.parametrize("queries", [33, 100, 131])
 def test_as_many_queries_as_fit(task: Task, attack: Attack, queries: int) -> None:
     calls = []
@@ -60,6 +83,39 @@ def test_as_many_queries_as_fit(task: Task, attack: Attack, queries: int) -> Non
     wrong = attack(constant, task.pixels[:5], np.ones(5, np.int64), threat=threat, queries=queries)
     assert np.array_equal(wrong.adversarial, task.pixels[:5])  # a tie is for class 0: nothing to do
     assert wrong.evaluations == 5
+
+
+@pytest.mark.parametrize("threat", [LINF, L2], ids=str)
+def test_a_rule_goes_on_from_the_projection_of_where_it_went(task: Task, threat: ThreatModel) -> None:
+    seen: list[tuple[NDArray[np.uint8], Tensor]] = []
+
+    class Far:
+        queries = 1
+
+        def step(self, margin: Margin, pixels: NDArray[np.uint8], x_adv: Tensor, rows: NDArray[np.int64]) -> Tensor:
+            seen.append((pixels, x_adv))
+            return x_adv + torch.linspace(-1, 1, 144).view(12, 12)
+
+    def constant(images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.zeros((len(images), 6), np.float32)
+
+    ascend(
+        "far",
+        Far(),
+        constant,
+        task.pixels[:5],
+        np.zeros(5, np.int64),
+        threat=threat,
+        queries=6,
+        settings={},
+        progress=lambda *said: None,
+    )
+    point = task.x[:5]
+    assert len(seen) == 3
+    for pixels, x_adv in seen:
+        torch.testing.assert_close(x_adv, point)
+        assert np.array_equal(pixels, threat.to_pixels(point, torch.from_numpy(task.pixels[:5])).numpy())
+        point = threat.project(point + torch.linspace(-1, 1, 144).view(12, 12), task.x[:5])
 
 
 @every_attack

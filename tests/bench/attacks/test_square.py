@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hardtemper.bench.attacks.square import square, window_side
+from hardtemper.bench.attacks.squares import Pixels, squares_in
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.runtime.errors import ModelError, RecipeError
 
@@ -50,6 +52,80 @@ def test_breaks_a_linear_model_as_far_as_it_can_be(linear: nn.Module) -> None:
     assert 10 < within.sum() < 90
     assert broken[within].mean() > 0.97
     assert not broken[beyond].any()
+
+
+@pytest.mark.parametrize("p_init", [0.05, 0.3, 1.0])
+def test_windows_follow_the_schedule_from_p_init(monkeypatch: pytest.MonkeyPatch, p_init: float) -> None:
+    sides = []
+
+    class Noted:
+        def __init__(self, *settings: Any) -> None:
+            self.squares = squares_in(*settings)
+
+        def start(self, x: Pixels) -> Pixels:
+            sides.append(0)
+            return self.squares.start(x)
+
+        def propose(self, x: Pixels, best: Pixels, side: int) -> Pixels:
+            sides.append(side)
+            return self.squares.propose(x, best, side)
+
+    monkeypatch.setattr(sys.modules["hardtemper.bench.attacks.square"], "squares_in", Noted)
+    grey = np.full((2, 1, 20, 20), 128, np.uint8)
+    square(
+        lambda x: np.zeros((len(x), 2), np.float32),
+        grey,
+        np.zeros(2, np.int64),
+        threat=LINF,
+        queries=100,
+        p_init=p_init,
+    )
+    first = round(math.sqrt(p_init * 400))
+    assert sides[:2] == [0, first]
+    assert sides == [0, *(window_side(query, 100, p_init, 20, 20) for query in range(99))]
+
+
+def test_starts_with_stripes_and_keeps_what_raises_the_margin() -> None:
+    # Class 1 where the image gets brighter than it can: the margin is the brightness.
+    asked: list[Pixels] = []
+
+    def scores(images: Pixels) -> NDArray[np.float32]:
+        asked.append(images)
+        bright = images.mean((1, 2, 3))
+        return np.stack([np.full(len(images), 256.0), bright], 1).astype(np.float32)
+
+    grey = np.full((4, 2, 8, 8), 128, np.uint8)
+    result = square(scores, grey, np.zeros(4, np.int64), threat=LINF, queries=80)
+    stripes = asked[1].astype(int) - 128
+    assert set(np.unique(stripes)) == {-20, 20}
+    assert (stripes == stripes[:, :, :1]).all()  # upright
+    assert (stripes.min(3) < stripes.max(3)).all()  # each of its own sign
+    best = asked[1]
+    for candidate in asked[2:]:
+        assert (candidate != best).any((1, 2, 3)).all()
+        best = np.where((candidate.mean((1, 2, 3)) > best.mean((1, 2, 3)))[:, None, None, None], candidate, best)
+    assert np.array_equal(result.adversarial, best)
+    assert best.mean() > 140
+
+
+@pytest.mark.parametrize(("threat", "q"), [(L2, 2), (L1, math.inf)])
+def test_finds_half_the_optimum_of_a_linear_model_in_l2_and_l1(threat: ThreatModel, q: float) -> None:
+    # margin(x + delta) <= margin(x) + epsilon ||w||_q: never reached, and half of it found soon.
+    weights = np.ones((8, 8))
+    weights[2:5, 2:5] = 4.0
+    reach = 255 * threat.epsilon * np.linalg.norm(weights.ravel(), q)
+
+    def raised(images: Pixels) -> NDArray[np.float64]:
+        gained: NDArray[np.float64] = ((images.astype(float) - 100) * weights).sum((1, 2, 3)) / reach
+        return gained
+
+    def scores(images: Pixels) -> NDArray[np.float32]:
+        return np.stack([np.full(len(images), 1.001), raised(images)], 1).astype(np.float32)
+
+    pixels = np.full((6, 1, 8, 8), 100, np.uint8)
+    found = raised(square(scores, pixels, np.zeros(6, np.int64), threat=threat, queries=150).adversarial)
+    assert found.mean() > 0.5
+    assert found.max() <= 1
 
 
 @pytest.mark.parametrize("threat", [LINF, L2, L1], ids=str)

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.attacks.wrm import wrm
@@ -27,6 +28,31 @@ def test_optimum_of_a_linear_model() -> None:
     # What leaves the ball is projected: the direction stays, and the length is epsilon.
     found = wrm(model, x, y, threat=ThreatModel("l2", 0.1), gamma=4.0, loss="margin")
     torch.testing.assert_close(found, x + 0.1 * w / w.norm(), rtol=0, atol=1e-4)
+
+
+LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "ce": lambda z, y: z.logsumexp(1) - z[range(len(y)), y],
+    "margin": lambda z, y: z.masked_fill(torch.eye(5, dtype=torch.bool)[y], -math.inf).amax(1) - z[range(len(y)), y],
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_two_steps_are_the_equation(loss: Any) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.Tanh(), nn.Linear(8, 5))
+    x, gamma = torch.rand(30, 3, 2, 2), 0.5
+    y = model(x).argmax(1)
+    y[::3] = (y[::3] + 1) % 5  # wrong as they are
+    points = x
+    for t in range(2):
+        leaf = points.clone().requires_grad_()
+        (grad,) = torch.autograd.grad(LOSSES[loss](model(leaf), y).sum(), leaf)
+        step = 1 / (gamma * math.sqrt(t + 2))
+        points = (points + step * (grad - gamma * (points - x))).clamp(0, 1)
+    assert ((points == 0) | (points == 1)).sum() > 10  # at the faces of the box
+    points[::3] = x[::3]
+    found = wrm(model, x, y, threat=ThreatModel("l2", 10.0), gamma=gamma, steps=2, loss=loss)
+    torch.testing.assert_close(found, points, rtol=0, atol=1e-6)
 
 
 def test_the_dearer_the_nearer(task: Task) -> None:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from hardtemper.bench.attacks.threat import ThreatModel
-from hardtemper.bench.attacks.zoo import zoo
+from hardtemper.bench.attacks.zoo import _Adam, zoo
 from hardtemper.runtime.errors import RecipeError
 
 Task = Any  # the fixture's class, in conftest.py
@@ -64,6 +65,40 @@ def test_differences_below_the_steps_of_an_engine_vanish(task: Task) -> None:
     ]
     assert moved[0] == 0
     assert moved[1] > 0.3
+
+
+def test_steps_are_those_of_adam_on_the_coordinates_that_move() -> None:
+    # Of the margin a^T q^2 the difference quotient is a (up + down). Every coordinate has an Adam of its own.
+    rng = np.random.default_rng(0)
+    a = torch.from_numpy(rng.normal(size=(2, 6))).float()
+    point = torch.rand(2, 1, 2, 3)
+    rows, expected = np.array([0, 2]), [point.flatten(1)[:, i].clone() for i in range(6)]
+    adams = [torch.optim.Adam([column], lr=0.1, maximize=True) for column in expected]
+    rule = _Adam(
+        queries=8,
+        levels=10,
+        learning_rate=0.1,
+        rng=np.random.default_rng(1),
+        first=torch.zeros(3, 6),
+        second=torch.zeros(3, 6),
+        count=torch.zeros(6),
+    )
+
+    def margin(candidates: NDArray[np.uint8]) -> Tensor:
+        return (torch.from_numpy(candidates).float().flatten(2).square() * a).sum(2)
+
+    for _ in range(6):  # of 4 coordinates each
+        pixels = rng.integers(-40, 296, (2, 1, 2, 3)).clip(0, 255).astype(np.uint8)
+        after = rule.step(margin, pixels, point, rows)
+        moved = (after != point).flatten(1).any(0).nonzero().flatten().tolist()
+        assert len(moved) == 4
+        for i in moved:
+            q = torch.from_numpy(pixels).float().flatten(1)[:, i]
+            expected[i].grad = a[:, i] * ((q + 10).clamp(max=255) + (q - 10).clamp(min=0))
+            adams[i].step()
+        point = after
+        torch.testing.assert_close(point.flatten(1), torch.stack(expected, 1), rtol=0, atol=1e-5)
+    assert rule.count.tolist() == [4.0] * 6
 
 
 @pytest.mark.parametrize(

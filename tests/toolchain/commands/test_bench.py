@@ -227,7 +227,7 @@ def test_images_of_another_size_are_resized_as_the_recipe_says(
         (["--min-seconds", "nan"], "bench: min_seconds; expected: 0 or more, and less than 2^63; got: nan"),
         (["--min-seconds", "inf"], "bench: min_seconds"),
         (["--threat", "linf:0.1->3"], "the target of linf:0.1->3 is no class of data; expected: a class from 0 to 2"),
-        (["--attack", "transfer"], "'transfer' has no other network to transfer from; name one with --transfer"),
+        (["--attack", "transfer"], "there is no other network to make candidates on; name one with --transfer"),
         (["--attack", "multi-targeted", "--threat", "linf:0.1->2"], "no attack of 'multi-targeted' is left"),
         (["--json", "data.npz/bench.json"], "data.npz/bench.json: cannot write the report"),
         (["--no-such-option"], "No such option"),
