@@ -65,7 +65,7 @@ def test_what_passes(settings: dict[str, object], report: KernelReport, parity: 
             {},
             ALL_INTEGER,
             wrong(engine_logits=7),
-            "got: 7 logits and 0 activations differ; fix: set quantize",
+            "got: 7 logits and 0 activations differ",
         ),
         ({}, ALL_INTEGER, wrong(unoptimized_logits=1), "twin and engine on this machine"),
         ({}, ALL_INTEGER, wrong(exposed_logits=1), "twin and engine on this machine"),
@@ -104,3 +104,15 @@ def test_proof_images_are_held_out_and_their_adversarial_versions(npz: object) -
 def test_without_held_out_images_the_calibrations_stand_in(npz: object) -> None:
     data = load_dataset(str(npz), heldout=0, calibration=32)
     assert np.array_equal(proof_images(with_overrides({}, {}), Linear(), data), data.calibration.images)
+
+
+@pytest.mark.parametrize(
+    ("here", "bits", "fix"), [("x86-64-avx2", 8, True), ("x86-64-avx2", 7, False), ("x86-64-vnni", 8, False)]
+)
+def test_fewer_bits_are_told_only_where_they_help(
+    here: str, bits: int, fix: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hardtemper.toolchain.prove.instruction_set", lambda: here)
+    with pytest.raises(GateError) as caught:
+        check_gates(with_overrides({}, {"quantize.weight_bits": bits}), ALL_INTEGER, wrong(engine_logits=7))
+    assert ("fix: quantize.weight_bits = 7" in str(caught.value)) == fix
