@@ -20,7 +20,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..runtime.bundle import Bundle, read_bundle
+from ..runtime.bundle import Bundle, read_bundle, strangers
 from ..runtime.errors import BundleError
 from ..runtime.manifest import MANIFEST_NAME, FileEntry, Input, Manifest, Output, Provenance, check_path
 
@@ -102,7 +102,7 @@ def check_target(path: str | Path, *, overwrite: bool) -> Path:
         raise BundleError(
             f"{target}: will not be overwritten", expected="a bundle", got="something else", fix="remove it"
         )
-    foreign = _foreign_files(target)
+    foreign = list(strangers(target, _listed(target)))
     if foreign:
         raise BundleError(
             f"{target}: will not be overwritten",
@@ -197,12 +197,10 @@ def _raw_manifest(folder: Path) -> dict[str, Any]:
     return manifest if isinstance(manifest, dict) else {}
 
 
-def _foreign_files(folder: Path) -> list[str]:
-    """What lies in a bundle's folder beside its manifest and the files that this lists, as far as it can be read."""
+def _listed(folder: Path) -> set[str]:
+    """The files that a bundle's manifest lists, as far as it can be read."""
     entries = _raw_manifest(folder).get("files", [])
-    listed = {str(entry.get("path")) for entry in entries if isinstance(entry, dict)} | {MANIFEST_NAME}
-    found = (Path(at, name).relative_to(folder).as_posix() for at, _, names in os.walk(folder) for name in names)
-    return sorted(path for path in found if path not in listed)
+    return {str(entry.get("path")) for entry in entries if isinstance(entry, dict)}
 
 
 def _write_file(folder: Path, relative: str, content: Path | bytes) -> FileEntry:

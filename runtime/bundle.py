@@ -9,6 +9,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import os
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from .errors import BundleError, BundleFormatError, IntegrityError
 from .fields import under
 from .manifest import MANIFEST_NAME, FileEntry, Manifest
 
-__all__ = ["Bundle", "hash_file", "read_bundle"]
+__all__ = ["Bundle", "hash_file", "read_bundle", "strangers"]
 
 _CHUNK_BYTES = 1 << 20
 
@@ -136,18 +137,31 @@ def _refuse_escape(folder: Path, relative: str) -> None:
 
 
 def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
-    listed = {entry.path for entry in manifest.files} | {MANIFEST_NAME}
-    for parent, folders, files in os.walk(folder, onerror=_unreadable):
+    for relative in strangers(folder, {entry.path for entry in manifest.files}, onerror=_unreadable):
+        raise IntegrityError(
+            f"{folder / relative}: not listed in {MANIFEST_NAME}",
+            expected="only listed files",
+            fix="move it out of the bundle",
+        )
+
+
+def strangers(
+    folder: Path, listed: Collection[str], *, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[str]:
+    """What lies in a bundle's folder beside its manifest and the `listed` files, as paths relative to it.
+
+    Args:
+        folder: the bundle's.
+        listed: relative paths with "/" between their parts.
+        onerror: called with the error where a folder cannot be read; None passes over it.
+    """
+    for parent, folders, files in os.walk(folder, onerror=onerror):
         # os.walk lists a link to a folder among the folders and does not follow it: it is a stranger like any file.
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         for name in sorted(files + links):
             relative = (Path(parent) / name).relative_to(folder).as_posix()
-            if relative not in listed:
-                raise IntegrityError(
-                    f"{folder / relative}: not listed in {MANIFEST_NAME}",
-                    expected="only listed files",
-                    fix="move it out of the bundle",
-                )
+            if relative not in listed and relative != MANIFEST_NAME:
+                yield relative
 
 
 def _unreadable(error: OSError) -> None:

@@ -208,15 +208,21 @@ def test_ctrl_c(
     assert capsys.readouterr().err.strip() == message
 
 
-def test_every_flag_of_build_reaches_its_key(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given: dict[str, Any] = {}
+@pytest.fixture
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `toolchain build` hands on, which then builds nothing, as if interrupted; in an empty folder."""
+    found: dict[str, Any] = {}
 
     def spy(resolved: Any, **options: Any) -> None:
-        given.update(options, recipe=resolved)
+        found.update(options, recipe=resolved)
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hardtemper.toolchain.build.build", spy)
     monkeypatch.chdir(tmp_path)
+    return found
+
+
+def test_every_flag_of_build_reaches_its_key(recipe: Path, given: dict[str, Any]) -> None:
     flags = ["--standard", "--data", "svhn", "--data-root", "r", "--model", "m", "--width", "3", "--checkpoint", "c"]
     flags += [
         "--sparsity",
@@ -260,16 +266,8 @@ def test_every_flag_of_build_reaches_its_key(recipe: Path, tmp_path: Path, monke
     ],
 )
 def test_another_model_or_data_has_another_name(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flags: list[str], name: str
+    recipe: Path, given: dict[str, Any], flags: list[str], name: str
 ) -> None:
-    given: dict[str, Any] = {}
-
-    def spy(resolved: Any, **options: Any) -> None:
-        given.update(options, recipe=resolved)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("hardtemper.toolchain.build.build", spy)
-    monkeypatch.chdir(tmp_path)
     assert main(["build", "--recipe", str(recipe), *flags]) == 130
     assert given["recipe"].name == name
     assert given["out"] == Path(flags[-1] if "--out" in flags else f"out/{name}")
