@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .attacks.gradient import Model, device_of, frozen
+from .attacks.access import Model
+from .attacks.gradient import device_of, frozen
 from .measurement import Measurement, Setting
 
 __all__ = ["Agreement", "compare", "twin_logits"]

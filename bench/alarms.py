@@ -29,20 +29,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..runtime.progress import ProgressCallback, silent
+from .attacks.access import Model, Scores
 from .attacks.apgd import apgd
-from .attacks.gradient import Model, device_of, frozen, logits_and_gradient, logits_of
+from .attacks.gradient import device_of, frozen, logits_and_gradient, logits_of
 from .attacks.losses import ce, rivals
 from .attacks.multi_targeted import multi_targeted
-from .attacks.square import Scores
 from .attacks.threat import ThreatModel
+from .criteria import withstood
 from .finds import Keep, forget
 from .measurement import Measurement, Setting, Skip, share, wilson
 from .pieces import Pieces, searching
 from .plans import AttackPlan, on_twin
-from .robust import withstood
+from .radii import large_threat
 from .verdict import RobustnessResult
 
-__all__ = ["Alarm", "Checks", "large_threat", "look_for_alarms"]
+__all__ = ["Alarm", "Checks", "look_for_alarms"]
 
 _IMAGES = 128
 """Images that are looked at, at most, where that costs passes."""
@@ -113,13 +114,6 @@ class Checks:
     def raised(self) -> tuple[str, ...]:
         """The names of the alarms that are raised."""
         return tuple(alarm.name for alarm in self.alarms if alarm.raised)
-
-
-def large_threat(threat: ThreatModel, shape: tuple[int, ...]) -> ThreatModel:
-    """A ball of the same norm that holds, for every image, the picture whose pixels are all 127 or 128."""
-    size = int(np.prod(shape))
-    epsilon = {"linf": 128 / 255, "l2": 128 / 255 * size**0.5, "l1": 128 / 255 * size}[threat.norm]
-    return replace(threat, epsilon=max(threat.epsilon, epsilon))
 
 
 def look_for_alarms(

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..runtime.errors import RecipeError
+from .attacks.access import Model
 from .attacks.boundaries import heights_and_normals, likeliest, towards
-from .attacks.gradient import Model, frozen, logits_of
+from .attacks.gradient import frozen, logits_of
 from .attacks.norms import dual_length
 from .attacks.threat import ThreatModel
 

@@ -37,9 +37,9 @@ from numpy.typing import NDArray
 from ..runtime.cpu import instruction_set
 from ..runtime.errors import DataError, MissingExtraError, RecipeError
 from ..runtime.progress import ProgressCallback, silent
+from .criteria import right_answers
 from .measurement import Measurement, Setting, share
 from .pieces import Pieces, remembered
-from .robust import right_answers
 
 __all__ = ["CORRUPTIONS", "SEVERITIES", "CorruptionResult", "corrupt", "evaluate_corruptions"]
 

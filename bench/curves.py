@@ -17,21 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.progress import ProgressCallback, silent
-from .alarms import large_threat
+from .attacks.access import Model, Scores
 from .attacks.apgd import apgd
-from .attacks.gradient import Model
 from .attacks.pgd import pgd
-from .attacks.square import Scores
 from .attacks.threat import ThreatModel
+from .criteria import right_answers, withstood
 from .finds import Keep, forget
 from .measurement import Measurement, share
 from .pieces import Pieces, searching
 from .plans import AttackPlan, on_twin
-from .robust import right_answers, withstood
+from .radii import large_threat, multiples
 
-__all__ = ["FRACTIONS", "STEPS", "measure_curves"]
+__all__ = ["STEPS", "measure_curves"]
 
-FRACTIONS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 STEPS = (1, 2, 5, 10, 20, 50, 100)
 
 
@@ -60,7 +58,7 @@ def measure_curves(
         progress: told after each point.
     """
     right = right_answers(engine(images), labels)
-    radii = [replace(threat, epsilon=threat.epsilon * factor) for factor in FRACTIONS if _fits(threat, factor)]
+    radii = multiples(threat)
     largest = large_threat(threat, images.shape[1:])
     radii += [largest] if largest.epsilon > radii[-1].epsilon else []
     total = len(radii) + len(STEPS)
@@ -88,10 +86,6 @@ def measure_curves(
         )
         progress("curves", len(radii) + index + 1, total, f"{steps} steps")
     return tuple(found)
-
-
-def _fits(threat: ThreatModel, factor: float) -> bool:
-    return threat.norm != "linf" or threat.epsilon * factor <= 1
 
 
 def _point(over: str, stood: NDArray[np.bool_], right: NDArray[np.bool_], **settings: str | float) -> Measurement:

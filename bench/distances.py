@@ -14,19 +14,18 @@ import torch
 from numpy.typing import NDArray
 
 from ..runtime.progress import ProgressCallback, silent
-from .alarms import large_threat
+from .attacks.access import Model, Scores
 from .attacks.fab import fab
-from .attacks.gradient import Model, device_of
-from .attacks.square import Scores
+from .attacks.gradient import device_of
 from .attacks.threat import ThreatModel
 from .clever import clever
-from .curves import FRACTIONS
+from .criteria import right_answers
 from .finds import Keep, forget
 from .measurement import Measurement
 from .minimal import minimal_perturbations
 from .pieces import Pieces, remembered
 from .plans import on_twin
-from .robust import right_answers
+from .radii import large_threat, multiples
 
 __all__ = ["measure_distances"]
 
@@ -67,8 +66,7 @@ def measure_distances(
     )
     plan = on_twin("minimal perturbation", fab, targeted=True, minimize=True)
     keep(plan, np.arange(len(images)), shortest.adversarial, engine(shortest.adversarial))
-    radii = [threat.epsilon * factor for factor in FRACTIONS if threat.norm != "linf" or threat.epsilon * factor <= 1]
-    found = [*shortest.measurements(radii)]
+    found = [*shortest.measurements([ball.epsilon for ball in multiples(threat)])]
     right = np.flatnonzero(right_answers(engine(images), labels))[:_CLEVER_IMAGES]
     scores = []
     ball = replace(large_threat(threat, images.shape[1:]), target=None)

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 
 from .agreement import twin_logits
-from .attacks.gradient import Model
+from .attacks.access import Model
+from .criteria import withstood
 from .plans import AttackPlan
-from .robust import withstood
 from .verdict import AttackOutcome, Candidates, RobustnessResult
 
 __all__ = ["Finds", "Keep", "forget"]

@@ -26,13 +26,13 @@ from torch import Tensor
 
 from ..runtime.errors import RecipeError
 from ..runtime.progress import ProgressCallback, silent
+from .attacks.access import Model, Scores
 from .attacks.fab import fab
-from .attacks.gradient import Model, device_of, frozen
-from .attacks.square import Scores
+from .attacks.gradient import device_of, frozen
 from .attacks.threat import Norm, ThreatModel
+from .criteria import right_answers
 from .measurement import Measurement, Setting, share
 from .pieces import Pieces, remembered
-from .robust import right_answers
 
 __all__ = ["MinimalPerturbations", "Search", "minimal_perturbations"]
 

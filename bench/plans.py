@@ -31,9 +31,10 @@ from .attacks.fgsm import fgsm
 from .attacks.hop_skip_jump import hop_skip_jump
 from .attacks.multi_targeted import multi_targeted
 from .attacks.nes import nes
+from .attacks.on_pixels import attack_pixels
 from .attacks.pgd import pgd
 from .attacks.r_fgsm import r_fgsm
-from .attacks.result import AttackResult, attack_pixels
+from .attacks.result import AttackResult
 from .attacks.square import square
 from .attacks.threat import ThreatModel
 from .attacks.wrm import wrm

@@ -7,25 +7,20 @@ told apart by their SHA-256. Needs numpy alone beside the engine.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..runtime.bundle import hash_file
 from ..runtime.errors import DataError, GateError
 from ..runtime.progress import ProgressCallback, silent
 from .archive import Archive
 
-__all__ = ["Replay", "ReplayedAttack", "hash_graph", "replay"]
+__all__ = ["Replay", "ReplayedAttack", "replay"]
 
 _BATCH = 256
-
-_OUTSIDE = b"\n\x08location"  # in protobuf, how a tensor says which other file holds it (TensorProto.external_data)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,25 +93,6 @@ class Replay:
         return asdict(self)
 
 
-def hash_graph(graph: Path) -> str | None:
-    """SHA-256 of an ONNX file with its weights, as a verdict's header says it.
-
-    Returns:
-        64 hex digits; None where weights lie in other files and onnx, which finds them, is not installed.
-
-    Raises:
-        BundleError: a file cannot be read.
-    """
-    files: tuple[Path, ...] = (graph,)
-    if _OUTSIDE in graph.read_bytes():
-        try:
-            from .size import graph_files
-        except ModuleNotFoundError:
-            return None
-        files = graph_files(graph)
-    return hashlib.sha256("".join(hash_file(file) for file in files).encode()).hexdigest()
-
-
 def replay(
     archive: Archive,
     engine: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
@@ -131,7 +107,7 @@ def replay(
         archive: the verdict.
         engine: uint8 [N, C, H, W] -> logits [N, K].
         name: the engine's, for the result.
-        graph_sha256: `hash_graph` of what the engine runs; None where that is not known.
+        graph_sha256: `digest_of` what the engine runs; None where that is not known.
         progress: told after each batch; the task is `name`.
 
     Raises:

@@ -23,27 +23,14 @@ from numpy.typing import NDArray
 from ..runtime.errors import DataError, GateError, RecipeError
 from ..runtime.progress import ProgressCallback, silent
 from .agreement import Agreement, compare, twin_logits
-from .attacks.gradient import Model
-from .attacks.square import Scores
+from .attacks.access import Model, Scores
 from .attacks.threat import ThreatModel
+from .criteria import right_answers, withstood
 from .pieces import Pieces, searching
 from .plans import AttackPlan
 from .verdict import AttackOutcome, Candidates, RobustnessResult
 
-__all__ = ["evaluate_robustness", "right_answers", "withstood"]
-
-
-def right_answers(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows of logits [N, K] are largest at the label [N] and hold no NaN: bool [N]."""
-    right: NDArray[np.bool_] = (logits.argmax(1) == labels) & ~np.isnan(logits).any(1)
-    return right
-
-
-def withstood(logits: NDArray[np.float32], labels: NDArray[np.int64], threat: ThreatModel) -> NDArray[np.bool_]:
-    """Which rows of logits [N, K] are no success of the attacker's: bool [N]."""
-    fooled, unanswered = threat.fooled(logits.argmax(1), labels), np.isnan(logits).any(1)
-    stood: NDArray[np.bool_] = ~(fooled | unanswered) if threat.target is None else ~fooled | unanswered
-    return stood
+__all__ = ["evaluate_robustness"]
 
 
 def evaluate_robustness(

@@ -19,6 +19,7 @@ from .agreement import Agreement, compare, twin_logits
 from .attack_subject import attack_subject
 from .attacks.threat import ThreatModel
 from .corruptions import evaluate_corruptions
+from .criteria import right_answers
 from .data.dataset import Dataset, Part
 from .latency import measure_latency
 from .measurement import Environment, Measurement, Skip, share
@@ -27,7 +28,6 @@ from .outcome import BenchReport, SubjectReport
 from .pieces import Pieces
 from .planned import Planned, choose_images, plan_attacks
 from .presets import wants_parent
-from .robust import right_answers
 from .settings import BenchSettings, default_threat
 from .size import measure_size
 from .subjects import Subject, open_others, open_subjects

@@ -5,21 +5,13 @@ from __future__ import annotations
 import zlib
 from pathlib import Path
 
-import onnx
-
+from .graph_digest import graph_files
 from .measurement import Measurement
 
-__all__ = ["graph_files", "measure_size"]
+__all__ = ["measure_size"]
 
 _CHUNK_BYTES = 1 << 20
 _GZIP = 31  # zlib's code for the largest window in a gzip envelope
-
-
-def graph_files(graph: Path) -> tuple[Path, ...]:
-    """An ONNX file and the files that it keeps weights in."""
-    tensors = onnx.load(graph, load_external_data=False).graph.initializer
-    outside = {entry.value for tensor in tensors for entry in tensor.external_data if entry.key == "location"}
-    return (graph, *(graph.parent / name for name in sorted(outside)))
 
 
 def measure_size(graph: Path) -> tuple[Measurement, Measurement]:

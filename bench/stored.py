@@ -11,8 +11,8 @@ from pathlib import Path
 from ..export.bundle import update_measurements
 from ..runtime.bundle import Bundle, read_bundle
 from ..runtime.errors import InputError, IntegrityError
+from .graph_digest import digest_of
 from .outcome import BenchReport
-from .subjects import digest_of
 
 __all__ = ["store_measurements"]
 

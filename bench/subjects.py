@@ -6,7 +6,6 @@ kept, and only attacks on scores remain. Other networks may be opened beside the
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import warnings
 from collections.abc import Sequence
@@ -18,14 +17,14 @@ import torch
 from torch import nn
 
 from ..export.twin import Twin
-from ..runtime.bundle import hash_file, read_bundle
+from ..runtime.bundle import read_bundle
 from ..runtime.engine import Engine, load, open_onnx
 from ..runtime.errors import HardtemperError, IntegrityError, ModelError
 from .attacks.gradient import frozen
 from .attacks.half_precision import HalfPrecisionGradients
-from .size import graph_files
+from .graph_digest import digest_of
 
-__all__ = ["Subject", "digest_of", "open_others", "open_subjects"]
+__all__ = ["Subject", "open_others", "open_subjects"]
 
 _RESERVED = ("engine", "twin", "parent")
 """What an attack may name as its target besides other networks."""
@@ -129,15 +128,6 @@ def open_others(
             raise ModelError(f"{path}: nothing transfers from it", got=other.no_twin, fix=fix)
         found.append(replace(other, name=_free(path.resolve().stem, {*_RESERVED, *(o.name for o in found)})))
     return tuple(found)
-
-
-def digest_of(graph: Path) -> str:
-    """SHA-256 over an ONNX file and the files that it keeps weights in.
-
-    Raises:
-        BundleError: one cannot be read.
-    """
-    return hashlib.sha256("".join(hash_file(file) for file in graph_files(graph)).encode()).hexdigest()
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["leak", "leaked", "leaking"]
+__all__ = ["Target", "clamp_round", "leak", "leaked", "leaking", "round_ste"]
 
 _LEAK: ContextVar[float] = ContextVar("leak", default=0.0)
 
@@ -82,3 +83,53 @@ _CLAMPS = frozenset(
         *(Tensor.relu, Tensor.relu_, Tensor.clamp, Tensor.clamp_, Tensor.clamp_min, Tensor.clamp_max),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a per-tensor QuantizeLinear rounds to: float32 scale of no dimension, zero point, smallest and largest q."""
+
+    scale: Tensor
+    zero: float
+    low: float
+    high: float
+
+
+class _Round(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
+
+
+def round_ste(x: Tensor) -> Tensor:
+    """Round half to even; derivative one (Bengio et al. 2013, straight-through estimator)."""
+    rounded: Tensor = _Round.apply(x)  # type: ignore[no-untyped-call]
+    return rounded
+
+
+class _ClampRound(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, target: Target, zero_first: bool) -> Tensor:
+        q = x.add(target.zero).round_() if zero_first else x.round().add_(target.zero)
+        ctx.save_for_backward((q >= target.low) & (q <= target.high))
+        ctx.leak = leak()
+        return q.clamp_(target.low, target.high)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return leaked(gradients[0], inside, ctx.leak), None, None
+
+
+def clamp_round(x: Tensor, target: Target, *, zero_first: bool = False) -> Tensor:
+    """clamp(round_half_even(x) + z, low, high), with z added before the rounding if `zero_first`.
+
+    The gradient is a clamp's, straight-through: one where the rounded value lies in [low, high], outside zero or what
+    leaks (`leak`).
+    """
+    q: Tensor = _ClampRound.apply(x, target, zero_first)  # type: ignore[no-untyped-call]
+    return q

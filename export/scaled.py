@@ -18,41 +18,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
-import torch
 from torch import Tensor
 
-from .leak import leak, leaked
+from .leak import Target, clamp_round
 from .levels import Levels
 
-__all__ = [
-    "EXACT",
-    "Averages",
-    "Mean",
-    "Product",
-    "Scaled",
-    "Sum",
-    "Target",
-    "Value",
-    "along",
-    "clamp_round",
-    "dense",
-    "round_ste",
-]
+__all__ = ["EXACT", "Averages", "Mean", "Product", "Scaled", "Sum", "Value", "along", "dense"]
 
 EXACT = 2.0**24
 """Integers up to here are exact in float32."""
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What a per-tensor QuantizeLinear rounds to: float32 scale of no dimension, zero point, smallest and largest q."""
-
-    scale: Tensor
-    zero: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,43 +157,3 @@ def _fma(x: Tensor, factor: Tensor | float, term: Tensor) -> Tensor:
 
 def _power_of_two(scale: Tensor) -> bool:
     return math.frexp(float(scale))[0] == 0.5
-
-
-class _Round(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.round()
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return gradients[0]
-
-
-def round_ste(x: Tensor) -> Tensor:
-    """Round half to even; derivative one (Bengio et al. 2013, straight-through estimator)."""
-    rounded: Tensor = _Round.apply(x)  # type: ignore[no-untyped-call]
-    return rounded
-
-
-class _ClampRound(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, target: Target, zero_first: bool) -> Tensor:
-        q = x.add(target.zero).round_() if zero_first else x.round().add_(target.zero)
-        ctx.save_for_backward((q >= target.low) & (q <= target.high))
-        ctx.leak = leak()
-        return q.clamp_(target.low, target.high)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        (inside,) = ctx.saved_tensors
-        return leaked(gradients[0], inside, ctx.leak), None, None
-
-
-def clamp_round(x: Tensor, target: Target, *, zero_first: bool = False) -> Tensor:
-    """clamp(round_half_even(x) + z, low, high), with z added before the rounding if `zero_first`.
-
-    The gradient is a clamp's, straight-through: one where the rounded value lies in [low, high], outside zero or what
-    leaks (`leak`).
-    """
-    q: Tensor = _ClampRound.apply(x, target, zero_first)  # type: ignore[no-untyped-call]
-    return q

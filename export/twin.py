@@ -28,8 +28,9 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from .byte_layers import exact
+from .leak import round_ste
 from .levels import pixel_levels
-from .scaled import Value, along, dense, round_ste
+from .scaled import Value, along, dense
 from .twin_graph import Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
 from .twin_plan import Plan, byte_plan, node_plan
 

@@ -12,7 +12,8 @@ from onnx import numpy_helper
 
 from ..runtime.errors import ModelError, UnsupportedOperatorError
 from .twin_integer import REQUANTIZED
-from .twin_ops import FLATTENED, OPERATORS, SEVERAL, unknown_setting
+from .twin_ops import FLATTENED
+from .twin_table import OPERATORS, SEVERAL, unknown_setting
 
 __all__ = [
     "Input",

@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..runtime.errors import UnsupportedOperatorError
+from .leak import Target, clamp_round, round_ste
 from .levels import Levels
-from .scaled import EXACT, Mean, Product, Scaled, Sum, Target, Value, along, clamp_round, dense, round_ste
+from .scaled import EXACT, Mean, Product, Scaled, Sum, Value, along, dense
 from .windows import Attributes, pad_window, window
 
 __all__ = [

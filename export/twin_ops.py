@@ -11,17 +11,32 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 
-import onnx
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from . import twin_shapes as shapes
 from .scaled import Averages, Scaled, Sum, Value, dense
-from .twin_integer import add, conv, dequantize, gemm, global_average_pool, matmul, multiply, quantize, spatial
+from .twin_integer import spatial
 from .windows import Attributes, pad_window, text, window
 
-__all__ = ["FLATTENED", "OPERATORS", "SEVERAL", "Operator", "unknown_setting"]
+__all__ = [
+    "DTYPES",
+    "FLATTENED",
+    "Operator",
+    "average_pool",
+    "batch_norm",
+    "cast",
+    "clip",
+    "dropout",
+    "folded",
+    "gelu",
+    "hard_sigmoid",
+    "layer_norm",
+    "real",
+    "reduce",
+    "relu",
+    "softmax",
+]
 
 Operator = Callable[..., Value | tuple[Value, ...]]
 
@@ -29,13 +44,13 @@ FLATTENED = "flattened"
 """Attribute that the twin gives a Softmax or LogSoftmax that runs over all dimensions from `axis` on: opset 12's."""
 
 
-def _relu(attributes: Attributes, x: Value) -> Value:
+def relu(attributes: Attributes, x: Value) -> Value:
     if isinstance(x, Scaled):
         return Scaled(x.n.relu(), x.s, x.bound)
     return replace(x, rectified=True) if isinstance(x, Sum) else dense(x).relu()
 
 
-def _clip(attributes: Attributes, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
+def clip(attributes: Attributes, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
     smallest = attributes.get("min") if low is None else float(dense(low))
     largest = attributes.get("max") if high is None else float(dense(high))
     if isinstance(x, Scaled) and x.zero is None:  # an accumulator: an integer kernel's saturation makes most clips
@@ -44,7 +59,7 @@ def _clip(attributes: Attributes, x: Value, low: Value | None = None, high: Valu
     return dense(x) if smallest is largest is None else dense(x).clamp(smallest, largest)
 
 
-def _average_pool(attributes: Attributes, x: Value) -> Value:
+def average_pool(attributes: Attributes, x: Value) -> Value:
     """On real numbers, summed in the order of rows: as QLinearAveragePool does."""
     y = _averages(attributes, dense(x))
     return Averages(y) if isinstance(x, Scaled) and x.zero is not None else y
@@ -66,7 +81,7 @@ def _averages(attributes: Attributes, a: Tensor) -> Tensor:
     return sums[0] / sums[1]
 
 
-def _reduce(function: Callable[..., Tensor]) -> Operator:
+def reduce(function: Callable[..., Tensor]) -> Operator:
     def operator(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
         a = dense(x)
         where = attributes.get("axes") if axes is None else [int(axis) for axis in dense(axes).reshape(-1)]
@@ -78,16 +93,16 @@ def _reduce(function: Callable[..., Tensor]) -> Operator:
 
 
 _INTEGERS = {2: torch.uint8, 3: torch.int8, 6: torch.int32, 7: torch.int64}
-_DTYPES = {**_INTEGERS, 1: torch.float32, 9: torch.bool, 10: torch.float16, 11: torch.float64}
+DTYPES = {**_INTEGERS, 1: torch.float32, 9: torch.bool, 10: torch.float16, 11: torch.float64}
 
 
-def _cast(attributes: Attributes, x: Value) -> Value:
+def cast(attributes: Attributes, x: Value) -> Value:
     kind, a = attributes["to"], dense(x)
     # an integer that a gradient flows through stays integer-valued float
-    return a.trunc() if a.requires_grad and kind in _INTEGERS else a.to(_DTYPES[kind])
+    return a.trunc() if a.requires_grad and kind in _INTEGERS else a.to(DTYPES[kind])
 
 
-def _softmax(function: Callable[[Tensor, int], Tensor]) -> Operator:
+def softmax(function: Callable[[Tensor, int], Tensor]) -> Operator:
     def operator(attributes: Attributes, x: Value) -> Value:
         a, axis = dense(x), attributes.get("axis", -1)
         return function(a.flatten(axis), -1).reshape(a.shape) if attributes.get(FLATTENED) else function(a, axis)
@@ -95,111 +110,36 @@ def _softmax(function: Callable[[Tensor, int], Tensor]) -> Operator:
     return operator
 
 
-def _dropout(attributes: Attributes, x: Value, *settings: Value | None) -> tuple[Value, ...]:
+def dropout(attributes: Attributes, x: Value, *settings: Value | None) -> tuple[Value, ...]:
     """At inference the identity, with a mask that keeps all."""
     return x, torch.ones_like(x.n if isinstance(x, Scaled) else dense(x), dtype=torch.bool)
 
 
-def _batch_norm(attributes: Attributes, x: Value, *parameters: Value) -> Value:
+def batch_norm(attributes: Attributes, x: Value, *parameters: Value) -> Value:
     gamma, beta, mean, var = (dense(parameter) for parameter in parameters)
     return F.batch_norm(dense(x), mean, var, gamma, beta, False, 0.0, attributes.get("epsilon", 1e-5))
 
 
-def _layer_norm(attributes: Attributes, x: Value, gamma: Value, beta: Value | None = None) -> Value:
+def layer_norm(attributes: Attributes, x: Value, gamma: Value, beta: Value | None = None) -> Value:
     a = dense(x)
     shape = a.shape[attributes.get("axis", -1) % a.dim() :]
     return F.layer_norm(a, shape, dense(gamma), None if beta is None else dense(beta), attributes.get("epsilon", 1e-5))
 
 
-def _hard_sigmoid(attributes: Attributes, x: Value) -> Value:
+def hard_sigmoid(attributes: Attributes, x: Value) -> Value:
     y: Tensor = dense(x) * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5)
     return y.clamp(0, 1)
 
 
-def _gelu(attributes: Attributes, x: Value) -> Value:
+def gelu(attributes: Attributes, x: Value) -> Value:
     return F.gelu(dense(x), approximate=text(attributes, "approximate", "none"))
 
 
-def _real(function: Callable[..., Tensor]) -> Operator:
+def real(function: Callable[..., Tensor]) -> Operator:
     """An elementwise operator without attributes, on real numbers."""
     return lambda attributes, *inputs: function(*(dense(x) for x in inputs))
 
 
-def _folded(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
+def folded(function: Callable[[Tensor, Tensor], Tensor]) -> Operator:
     """An operator of one or more inputs: function(function(first, second), third) and so on."""
     return lambda attributes, *inputs: functools.reduce(function, [dense(x) for x in inputs])
-
-
-OPERATORS: dict[str, Operator] = {
-    "Abs": _real(torch.abs),
-    "Add": add,
-    "AveragePool": _average_pool,
-    "BatchNormalization": _batch_norm,
-    "Cast": _cast,
-    "Clip": _clip,
-    "Concat": shapes.concat,
-    "Conv": conv,
-    "DequantizeLinear": dequantize,
-    "Div": _real(torch.div),
-    "Dropout": _dropout,
-    "Elu": lambda attributes, x: F.elu(dense(x), attributes.get("alpha", 1.0)),
-    "Erf": _real(torch.erf),
-    "Exp": _real(torch.exp),
-    "Flatten": shapes.flatten,
-    "Gather": shapes.gather,
-    "Gelu": _gelu,
-    "Gemm": gemm,
-    "GlobalAveragePool": global_average_pool,
-    "GlobalMaxPool": shapes.global_max_pool,
-    "HardSigmoid": _hard_sigmoid,
-    "HardSwish": _real(F.hardswish),
-    "Identity": lambda attributes, x: x,
-    "LayerNormalization": _layer_norm,
-    "LeakyRelu": lambda attributes, x: F.leaky_relu(dense(x), attributes.get("alpha", 0.01)),
-    "LogSoftmax": _softmax(torch.log_softmax),
-    "MatMul": matmul,
-    "Max": _folded(torch.maximum),
-    "MaxPool": shapes.max_pool,
-    "Min": _folded(torch.minimum),
-    "Mul": multiply,
-    "Neg": _real(torch.neg),
-    "PRelu": _real(lambda x, slope: torch.where(x >= 0, x, slope * x)),
-    "Pad": shapes.pad,
-    "Pow": _real(torch.pow),
-    "QuantizeLinear": quantize,
-    "ReduceMean": _reduce(torch.mean),
-    "ReduceSum": _reduce(torch.sum),
-    "Relu": _relu,
-    "Reshape": shapes.reshape,
-    "Shape": shapes.shape,
-    "Sigmoid": _real(torch.sigmoid),
-    "Slice": shapes.slice_,
-    "Softmax": _softmax(torch.softmax),
-    "Split": shapes.split,
-    "Sqrt": _real(torch.sqrt),
-    "Squeeze": shapes.squeeze,
-    "Sub": _real(torch.sub),
-    "Tanh": _real(torch.tanh),
-    "Transpose": shapes.transpose,
-    "Unsqueeze": shapes.unsqueeze,
-}
-
-SEVERAL = frozenset({"Dropout", "Split"})
-
-
-def unknown_setting(op_type: str, attributes: Attributes) -> str:
-    """The attribute of a node that its operator does not know here, with its value; "" where there is none."""
-    if len(attributes.get("kernel_shape", (0, 0))) != 2:
-        return f"kernel_shape {list(attributes['kernel_shape'])}"
-    if op_type == "AveragePool" and any(step != 1 for step in attributes.get("dilations", ())):
-        return f"dilations {list(attributes['dilations'])}"
-    if op_type in ("AveragePool", "MaxPool") and text(attributes, "auto_pad", "NOTSET") == "NOTSET":
-        kernel, _, dilations, pads = window(attributes, (0, 0))
-        half = [((k - 1) * d + 1) // 2 for k, d in zip(kernel, dilations, strict=True)]
-        if pads[:2] == pads[2:] and (pads[0] > half[0] or pads[1] > half[1]):  # torch's limit
-            return f"pads {list(pads)} beyond half the kernel"
-    if op_type == "Cast" and attributes["to"] not in _DTYPES:
-        return f"to={onnx.TensorProto.DataType.Name(attributes['to'])}"
-    if op_type == "Pad" and text(attributes, "mode", "constant") == "wrap":
-        return "mode wrap"
-    return ""

@@ -23,7 +23,7 @@ from .levels import ByteLayer, Levels, accumulated, added, byte_levels, layer_le
 from .scaled import EXACT, Scaled, Value, dense
 from .twin_graph import Node
 from .twin_integer import in_units
-from .twin_ops import OPERATORS
+from .twin_table import OPERATORS
 from .windows import text, window
 
 __all__ = ["Plan", "Step", "byte_plan", "node_plan"]

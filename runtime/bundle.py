@@ -7,7 +7,6 @@ nothing else lies in it. One flipped bit, one file too many or a link that leads
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from pathlib import Path
 
 from .errors import BundleError, BundleFormatError, IntegrityError
 from .fields import under
+from .hashing import hash_file
 from .manifest import MANIFEST_NAME, FileEntry, Manifest
 
-__all__ = ["Bundle", "hash_file", "read_bundle", "strangers"]
-
-_CHUNK_BYTES = 1 << 20
+__all__ = ["Bundle", "read_bundle", "strangers"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,22 +62,6 @@ def read_bundle(path: str | Path, *, check: bool = True) -> Bundle:
     if check:
         _refuse_strangers(folder, manifest)
     return Bundle(path=folder, manifest=manifest)
-
-
-def hash_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as 64 lower-case hex digits.
-
-    Raises:
-        BundleError: the file cannot be read.
-    """
-    digest = hashlib.sha256()
-    try:
-        with Path(path).open("rb") as source:
-            while chunk := source.read(_CHUNK_BYTES):
-                digest.update(chunk)
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read", got=error.strerror or str(error)) from None
-    return digest.hexdigest()
 
 
 def _no_folder(folder: Path) -> BundleError:

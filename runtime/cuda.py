@@ -7,18 +7,14 @@ context is current only inside `active`, and every other call stands inside it.
 
 from __future__ import annotations
 
-import importlib
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import MissingExtraError
-
-__all__ = ["Cuda", "DeviceMemory", "Event", "PinnedMemory", "Stream", "open_cuda"]
+__all__ = ["Cuda", "DeviceMemory", "Event", "PinnedMemory", "Stream"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -99,21 +95,3 @@ class Cuda(Protocol):
 
     def free_bytes(self) -> int:
         """Device memory that nobody uses."""
-
-
-@cache
-def open_cuda() -> Cuda:
-    """CUDA through the package that is installed, the same object for the whole process.
-
-    Raises:
-        MissingExtraError: there is none.
-        ModelError: CUDA cannot be initialized.
-    """
-    from .cuda_bindings import CudaBindings
-    from .cuda_pycuda import PyCuda
-
-    for module in ("cuda.bindings.driver", "pycuda.driver"):
-        with suppress(ModuleNotFoundError):
-            api = importlib.import_module(module)
-            return PyCuda(api) if module == "pycuda.driver" else CudaBindings(api)
-    raise MissingExtraError("cuda-bindings", extra="tensorrt", feature="an engine on the GPU")

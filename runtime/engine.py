@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,39 +22,13 @@ from .errors import BundleFormatError, InputError, ModelError
 from .manifest import MANIFEST_NAME, Manifest
 from .onnxruntime_backend import OnnxRuntimeBackend
 from .pixels import check_images, to_pixels
+from .protocol import Backend
 
-__all__ = ["Backend", "Engine", "InstructionSetWarning", "load", "open_onnx"]
+__all__ = ["Engine", "InstructionSetWarning", "load", "open_onnx"]
 
 
 class InstructionSetWarning(UserWarning):
     """This processor may compute other logits than the one that the bundle was proved on."""
-
-
-class Backend(Protocol):
-    """One compiled classifier. `run` must be thread-safe."""
-
-    @property
-    def name(self) -> str:
-        """Who computes: "onnxruntime", "openvino", "tensorrt"."""
-
-    @property
-    def input_dtype(self) -> str:
-        """What `run` takes: "uint8" for pixels, or "float32" for pixels / 255."""
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        """(C, H, W)."""
-
-    @property
-    def batch(self) -> int | None:
-        """The one batch size that `run` takes, or None where it takes any from 1."""
-
-    @property
-    def classes(self) -> int:
-        """K."""
-
-    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        """Logits [N, K] of contiguous images [N, C, H, W] of type `input_dtype`."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)

@@ -10,8 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .cuda import open_cuda
 from .cuda_driver import CudaGraph, Driver, Gpu, find_gpu, open_driver
+from .cuda_select import open_cuda
 from .engine_cache import CachedEngine, cache_folder, find_engine, read_engine
 from .errors import ModelError
 from .tensorrt_backend import TensorRTBackend

@@ -24,8 +24,8 @@ from torch.func import functional_call
 
 from ..bench.attacks.gradient import frozen, logits_and_gradient
 from ..bench.attacks.threat import ThreatModel
+from .adversary_section import Adversary
 from .objectives.objective import Objective
-from .sections import Adversary
 
 __all__ = ["adversarial_images", "gradient_misalignment"]
 

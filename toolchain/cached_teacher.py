@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor
 
-from ..bench.attacks.gradient import Model
+from ..bench.attacks.access import Model
 from ..bench.data.dataset import Part
 from .augment import changes_images
 from .sections import Training

@@ -21,12 +21,13 @@ from ..bench.data.dataset import Part
 from ..runtime.errors import ModelError
 from ..runtime.progress import ProgressCallback
 from .adversary import adversarial_images, gradient_misalignment
+from .adversary_section import Adversary
 from .augment import augmented
 from .averaging import Average
 from .cached_teacher import CachedTeacher
 from .objectives.objective import Objective
 from .schedule import learning_rate_share
-from .sections import Adversary, Training
+from .sections import Training
 from .weight_perturbation import perturbed_weights
 
 __all__ = ["EpochRunner"]

@@ -15,17 +15,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..bench.attacks.gradient import Model, frozen
+from ..bench.attacks.access import Model
+from ..bench.attacks.gradient import frozen
 from ..bench.data.dataset import Part
 from ..runtime.errors import DataError
 from ..runtime.progress import ProgressCallback, silent
+from .adversary_section import Adversary
 from .averaging import average_of
 from .cached_teacher import CachedTeacher
 from .epoch import EpochRunner
 from .heldout import held_out_accuracy, score
 from .objectives.choose import objective_of
 from .precision import autocast
-from .sections import Adversary, Training
+from .sections import Training
 
 __all__ = ["Epoch", "Trained", "finetune"]
 

@@ -11,7 +11,7 @@ from torch import nn
 from ..bench.attacks.pgd import pgd
 from ..bench.attacks.threat import ThreatModel
 from ..bench.data.dataset import Part
-from .sections import Adversary
+from .adversary_section import Adversary
 
 __all__ = ["held_out_accuracy", "score"]
 

@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
+from ..bench.attacks.on_pixels import attack_pixels
 from ..bench.attacks.pgd import pgd
-from ..bench.attacks.result import attack_pixels
 from ..bench.attacks.threat import ThreatModel
 from ..bench.data.dataset import Dataset
 from ..export.kernels import KernelReport, check_integer_share

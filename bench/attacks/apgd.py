@@ -23,8 +23,9 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import RecipeError
+from .access import Model
 from .apgd_steps import step_rule
-from .gradient import Model, frozen, logits_and_gradient, logits_of
+from .gradient import frozen, logits_and_gradient, logits_of
 from .losses import Loss, dlr_targeted, objective, rivals
 from .threat import ThreatModel
 from .verdict import broken

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import RecipeError
-from .gradient import Model
+from .access import Model
 from .pgd import pgd
 from .threat import ThreatModel
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import ModelError
-from .gradient import Model
+from .access import Model
 from .losses import objective, rivals
 from .norms import dual_length
 from .threat import Norm, ThreatModel

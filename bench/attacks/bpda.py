@@ -15,8 +15,9 @@ from torch import Tensor
 
 from ...export.leak import leaking
 from ...runtime.errors import RecipeError
+from .access import Model
 from .apgd import apgd
-from .gradient import Model, frozen
+from .gradient import frozen
 from .threat import ThreatModel
 
 __all__ = ["bpda"]

@@ -15,8 +15,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .square import Scores
-from .squares import Pixels
+from .access import Pixels, Scores
 from .threat import Norm, ThreatModel
 
 __all__ = ["Decisions", "Rows", "between", "bisect", "distance"]

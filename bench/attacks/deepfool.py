@@ -21,8 +21,9 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import RecipeError
+from .access import Model
 from .boundaries import closest, heights_and_normals, likeliest
-from .gradient import Model, frozen, logits_of
+from .gradient import frozen, logits_of
 from .nearest import Nearest
 from .norms import dual_length, length
 from .threat import ThreatModel

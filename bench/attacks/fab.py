@@ -26,9 +26,10 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import RecipeError
+from .access import Model
 from .boundaries import Boundaries, closest, heights_and_normals, likeliest
 from .fab_projections import onto_hyperplane
-from .gradient import Model, frozen, logits_of
+from .gradient import frozen, logits_of
 from .nearest import Nearest
 from .norms import length
 from .threat import Norm, ThreatModel

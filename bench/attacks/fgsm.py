@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from .gradient import Model
+from .access import Model
 from .pgd import pgd
 from .threat import ThreatModel
 

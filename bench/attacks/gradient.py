@@ -6,19 +6,17 @@ custom backward passes, which look at `needs_input_grad`, skip the weights as we
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import ModelError, RecipeError
+from .access import Model
 from .losses import Loss
 
-__all__ = ["Model", "device_of", "frozen", "logits_and_gradient", "logits_of"]
-
-Model = Callable[[Tensor], Tensor]
-"""float32 images [N, C, H, W] in [0, 1] -> logits [N, K]."""
+__all__ = ["device_of", "frozen", "logits_and_gradient", "logits_of"]
 
 
 def device_of(model: Model) -> torch.device | None:

@@ -29,11 +29,10 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import RecipeError
 from ...runtime.progress import ProgressCallback, silent
+from .access import Pixels, Scores
 from .decisions import Decisions, Rows, bisect, distance
 from .result import AttackResult
 from .score_ascent import ASKED_AT_ONCE, refuse_l1
-from .square import Scores
-from .squares import Pixels
 from .threat import ThreatModel
 
 __all__ = ["hop_skip_jump"]

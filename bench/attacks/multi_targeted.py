@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import RecipeError
-from .gradient import Model, frozen, logits_of
+from .access import Model
+from .gradient import frozen, logits_of
 from .losses import margin_targeted, rivals
 from .pgd import ascend
 from .threat import ThreatModel

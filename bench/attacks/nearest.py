@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .gradient import Model
+from .access import Model
 from .norms import length
 from .threat import ThreatModel
 from .verdict import broken

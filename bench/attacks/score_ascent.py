@@ -19,10 +19,9 @@ from torch import Tensor
 
 from ...runtime.errors import RecipeError
 from ...runtime.progress import ProgressCallback
+from .access import Pixels, Scores
 from .losses import objective
 from .result import AttackResult
-from .square import Scores
-from .squares import Pixels
 from .threat import ThreatModel
 
 __all__ = ["ASKED_AT_ONCE", "Margin", "Rule", "ascend", "refuse_l1"]

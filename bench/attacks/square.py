@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -22,15 +21,14 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import RecipeError
 from ...runtime.progress import ProgressCallback, silent
+from .access import Pixels, Scores
 from .losses import objective
 from .result import AttackResult
-from .squares import Pixels, squares_in
+from .squares import squares_in
 from .threat import ThreatModel
 
-__all__ = ["Scores", "square", "window_side"]
+__all__ = ["square", "window_side"]
 
-Scores = Callable[[Pixels], NDArray[np.float32]]
-"""uint8 images [N, C, H, W] -> logits [N, K]."""
 
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10000 queries
 

@@ -20,12 +20,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .access import Pixels
 from .threat import ThreatModel
 
-__all__ = ["LinfSquares", "LpSquares", "Pixels", "Squares", "squares_in"]
-
-Pixels = NDArray[np.uint8]
-"""uint8 images [N, C, H, W]."""
+__all__ = ["LinfSquares", "LpSquares", "Squares", "squares_in"]
 
 
 class Squares(Protocol):

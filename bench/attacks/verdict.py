@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from .gradient import Model, logits_of
+from .access import Model
+from .gradient import logits_of
 from .threat import ThreatModel
 
 __all__ = ["broken"]

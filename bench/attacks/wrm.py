@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 
 from ...runtime.errors import RecipeError
-from .gradient import Model, frozen, logits_and_gradient, logits_of
+from .access import Model
+from .gradient import frozen, logits_and_gradient, logits_of
 from .losses import objective
 from .threat import ThreatModel
 

@@ -28,10 +28,9 @@ from torch import Tensor
 
 from ...runtime.errors import RecipeError
 from ...runtime.progress import ProgressCallback, silent
+from .access import Pixels, Scores
 from .result import AttackResult
 from .score_ascent import ASKED_AT_ONCE, Margin, ascend, refuse_l1
-from .square import Scores
-from .squares import Pixels
 from .threat import ThreatModel
 
 __all__ = ["zoo"]

@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardtemper.bench import alarms as module
-from hardtemper.bench.alarms import Alarm, Checks, large_threat, look_for_alarms
+from hardtemper.bench.alarms import Alarm, Checks, look_for_alarms
 from hardtemper.bench.attacks.result import AttackResult
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.plans import AttackPlan
 from hardtemper.bench.presets import choose_attacks
+from hardtemper.bench.radii import large_threat
 from hardtemper.bench.robust import evaluate_robustness
 from hardtemper.bench.verdict import RobustnessResult
 from hardtemper.export.twin import Twin

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from numpy.typing import NDArray
-from onnx import numpy_helper
 
 from hardtemper.bench.archive import Archive
-from hardtemper.bench.replay import Replay, ReplayedAttack, hash_graph, replay
-from hardtemper.bench.subjects import digest_of
+from hardtemper.bench.replay import Replay, ReplayedAttack, replay
 from hardtemper.runtime.errors import DataError, GateError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (4, 1, 3, 3)).astype(np.uint8)
@@ -106,36 +101,6 @@ def test_on_its_own_graph_a_verdict_has_to_be_what_it_says(
         assert caught.value.exit_code == 1
         assert "another one may compute other logits" in str(caught.value)
     assert replay(replace(found, header=HEADER), engine, name="net", graph_sha256="a").same_graph is None
-
-
-def linear(path: Path, *, outside: bool) -> Path:
-    """An ONNX file, its weights in it or beside it."""
-    weights = numpy_helper.from_array(np.eye(9, dtype=np.float32), "w")
-    graph = onnx.helper.make_graph(
-        [onnx.helper.make_node("MatMul", ["x", "w"], ["y"])],
-        "linear",
-        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["N", 9])],
-        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["N", 9])],
-        [weights],
-    )
-    model = onnx.helper.make_model(graph)
-    onnx.save(model, path, save_as_external_data=outside, location="weights.bin", size_threshold=0)
-    return path
-
-
-@pytest.mark.parametrize("outside", [False, True])
-def test_a_graph_has_the_hash_that_bench_gives_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outside: bool
-) -> None:
-    path = linear(tmp_path / "model.onnx", outside=outside)
-    assert hash_graph(path) == digest_of(path)
-    if outside:
-        before = hash_graph(path)
-        (tmp_path / "weights.bin").write_bytes(bytes(9 * 9 * 4))
-        assert hash_graph(path) != before
-    monkeypatch.delitem(sys.modules, "hardtemper.bench.size")
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    assert hash_graph(path) == (None if outside else digest_of(path))
 
 
 def test_a_targeted_replay_counts_the_target_alone() -> None:

@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from hardtemper.bench.attacks.result import AttackResult
 from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.criteria import right_answers, withstood
 from hardtemper.bench.measurement import wilson
 from hardtemper.bench.plans import AttackPlan
 from hardtemper.bench.presets import choose_attacks
-from hardtemper.bench.robust import evaluate_robustness, right_answers, withstood
+from hardtemper.bench.robust import evaluate_robustness
 from hardtemper.bench.verdict import RobustnessResult
 from hardtemper.export.twin import Twin
 from hardtemper.runtime.errors import DataError, GateError, RecipeError

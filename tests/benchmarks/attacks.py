@@ -43,8 +43,8 @@ from torch import Tensor, nn
 from hardtemper.bench.attacks.apgd import apgd
 from hardtemper.bench.attacks.fab import fab
 from hardtemper.bench.attacks.half_precision import HalfPrecisionGradients
+from hardtemper.bench.attacks.on_pixels import attack_pixels
 from hardtemper.bench.attacks.pgd import pgd
-from hardtemper.bench.attacks.result import attack_pixels
 from hardtemper.bench.attacks.square import square
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Dataset

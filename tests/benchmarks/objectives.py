@@ -41,7 +41,8 @@ from hardtemper.runtime.bundle import read_bundle
 from hardtemper.toolchain.build import build
 from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.recipe import Recipe, load_recipe, with_overrides
+from hardtemper.toolchain.read import load_recipe, with_overrides
+from hardtemper.toolchain.recipe import Recipe
 from hardtemper.toolchain.sources import Source, load_source
 from hardtemper.toolchain.teacher import load_teacher
 

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from hardtemper.bench.attacks.apgd import apgd
-from hardtemper.bench.attacks.result import attack_pixels
+from hardtemper.bench.attacks.on_pixels import attack_pixels
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment, wilson

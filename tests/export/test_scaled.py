@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from hardtemper.export.scaled import Averages, Mean, Product, Scaled, Sum, Target, clamp_round, dense, round_ste
+from hardtemper.export.leak import Target, clamp_round, round_ste
+from hardtemper.export.scaled import Averages, Mean, Product, Scaled, Sum, dense
 from hardtemper.runtime.cpu import instruction_set
 
 Build = Callable[..., onnx.ModelProto]

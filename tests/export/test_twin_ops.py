@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from hardtemper.export.twin import Twin
-from hardtemper.export.twin_ops import OPERATORS, SEVERAL
+from hardtemper.export.twin_table import OPERATORS, SEVERAL
 from hardtemper.runtime.errors import UnsupportedOperatorError
 
 _RNG = np.random.default_rng(0)

@@ -19,8 +19,8 @@ from typing import Any
 import importable  # noqa: F401 - before anything of the package
 import numpy as np
 
-from hardtemper.runtime.cuda import open_cuda
 from hardtemper.runtime.cuda_driver import CudaGraph, find_gpu, open_driver
+from hardtemper.runtime.cuda_select import open_cuda
 from hardtemper.runtime.engine_cache import read_engine
 from hardtemper.runtime.errors import InputError, MissingExtraError
 from hardtemper.runtime.tensorrt_open import open_engine

@@ -17,9 +17,10 @@ from hardtemper.bench.settings import default_threat
 from hardtemper.export.lower import lower
 from hardtemper.export.quantize import quantize
 from hardtemper.export.twin import Twin
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.sections import Adversary, FineTuning, Training, TwinTraining
+from hardtemper.toolchain.sections import FineTuning, Training, TwinTraining
 
 __all__ = ["table3"]
 

@@ -18,8 +18,8 @@ import pytest
 
 from hardtemper.runtime import cuda as cuda_module
 from hardtemper.runtime import cuda_driver
-from hardtemper.runtime.cuda import open_cuda
 from hardtemper.runtime.cuda_driver import CudaGraph, Driver, cuda_failure, find_gpu, open_driver
+from hardtemper.runtime.cuda_select import open_cuda
 from hardtemper.runtime.errors import InputError, MissingExtraError, ModelError
 
 HERE = Path(__file__).parent

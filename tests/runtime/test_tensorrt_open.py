@@ -13,7 +13,6 @@ import pytest
 
 from hardtemper import load
 from hardtemper.runtime import tensorrt_open
-from hardtemper.runtime.bundle import hash_file
 from hardtemper.runtime.cuda_driver import Gpu
 from hardtemper.runtime.engine_cache import CachedEngine, Tensor, cache_folder, write_engine
 from hardtemper.runtime.errors import (
@@ -25,6 +24,7 @@ from hardtemper.runtime.errors import (
     MissingExtraError,
     ModelError,
 )
+from hardtemper.runtime.hashing import hash_file
 from hardtemper.runtime.tensorrt_open import open_cached, open_engine
 
 SHAPE, CLASSES, RELEASE = (1, 8, 8), 10, "11.4.0.106"

@@ -20,7 +20,7 @@ from hardtemper.export.quantize import IntegerGraph, quantize
 from hardtemper.export.twin import Twin
 from hardtemper.toolchain.build import Build, build
 from hardtemper.toolchain.finetune import Trained, finetune
-from hardtemper.toolchain.recipe import with_overrides
+from hardtemper.toolchain.read import with_overrides
 from hardtemper.toolchain.sections import Training
 
 CLASSES = 4

@@ -17,10 +17,10 @@ from hardtemper.bench.data.dataset import Part
 from hardtemper.export.twin import Twin
 from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.adversary import adversarial_images, gradient_misalignment
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.objectives.adversarial import Adversarial
 from hardtemper.toolchain.objectives.objective import Objective
 from hardtemper.toolchain.objectives.trades import Trades
-from hardtemper.toolchain.sections import Adversary
 
 
 @pytest.fixture

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from hardtemper.bench.data.dataset import Part
 from hardtemper.toolchain import cached_teacher
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.cached_teacher import CachedTeacher
 from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.sections import Adversary, Training
+from hardtemper.toolchain.sections import Training
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 1, 6, 6)).astype(np.uint8)
 PART = Part(name="drawn", images=IMAGES, labels=np.arange(70) % 3, indices=np.arange(70), split="train")

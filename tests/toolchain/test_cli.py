@@ -18,8 +18,8 @@ import pytest
 import hardtemper
 from hardtemper.runtime.errors import DataError, HardtemperError, RecipeError
 from hardtemper.toolchain.__main__ import main
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.commands import cli
-from hardtemper.toolchain.sections import Adversary
 
 Fails = Callable[..., str]
 

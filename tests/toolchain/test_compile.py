@@ -22,7 +22,7 @@ from hardtemper.runtime.engine_cache import read_engine, write_engine
 from hardtemper.toolchain import compile as module
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.build import build
-from hardtemper.toolchain.recipe import with_overrides
+from hardtemper.toolchain.read import with_overrides
 
 GPU = Gpu(name="NVIDIA H200", compute_capability="9.0", cuda="12.8", pci_bus_id="0000:01:00.0")
 

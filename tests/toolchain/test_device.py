@@ -9,7 +9,7 @@ import torch
 from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.build import build
 from hardtemper.toolchain.device import resolve_device
-from hardtemper.toolchain.recipe import with_overrides
+from hardtemper.toolchain.read import with_overrides
 
 
 @pytest.mark.parametrize(

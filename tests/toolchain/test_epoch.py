@@ -15,9 +15,10 @@ from hardtemper.bench.attacks.fgsm import fgsm
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
 from hardtemper.runtime.errors import ModelError
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.finetune import Trained, finetune
 from hardtemper.toolchain.schedule import learning_rate_share
-from hardtemper.toolchain.sections import Adversary, Training, TwinTraining
+from hardtemper.toolchain.sections import Training, TwinTraining
 
 PGD2 = Adversary(threat="linf:0.1", steps=2, step_size=0.06)
 

@@ -15,9 +15,10 @@ from hardtemper.bench.data.dataset import Part
 from hardtemper.export.twin import Twin
 from hardtemper.runtime.errors import DataError
 from hardtemper.toolchain import finetune as module_under_test
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.finetune import Trained, finetune
 from hardtemper.toolchain.heldout import score
-from hardtemper.toolchain.sections import Adversary, Training, TwinTraining
+from hardtemper.toolchain.sections import Training, TwinTraining
 
 PGD2 = Adversary(threat="linf:0.1", steps=2, step_size=0.06)
 EVERYTHING = Training(

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.heldout import held_out_accuracy
-from hardtemper.toolchain.sections import Adversary
 
 
 class Linear(nn.Module):

@@ -14,7 +14,7 @@ from hardtemper.export.kernels import Kernel, KernelReport
 from hardtemper.export.parity import ActivationParity, ParityReport
 from hardtemper.runtime.errors import GateError
 from hardtemper.toolchain.prove import check_gates, proof_images
-from hardtemper.toolchain.recipe import with_overrides
+from hardtemper.toolchain.read import with_overrides
 
 EXACT = ParityReport(images=4, engine_logits=0, engine_images=0, unoptimized_logits=0, exposed_logits=0, activations=())
 

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.recipe import Recipe, load_recipe, recipe_names, with_overrides
-from hardtemper.toolchain.sections import Adversary, Training
+from hardtemper.toolchain.adversary_section import Adversary
+from hardtemper.toolchain.read import load_recipe, recipe_names, with_overrides
+from hardtemper.toolchain.recipe import Recipe
+from hardtemper.toolchain.sections import Training
 
 SECTIONS = ["data", "model", "train", "compress", "adversary", "teacher", "finetune", "quantize", "finetune_twin"]
 

@@ -19,10 +19,12 @@ from hardtemper.export.twin import Twin
 from hardtemper.runtime.bundle import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError, RecipeError
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.build import build
 from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.recipe import Recipe, with_overrides
-from hardtemper.toolchain.sections import Adversary, TeacherTraining
+from hardtemper.toolchain.read import with_overrides
+from hardtemper.toolchain.recipe import Recipe
+from hardtemper.toolchain.sections import TeacherTraining
 from hardtemper.toolchain.teacher import load_teacher, train_teacher
 from hardtemper.toolchain.workspace import Workspace
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from hardtemper.bench.attacks.fgsm import fgsm
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.finetune import Trained
-from hardtemper.toolchain.sections import Adversary, Training
+from hardtemper.toolchain.sections import Training
 from hardtemper.toolchain.weight_perturbation import perturbed_weights
 
 GAMMA = 0.01

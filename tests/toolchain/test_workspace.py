@@ -18,7 +18,7 @@ from torch import nn
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.runtime.errors import BundleError
-from hardtemper.toolchain.recipe import with_overrides
+from hardtemper.toolchain.read import with_overrides
 from hardtemper.toolchain.workspace import Workspace, fingerprints
 
 CHECKPOINT = {"module": {"w": torch.arange(4.0)}, "epochs": [{"number": 1, "loss": 0.5}], "best": None}

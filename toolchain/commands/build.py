@@ -83,7 +83,7 @@ def build(
     An interrupted build goes on where it stopped when the same command is given again.
     """
     from ..build import build as run
-    from ..recipe import load_recipe, with_overrides
+    from ..read import load_recipe, with_overrides
     from ..report import build_report
 
     given = load_recipe(recipe)
@@ -110,7 +110,7 @@ def _name_of(recipe: Recipe, out: Path | None) -> str:
 def _setting(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
-        from ..recipe import recipe_names
+        from ..read import recipe_names
 
         raise RecipeError("--set", expected="KEY=VALUE", got=text, fix=f"recipes: {', '.join(recipe_names())}")
     try:

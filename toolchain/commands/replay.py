@@ -36,14 +36,13 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
     the file says another. On any other graph it is an upper bound. Needs neither torch nor the data set.
     """
     from ...bench.archive import read_archive
-    from ...bench.replay import hash_graph
     from ...bench.replay import replay as run
 
     archive = read_archive(verdict)
     opened = [(path, _open(path, verdict, archive.images.shape[1:])) for path in engines]
     with progress_bars() as progress:
         found = [
-            run(archive, engine, name=str(path), graph_sha256=hash_graph(_graph(path, engine)), progress=progress)
+            run(archive, engine, name=str(path), graph_sha256=_digest(_graph(path, engine)), progress=progress)
             for path, engine in opened
         ]
     for result in found:
@@ -72,6 +71,16 @@ def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> Engine:
     for warning in caught:
         errors.print(f"{path}: {warning.message}", markup=False, soft_wrap=True)
     return engine
+
+
+def _digest(graph: Path) -> str | None:
+    """SHA-256 of a graph with its weights; None where onnx, which finds weights in other files, is not installed."""
+    from ...bench.graph_digest import digest_of
+
+    try:
+        return digest_of(graph)
+    except ModuleNotFoundError:
+        return None
 
 
 def _graph(path: Path, engine: Engine) -> Path:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...bench.attacks.gradient import Model
+from ...bench.attacks.access import Model
 from .objective import Inner, classification, on_labels
 
 __all__ = ["Adversarial"]

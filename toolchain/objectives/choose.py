@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ...bench.attacks.gradient import Model
+from ...bench.attacks.access import Model
 from ...runtime.errors import RecipeError
-from ..sections import Adversary
+from ..adversary_section import Adversary
 from .adversarial import Adversarial
 from .distillation import AdaptiveDistillation, RobustDistillation, SoftLabelDistillation
 from .margin import MaximumMargin

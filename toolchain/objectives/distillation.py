@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...bench.attacks.gradient import Model
+from ...bench.attacks.access import Model
 from .objective import Inner, classification, on_labels, on_pairs
 from .trades import kl
 

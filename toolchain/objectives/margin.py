@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...bench.attacks.gradient import Model
+from ...bench.attacks.access import Model
 from ...bench.attacks.losses import margin
 from .objective import Inner, classification, on_labels, on_pairs
 

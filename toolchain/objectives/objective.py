@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...bench.attacks.gradient import Model
+from ...bench.attacks.access import Model
 from ...bench.attacks.losses import Loss, ce
 
 __all__ = ["Inner", "Objective", "classification", "on_labels", "on_pairs"]

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...bench.attacks.gradient import Model
+from ...bench.attacks.access import Model
 from .objective import Inner, classification, on_pairs
 
 __all__ = ["Trades", "kl"]

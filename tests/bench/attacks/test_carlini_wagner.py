@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hardtemper.bench.attacks.carlini_wagner import carlini_wagner
 from hardtemper.bench.attacks.losses import margin
 from hardtemper.bench.attacks.norms import length
-from hardtemper.bench.attacks.result import attack_pixels
+from hardtemper.bench.attacks.on_pixels import attack_pixels
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from hardtemper.bench.attacks.deepfool import deepfool
 from hardtemper.bench.attacks.norms import dual_length, length
-from hardtemper.bench.attacks.result import attack_pixels
+from hardtemper.bench.attacks.on_pixels import attack_pixels
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.export.twin import Twin
 from hardtemper.runtime.errors import ModelError, RecipeError

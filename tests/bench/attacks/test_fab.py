@@ -11,7 +11,7 @@ from hardtemper.bench.attacks.apgd import apgd
 from hardtemper.bench.attacks.fab import _step, fab
 from hardtemper.bench.attacks.fab_projections import onto_hyperplane
 from hardtemper.bench.attacks.norms import length
-from hardtemper.bench.attacks.result import attack_pixels
+from hardtemper.bench.attacks.on_pixels import attack_pixels
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.runtime.errors import ModelError, RecipeError
 

@@ -9,8 +9,8 @@ import torch
 
 from hardtemper.bench.attacks.apgd import apgd
 from hardtemper.bench.attacks.fgsm import fgsm
+from hardtemper.bench.attacks.on_pixels import attack_pixels
 from hardtemper.bench.attacks.pgd import pgd
-from hardtemper.bench.attacks.result import attack_pixels
 from hardtemper.bench.attacks.threat import ThreatModel
 
 Task = Any  # the fixture's class, in conftest.py

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from hardtemper.bench.attacks.access import Pixels
 from hardtemper.bench.attacks.square import square, window_side
-from hardtemper.bench.attacks.squares import Pixels, squares_in
+from hardtemper.bench.attacks.squares import squares_in
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.runtime.errors import ModelError, RecipeError
 

@@ -8,17 +8,13 @@ import pytest
 from torch import nn
 
 from hardtemper.runtime.errors import RecipeError
+from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.objectives.adversarial import Adversarial
 from hardtemper.toolchain.objectives.choose import objective_of
-from hardtemper.toolchain.objectives.distillation import (
-    AdaptiveDistillation,
-    RobustDistillation,
-    SoftLabelDistillation,
-)
+from hardtemper.toolchain.objectives.distillation import AdaptiveDistillation, RobustDistillation, SoftLabelDistillation
 from hardtemper.toolchain.objectives.margin import MaximumMargin
 from hardtemper.toolchain.objectives.mart import Mart
 from hardtemper.toolchain.objectives.trades import Trades
-from hardtemper.toolchain.sections import Adversary
 
 T = nn.Identity()
 PUBLISHED: dict[str, Any] = {

@@ -11,11 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.gradient import logits_and_gradient
-from hardtemper.toolchain.objectives.distillation import (
-    AdaptiveDistillation,
-    RobustDistillation,
-    SoftLabelDistillation,
-)
+from hardtemper.toolchain.objectives.distillation import AdaptiveDistillation, RobustDistillation, SoftLabelDistillation
 
 
 def divergence(student: Tensor, teacher: Tensor) -> Tensor:

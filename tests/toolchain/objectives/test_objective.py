@@ -11,11 +11,7 @@ from torch import Tensor, nn
 
 from hardtemper.bench.attacks.gradient import logits_and_gradient
 from hardtemper.toolchain.objectives.adversarial import Adversarial
-from hardtemper.toolchain.objectives.distillation import (
-    AdaptiveDistillation,
-    RobustDistillation,
-    SoftLabelDistillation,
-)
+from hardtemper.toolchain.objectives.distillation import AdaptiveDistillation, RobustDistillation, SoftLabelDistillation
 from hardtemper.toolchain.objectives.margin import MaximumMargin
 from hardtemper.toolchain.objectives.mart import Mart
 from hardtemper.toolchain.objectives.objective import Objective, classification, on_labels, on_pairs
