@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from ..runtime.hashing import hash_file
+from ..runtime.files.hashing import hash_file
 
 __all__ = ["digest_of", "graph_files"]
 

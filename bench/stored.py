@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..export.bundle import update_measurements
-from ..runtime.bundle import Bundle, read_bundle
+from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.errors import InputError, IntegrityError
 from .graph_digest import digest_of
 from .outcome import BenchReport

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ..export.twin import Twin
-from ..runtime.bundle import read_bundle
+from ..runtime.bundle.reader import read_bundle
 from ..runtime.engine import Engine, load, open_onnx
 from ..runtime.errors import HardtemperError, IntegrityError, ModelError
 from .attacks.gradient import frozen

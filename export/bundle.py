@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..runtime.bundle import Bundle, read_bundle, strangers
+from ..runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Input, Manifest, Output, Provenance, check_path
+from ..runtime.bundle.reader import Bundle, read_bundle, strangers
 from ..runtime.errors import BundleError
-from ..runtime.manifest import MANIFEST_NAME, FileEntry, Input, Manifest, Output, Provenance, check_path
 
 __all__ = ["check_target", "update_measurements", "write_bundle"]
 

@@ -19,8 +19,8 @@ import onnx
 import onnxruntime
 import torch
 
+from ..runtime.backends.onnxruntime import session_options
 from ..runtime.errors import DataError
-from ..runtime.onnxruntime_backend import session_options
 from ..runtime.progress import ProgressCallback, silent
 from .scheme import Grid, Scheme
 

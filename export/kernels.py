@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from ..runtime.backends.onnxruntime import session_options
 from ..runtime.errors import GateError, ModelError
-from ..runtime.onnxruntime_backend import session_options
 
 __all__ = ["Kernel", "KernelReport", "check_integer_share", "inspect_kernels", "macs_as_written"]
 

@@ -17,8 +17,8 @@ import onnx
 import onnxruntime
 import torch
 
+from ..runtime.backends.onnxruntime import session_options
 from ..runtime.errors import ModelError
-from ..runtime.onnxruntime_backend import session_options
 from ..runtime.progress import ProgressCallback, silent
 from .twin import Twin
 

@@ -16,13 +16,13 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from .bundle import Bundle, read_bundle
+from .backends.onnxruntime import OnnxRuntimeBackend
+from .backends.protocol import Backend
+from .bundle.manifest import MANIFEST_NAME, Manifest
+from .bundle.reader import Bundle, read_bundle
 from .cpu import instruction_set, sums_can_saturate
 from .errors import BundleFormatError, InputError, ModelError
-from .manifest import MANIFEST_NAME, Manifest
-from .onnxruntime_backend import OnnxRuntimeBackend
 from .pixels import check_images, to_pixels
-from .protocol import Backend
 
 __all__ = ["Engine", "InstructionSetWarning", "load", "open_onnx"]
 
@@ -131,7 +131,7 @@ def load(
     bundle = read_bundle(path, check=check)
     manifest = bundle.manifest
     if backend == "tensorrt":
-        from .tensorrt_open import open_cached
+        from .backends.tensorrt.open import open_cached
 
         on_gpu = open_cached(bundle.file(manifest.graph))
         _compare(bundle, _shapes(manifest, on_gpu))

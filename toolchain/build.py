@@ -22,7 +22,7 @@ from ..export.lower import lower, pixel_graph
 from ..export.parity import check_parity
 from ..export.quantize import IntegerGraph, check_operators, quantize
 from ..export.twin import Twin
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.reader import Bundle
 from ..runtime.errors import DataError, RecipeError
 from ..runtime.progress import ProgressCallback, silent
 from .compress.prune import prune_filters

@@ -23,11 +23,11 @@ from ..export.tensorrt.compile import Compiled, Options, compile_engine, import_
 from ..export.tensorrt.inspector import EngineLayer, engine_kernels, read_layers
 from ..export.tensorrt.placement import Placement, fastest_placement
 from ..export.tensorrt.timing import kernel_milliseconds
-from ..runtime.bundle import Bundle, read_bundle
-from ..runtime.cuda_driver import Gpu, find_gpu, open_driver
-from ..runtime.engine_cache import CachedEngine, Tensor, check_folder, engine_key, read_engine, write_engine
+from ..runtime.backends.cuda.driver import Gpu, find_gpu, open_driver
+from ..runtime.backends.tensorrt.cache import CachedEngine, Tensor, check_folder, engine_key, read_engine, write_engine
+from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.errors import BundleError, IntegrityError, ModelError
-from ..runtime.fields import number
+from ..runtime.files.json_fields import number
 from ..runtime.progress import ProgressCallback, silent
 from .recorded import recorded
 
@@ -224,7 +224,7 @@ def _account(compiled: Compiled) -> tuple[tuple[EngineLayer, ...], KernelReport]
 
 
 def _time(compiled: Compiled, description: _Description, options: Options) -> float:
-    from ..runtime.tensorrt_open import open_engine
+    from ..runtime.backends.tensorrt.open import open_engine
 
     with tempfile.TemporaryDirectory() as folder:  # its mode is 700, so the engine in it is ours
         path = write_engine(Path(folder), description.of(compiled), compiled.engine)

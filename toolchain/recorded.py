@@ -17,10 +17,10 @@ from typing import TypeVar
 from ..bench.data.dataset import Dataset
 from ..bench.data.load import load_dataset
 from ..bench.data.named import NAMES
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.manifest import MANIFEST_NAME
+from ..runtime.bundle.reader import Bundle
 from ..runtime.errors import BundleFormatError, DataError
-from ..runtime.fields import integer, kind, text, under
-from ..runtime.manifest import MANIFEST_NAME
+from ..runtime.files.json_fields import integer, kind, text, under
 
 __all__ = ["load_recorded_data", "recorded"]
 

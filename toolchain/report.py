@@ -14,9 +14,9 @@ from rich.text import Text
 
 from ..bench.measurement import Measurement
 from ..bench.report import row_of
+from ..runtime.bundle.manifest import MANIFEST_NAME, Manifest
 from ..runtime.errors import BundleFormatError, InputError
-from ..runtime.fields import integer, items, json_object, number, under
-from ..runtime.manifest import MANIFEST_NAME, Manifest
+from ..runtime.files.json_fields import integer, items, json_object, number, under
 from ..runtime.printable import printable
 from .build import Build
 from .finetune import Trained

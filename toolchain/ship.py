@@ -21,9 +21,9 @@ from ..export.bundle import write_bundle
 from ..export.kernels import KernelReport
 from ..export.parity import ParityReport
 from ..export.scheme import Scheme
-from ..runtime.bundle import Bundle
+from ..runtime.bundle.manifest import Input, Output, Provenance
+from ..runtime.bundle.reader import Bundle
 from ..runtime.cpu import cpu_name, instruction_set
-from ..runtime.manifest import Input, Output, Provenance
 from .compress.result import Compressed
 from .device import resolve_device
 from .finetune import Trained

@@ -17,7 +17,7 @@ from torch import nn
 
 from ..bench.data.dataset import Dataset
 from ..export.twin import Twin
-from ..runtime.bundle import read_bundle
+from ..runtime.bundle.reader import read_bundle
 from ..runtime.engine import open_onnx
 from ..runtime.errors import RecipeError
 from ..runtime.progress import ProgressCallback, silent

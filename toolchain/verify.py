@@ -16,10 +16,10 @@ from ..bench.untrusted_npz import read_arrays
 from ..export.kernels import KernelReport, inspect_kernels
 from ..export.parity import ParityReport, check_parity
 from ..export.twin import Twin
-from ..runtime.bundle import Bundle, read_bundle
+from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.engine import load
 from ..runtime.errors import BundleError, DataError, GateError, ModelError
-from ..runtime.fields import number, text
+from ..runtime.files.json_fields import number, text
 from ..runtime.progress import ProgressCallback, silent
 from .recorded import load_recorded_data, recorded
 

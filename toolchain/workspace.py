@@ -26,7 +26,7 @@ from .. import __version__
 from ..bench.data.dataset import Dataset, Part
 from ..bench.sealed import read_sealed, write_sealed
 from ..runtime.errors import BundleError
-from ..runtime.hashing import hash_file
+from ..runtime.files.hashing import hash_file
 from .device import resolve_device
 from .precision import resolve
 from .recipe import Recipe

@@ -12,8 +12,8 @@ from typing import Any
 
 import onnx
 
+from ...runtime.backends.tensorrt.package import errors, import_tensorrt, logger
 from ...runtime.errors import InputError, MissingExtraError, ModelError
-from ...runtime.tensorrt_package import errors, import_tensorrt, logger
 from .dialect import tensorrt_graph
 from .float16 import to_float16
 from .placement import Placement

@@ -10,7 +10,7 @@ import statistics
 
 import numpy as np
 
-from ...runtime.tensorrt_backend import TensorRTBackend
+from ...runtime.backends.tensorrt.backend import TensorRTBackend
 
 __all__ = ["kernel_milliseconds"]
 

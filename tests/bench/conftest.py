@@ -15,8 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.export.bundle import write_bundle
+from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
 from hardtemper.runtime.cpu import instruction_set
-from hardtemper.runtime.manifest import Input, Output, Provenance
 
 SHAPE = (1, 6, 6)
 

@@ -37,7 +37,7 @@ from two_phase import estimate_from_archives
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.toolchain.build import build
 from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.finetune import finetune

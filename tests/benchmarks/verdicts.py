@@ -34,9 +34,9 @@ from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment, wilson
 from hardtemper.export.twin import Twin
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.engine import Engine, load
-from hardtemper.runtime.onnxruntime_backend import OnnxRuntimeBackend
 
 
 def compare(bundle: Path, images: Any, labels: Any, *, threat: ThreatModel, steps: int) -> dict[str, Any]:

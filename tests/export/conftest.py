@@ -16,7 +16,7 @@ from torch import nn
 
 from hardtemper.export.lower import FloatGraph, lower
 from hardtemper.export.quantize import IntegerGraph, quantize
-from hardtemper.runtime.onnxruntime_backend import session_options
+from hardtemper.runtime.backends.onnxruntime import session_options
 
 Array = NDArray[Any]
 Run = Callable[..., list[Array]]

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from hardtemper.export.bundle import check_target, update_measurements, write_bundle
-from hardtemper.runtime.bundle import Bundle, read_bundle
+from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
+from hardtemper.runtime.bundle.reader.reader import Bundle, read_bundle
 from hardtemper.runtime.errors import BundleError, BundleFormatError
-from hardtemper.runtime.manifest import Input, Output, Provenance
 
 FILES: dict[str, Path | bytes] = {"graph.onnx": b"graph", "dense/model.onnx": b"dense", "engines/a/b.bin": b""}
 FIELDS: dict[str, Any] = {
@@ -288,7 +288,7 @@ import os, signal, sys
 
 kill_at, action, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 from hardtemper.export.bundle import update_measurements, write_bundle
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.bundle.reader import read_bundle
 
 former = read_bundle(path)
 fields = {key: getattr(former.manifest, key) for key in former.manifest.__slots__}

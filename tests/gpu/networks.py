@@ -20,7 +20,7 @@ from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.device_latency import DeviceWork
 from hardtemper.bench.settings import default_threat
 from hardtemper.export.twin import Twin
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.toolchain.recipe import Recipe
 from hardtemper.toolchain.sources import load_source
 

@@ -19,12 +19,12 @@ from typing import Any
 import importable  # noqa: F401 - before anything of the package
 import numpy as np
 
-from hardtemper.runtime.cuda_driver import CudaGraph, find_gpu, open_driver
-from hardtemper.runtime.cuda_select import open_cuda
-from hardtemper.runtime.engine_cache import read_engine
+from hardtemper.runtime.backends.cuda.driver import CudaGraph, find_gpu, open_driver
+from hardtemper.runtime.backends.cuda.select import open_cuda
+from hardtemper.runtime.backends.tensorrt.cache import read_engine
+from hardtemper.runtime.backends.tensorrt.open import open_engine
+from hardtemper.runtime.backends.tensorrt.package import import_tensorrt
 from hardtemper.runtime.errors import InputError, MissingExtraError
-from hardtemper.runtime.tensorrt_open import open_engine
-from hardtemper.runtime.tensorrt_package import import_tensorrt
 
 _ROUNDS = 8
 

@@ -21,7 +21,7 @@ from hardtemper.bench.robust import evaluate_robustness
 from hardtemper.bench.settings import default_threat
 from hardtemper.bench.verdict import RobustnessResult
 from hardtemper.export.twin import Twin
-from hardtemper.runtime.hashing import hash_file
+from hardtemper.runtime.files.hashing import hash_file
 
 __all__ = ["replay", "robust", "verdict_of"]
 

@@ -150,7 +150,7 @@ def speed(ctx: Context) -> dict[str, Any]:
         paths = engines_of(ctx, model)
         alone = ctx.python == [sys.executable]
         if alone and paths:
-            from hardtemper.runtime.tensorrt_open import open_engine
+            from hardtemper.runtime.backends.tensorrt.open import open_engine
 
             opened = {kind: open_engine(Path(path)) for kind, path in paths.items()}
             works |= {f"tensorrt {kind}": backend.session() for kind, backend in opened.items()}

@@ -17,7 +17,7 @@ NEEDS_A_GPU = ("cuda", "engines", "parity", "memory", "replay")
 
 
 def has_driver() -> bool:
-    from hardtemper.runtime.cuda_driver import open_driver
+    from hardtemper.runtime.backends.cuda.driver import open_driver
     from hardtemper.runtime.errors import InputError
 
     try:

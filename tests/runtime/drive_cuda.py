@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from hardtemper.runtime.cuda import Cuda, DeviceMemory, PinnedMemory, Stream
-from hardtemper.runtime.cuda_driver import CudaGraph, find_gpu, open_driver
-from hardtemper.runtime.cuda_select import open_cuda
+from hardtemper.runtime.backends.cuda.driver import CudaGraph, find_gpu, open_driver
+from hardtemper.runtime.backends.cuda.interface import Cuda, DeviceMemory, PinnedMemory, Stream
+from hardtemper.runtime.backends.cuda.select import open_cuda
 from hardtemper.runtime.errors import ModelError
 
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from hardtemper.runtime.cuda import DeviceMemory, Event, PinnedMemory, Stream
+from hardtemper.runtime.backends.cuda.interface import DeviceMemory, Event, PinnedMemory, Stream
+from hardtemper.runtime.backends.onnxruntime import session_options
 from hardtemper.runtime.errors import ModelError
-from hardtemper.runtime.onnxruntime_backend import session_options
 
 SHAPE, CLASSES = (1, 8, 8), 10
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.bundle.reader.manifest import FORMAT_VERSION
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.engine import load
-from hardtemper.runtime.manifest import FORMAT_VERSION
 
 CORPUS = Path(__file__).parent.parent / "data" / "bundles"
 BUNDLES = sorted(path.parent for path in CORPUS.glob("v*/*/manifest.json"))

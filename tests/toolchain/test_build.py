@@ -22,10 +22,10 @@ from torch import nn
 import hardtemper
 from hardtemper.bench.data.npz import load_npz
 from hardtemper.export.parity import check_parity
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError, RecipeError
-from hardtemper.runtime.hashing import hash_file
+from hardtemper.runtime.files.hashing import hash_file
 from hardtemper.toolchain.build import Build, build
 from hardtemper.toolchain.read import with_overrides
 from hardtemper.toolchain.recipe import Recipe

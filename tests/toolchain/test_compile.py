@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from hardtemper.export.tensorrt.placement import Placement
-from hardtemper.runtime.bundle import read_bundle
-from hardtemper.runtime.cuda_driver import Gpu
-from hardtemper.runtime.engine_cache import read_engine, write_engine
+from hardtemper.runtime.backends.cuda.driver import Gpu
+from hardtemper.runtime.backends.tensorrt.cache import read_engine, write_engine
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.toolchain import compile as module
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.build import build
@@ -172,7 +172,7 @@ def test_time_is_asked_of_the_runtime(bundle: Path, trt: Any, cache: Path, monke
     """The engine that is timed is this one, from a folder of our own."""
     opened: list[bytes] = []
     monkeypatch.setattr(
-        "hardtemper.runtime.tensorrt_open.open_engine", lambda path: opened.append(read_engine(path)[1])
+        "hardtemper.runtime.backends.tensorrt.open.open_engine", lambda path: opened.append(read_engine(path)[1])
     )
     monkeypatch.setattr(module, "kernel_milliseconds", lambda backend, batch: float(batch))
     assert main(["compile", str(bundle), "--tune", "--batch", "1:2:4"]) == 0

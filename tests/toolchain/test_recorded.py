@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from hardtemper.bench.data.named import NAMES
-from hardtemper.runtime.bundle import Bundle, read_bundle
+from hardtemper.runtime.bundle.reader.reader import Bundle, read_bundle
 from hardtemper.runtime.errors import BundleFormatError, DataError
-from hardtemper.runtime.fields import boolean, integer, number, text
+from hardtemper.runtime.files.json_fields import boolean, integer, number, text
 from hardtemper.toolchain.recorded import load_recorded_data, recorded
 
 RELEASED = Path(__file__).parents[1] / "data" / "bundles" / "v1" / "linear"

@@ -16,7 +16,7 @@ import hardtemper
 from hardtemper.bench.data.dataset import Dataset, Part
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.export.twin import Twin
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError, RecipeError
 from hardtemper.toolchain.adversary_section import Adversary

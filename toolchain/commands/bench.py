@@ -163,9 +163,9 @@ def bench(
     from ...bench.run import run_bench
     from ...bench.settings import BenchSettings
     from ...bench.stored import store_measurements
-    from ...runtime.bundle import read_bundle
+    from ...runtime.bundle.reader import read_bundle
     from ...runtime.errors import InputError
-    from ...runtime.fields import boolean, text
+    from ...runtime.files.json_fields import boolean, text
     from ...runtime.printable import printable
     from ..recorded import load_recorded_data, recorded
 

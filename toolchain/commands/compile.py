@@ -83,7 +83,7 @@ def compile_(
     """
     from ...export.tensorrt.compile import Options
     from ...export.tensorrt.profiles import BatchRange
-    from ...runtime.engine_cache import cache_folder
+    from ...runtime.backends.tensorrt.cache import cache_folder
     from ..compile import compile_bundle, import_engine
 
     folder = out or cache_folder()

@@ -17,7 +17,7 @@ __all__ = ["inspect"]
 @click.option("--json", "as_json", is_flag=True, help="The manifest as JSON instead of tables.")
 def inspect(bundle: Path, as_json: bool) -> None:
     """Show a bundle's layers, kernels, sizes (bytes), provenance and measured numbers."""
-    from ...runtime.bundle import read_bundle
+    from ...runtime.bundle.reader import read_bundle
     from ..report import bundle_report
 
     manifest = read_bundle(bundle).manifest

@@ -22,10 +22,10 @@ from hardtemper.bench.outcome import BenchReport
 from hardtemper.bench.pieces import PIECES
 from hardtemper.bench.stored import store_measurements
 from hardtemper.export.bundle import update_measurements, write_bundle
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.cpu import instruction_set
 from hardtemper.runtime.errors import DataError, HardtemperError, InputError, IntegrityError
-from hardtemper.runtime.manifest import Input, Output, Provenance
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.commands.bench import bench
 from hardtemper.toolchain.console import console

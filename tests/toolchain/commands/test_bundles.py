@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hardtemper.runtime.bundle.reader.manifest import Manifest
 from hardtemper.runtime.errors import GateError
-from hardtemper.runtime.manifest import Manifest
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.verify import verify_bundle
 

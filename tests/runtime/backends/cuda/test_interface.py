@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
-from hardtemper.runtime import cuda as cuda_module
-from hardtemper.runtime import cuda_driver
-from hardtemper.runtime.cuda_driver import CudaGraph, Driver, cuda_failure, find_gpu, open_driver
-from hardtemper.runtime.cuda_select import open_cuda
+from hardtemper.runtime.backends.cuda import driver as cuda_driver
+from hardtemper.runtime.backends.cuda import interface as cuda_module
+from hardtemper.runtime.backends.cuda.driver import CudaGraph, Driver, cuda_failure, find_gpu, open_driver
+from hardtemper.runtime.backends.cuda.select import open_cuda
 from hardtemper.runtime.errors import InputError, MissingExtraError, ModelError
 
 HERE = Path(__file__).parent
@@ -196,7 +196,7 @@ def test_the_package_that_is_installed_is_used(monkeypatch: pytest.MonkeyPatch) 
 
 def test_nothing_of_cuda_is_imported_by_the_protocol() -> None:
     code = (
-        "import sys, hardtemper.runtime.tensorrt_backend as _; "
+        "import sys, hardtemper.runtime.backends.tensorrt.backend as _; "
         "print([name for name in ('cuda', 'pycuda', 'tensorrt', 'torch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

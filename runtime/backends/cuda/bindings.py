@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cuda import DeviceMemory, Event, PinnedMemory, Stream
-from .cuda_driver import cuda_failure
+from .driver import cuda_failure
+from .interface import DeviceMemory, Event, PinnedMemory, Stream
 
 __all__ = ["CudaBindings"]
 

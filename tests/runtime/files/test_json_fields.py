@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hardtemper.runtime.errors import BundleFormatError
-from hardtemper.runtime.fields import boolean, integer, items, json_object, number, parse_object, text, under
+from hardtemper.runtime.files.json_fields import boolean, integer, items, json_object, number, parse_object, text, under
 
 
 class Level(IntEnum):

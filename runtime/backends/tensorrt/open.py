@@ -10,12 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .cuda_driver import CudaGraph, Driver, Gpu, find_gpu, open_driver
-from .cuda_select import open_cuda
-from .engine_cache import CachedEngine, cache_folder, find_engine, read_engine
-from .errors import ModelError
-from .tensorrt_backend import TensorRTBackend
-from .tensorrt_package import import_tensorrt
+from ...errors import ModelError
+from ..cuda.driver import CudaGraph, Driver, Gpu, find_gpu, open_driver
+from ..cuda.select import open_cuda
+from .backend import TensorRTBackend
+from .cache import CachedEngine, cache_folder, find_engine, read_engine
+from .package import import_tensorrt
 
 __all__ = ["open_cached", "open_engine"]
 

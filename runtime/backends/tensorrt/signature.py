@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ModelError
+from ...errors import ModelError
 
 __all__ = ["Profile", "Signature", "read_signature"]
 

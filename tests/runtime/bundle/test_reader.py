@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hardtemper.runtime.bundle import read_bundle
+from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.errors import BundleError, BundleFormatError, IntegrityError
-from hardtemper.runtime.hashing import hash_file
+from hardtemper.runtime.files.hashing import hash_file
 
 FILES = ["graph.onnx", "dense/model.onnx"]
 MakeBundle = Callable[..., Path]

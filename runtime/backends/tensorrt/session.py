@@ -21,10 +21,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .cuda import Cuda, DeviceMemory, Event, PinnedMemory, Stream
-from .errors import InputError, ModelError
-from .tensorrt_package import last_error
-from .tensorrt_signature import Profile, Signature
+from ...errors import InputError, ModelError
+from ..cuda.interface import Cuda, DeviceMemory, Event, PinnedMemory, Stream
+from .package import last_error
+from .signature import Profile, Signature
 
 __all__ = ["Capture", "CapturedWork", "GraphWarning", "Session"]
 

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hardtemper.runtime.backends.tensorrt.backend import TensorRTBackend
+from hardtemper.runtime.backends.tensorrt.package import import_tensorrt, last_error, logger, version
+from hardtemper.runtime.backends.tensorrt.session import GraphWarning
 from hardtemper.runtime.engine import Engine, open_onnx
 from hardtemper.runtime.errors import MissingExtraError, ModelError
-from hardtemper.runtime.tensorrt_backend import TensorRTBackend
-from hardtemper.runtime.tensorrt_package import import_tensorrt, last_error, logger, version
-from hardtemper.runtime.tensorrt_session import GraphWarning
 
 SHAPE, CLASSES = (1, 8, 8), 10
 RELEASES = ("8.5.3.1", "10.16.1.11", "11.4.0.106")

@@ -6,8 +6,8 @@ import importlib
 from contextlib import suppress
 from functools import cache
 
-from .cuda import Cuda
-from .errors import MissingExtraError
+from ...errors import MissingExtraError
+from .interface import Cuda
 
 __all__ = ["open_cuda"]
 
@@ -20,8 +20,8 @@ def open_cuda() -> Cuda:
         MissingExtraError: there is none.
         ModelError: CUDA cannot be initialized.
     """
-    from .cuda_bindings import CudaBindings
-    from .cuda_pycuda import PyCuda
+    from .bindings import CudaBindings
+    from .pycuda import PyCuda
 
     for module in ("cuda.bindings.driver", "pycuda.driver"):
         with suppress(ModuleNotFoundError):

@@ -13,7 +13,7 @@ from contextlib import suppress
 from functools import cache
 from typing import Any
 
-from .errors import MissingExtraError, ModelError
+from ...errors import MissingExtraError, ModelError
 
 __all__ = ["errors", "import_tensorrt", "last_error", "logger", "version"]
 

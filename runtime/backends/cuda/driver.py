@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import InputError, ModelError
+from ...errors import InputError, ModelError
 
 __all__ = ["CudaGraph", "Driver", "Gpu", "cuda_failure", "find_gpu", "open_driver"]
 

@@ -17,8 +17,8 @@ from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
 
-from .errors import BundleFormatError
-from .fields import exact_keys, integer, items, json_object, kind, number, parse_object, text, under
+from ..errors import BundleFormatError
+from ..files.json_fields import exact_keys, integer, items, json_object, kind, number, parse_object, text, under
 
 __all__ = ["FORMAT_VERSION", "MANIFEST_NAME", "FileEntry", "Input", "Manifest", "Output", "Provenance", "check_path"]
 

@@ -8,10 +8,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from hardtemper.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hardtemper.runtime.backends.protocol import Backend
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import ModelError
-from hardtemper.runtime.onnxruntime_backend import OnnxRuntimeBackend
-from hardtemper.runtime.protocol import Backend
 
 
 def write(path: Path, nodes: list[Any], inputs: list[tuple[str, int, list[Any]]], outputs: list[Any]) -> Path:

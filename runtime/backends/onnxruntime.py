@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from .errors import InputError, ModelError
+from ..errors import InputError, ModelError
 
 __all__ = ["OnnxRuntimeBackend", "session_options"]
 

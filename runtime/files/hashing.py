@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from .errors import BundleError
+from ..errors import BundleError
 
 __all__ = ["hash_file"]
 

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import Any, NoReturn
 
-from .errors import BundleFormatError
+from ..errors import BundleFormatError
 
 __all__ = [
     "boolean",

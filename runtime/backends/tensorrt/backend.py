@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cuda import Cuda
-from .errors import ModelError
-from .tensorrt_package import last_error, logger, version
-from .tensorrt_session import Capture, Session
-from .tensorrt_signature import Signature, read_signature
+from ...errors import ModelError
+from ..cuda.interface import Cuda
+from .package import last_error, logger, version
+from .session import Capture, Session
+from .signature import Signature, read_signature
 
 __all__ = ["TensorRTBackend"]
 

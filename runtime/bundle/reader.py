@@ -12,9 +12,9 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import BundleError, BundleFormatError, IntegrityError
-from .fields import under
-from .hashing import hash_file
+from ..errors import BundleError, BundleFormatError, IntegrityError
+from ..files.hashing import hash_file
+from ..files.json_fields import under
 from .manifest import MANIFEST_NAME, FileEntry, Manifest
 
 __all__ = ["Bundle", "read_bundle", "strangers"]

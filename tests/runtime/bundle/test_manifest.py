@@ -11,8 +11,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hardtemper.runtime.bundle.reader.manifest import (
+    FORMAT_VERSION,
+    FileEntry,
+    Input,
+    Manifest,
+    Output,
+    Provenance,
+    check_path,
+)
 from hardtemper.runtime.errors import BundleError, BundleFormatError
-from hardtemper.runtime.manifest import FORMAT_VERSION, FileEntry, Input, Manifest, Output, Provenance, check_path
 
 DIGEST = "0123456789abcdef" * 4
 FUZZ = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

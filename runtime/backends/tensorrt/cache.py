@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .errors import BundleError, BundleFormatError, IntegrityError
-from .fields import exact_keys, integer, items, json_object, kind, parse_object, text, under
-from .hashing import hash_file
+from ...errors import BundleError, BundleFormatError, IntegrityError
+from ...files.hashing import hash_file
+from ...files.json_fields import exact_keys, integer, items, json_object, kind, parse_object, text, under
 
 __all__ = [
     "CachedEngine",

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hardtemper.runtime.engine_cache import (
+from hardtemper.runtime.backends.tensorrt.cache import (
     CachedEngine,
     Tensor,
     cache_folder,

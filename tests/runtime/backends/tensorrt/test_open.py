@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from hardtemper import load
-from hardtemper.runtime import tensorrt_open
-from hardtemper.runtime.cuda_driver import Gpu
-from hardtemper.runtime.engine_cache import CachedEngine, Tensor, cache_folder, write_engine
+from hardtemper.runtime.backends.cuda.driver import Gpu
+from hardtemper.runtime.backends.tensorrt import open as tensorrt_open
+from hardtemper.runtime.backends.tensorrt.cache import CachedEngine, Tensor, cache_folder, write_engine
+from hardtemper.runtime.backends.tensorrt.open import open_cached, open_engine
 from hardtemper.runtime.errors import (
     BundleError,
     BundleFormatError,
@@ -24,8 +25,7 @@ from hardtemper.runtime.errors import (
     MissingExtraError,
     ModelError,
 )
-from hardtemper.runtime.hashing import hash_file
-from hardtemper.runtime.tensorrt_open import open_cached, open_engine
+from hardtemper.runtime.files.hashing import hash_file
 
 SHAPE, CLASSES, RELEASE = (1, 8, 8), 10, "11.4.0.106"
 HERE = Gpu(name="Fake GPU", compute_capability="8.6", cuda="12.4", pci_bus_id="0000:01:00.0")
