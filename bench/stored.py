@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..export.bundle import update_measurements
+from ..export.bundle_writer import update_measurements
 from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.errors import InputError, IntegrityError
 from .graph_digest import digest_of

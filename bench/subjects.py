@@ -16,7 +16,7 @@ import onnx
 import torch
 from torch import nn
 
-from ..export.twin import Twin
+from ..export.twin.twin import Twin
 from ..runtime.bundle.reader import read_bundle
 from ..runtime.engine import Engine, load, open_onnx
 from ..runtime.errors import HardtemperError, IntegrityError, ModelError

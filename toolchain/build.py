@@ -16,12 +16,12 @@ from torch import nn
 
 from ..bench.data.dataset import Dataset, Part
 from ..bench.data.load import load_dataset
-from ..export.bundle import check_target
-from ..export.kernels import inspect_kernels
+from ..export.bundle_writer import check_target
 from ..export.lower import lower, pixel_graph
-from ..export.parity import check_parity
-from ..export.quantize import IntegerGraph, check_operators, quantize
-from ..export.twin import Twin
+from ..export.proofs.kernels import inspect_kernels
+from ..export.proofs.parity import check_parity
+from ..export.quantization.quantize import IntegerGraph, check_operators, quantize
+from ..export.twin.twin import Twin
 from ..runtime.bundle.reader import Bundle
 from ..runtime.errors import DataError, RecipeError
 from ..runtime.progress import ProgressCallback, silent

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import onnx
 
-from ..export.kernels import KernelReport, check_integer_share
-from ..export.tensorrt.compile import Compiled, Options, compile_engine, import_builder
+from ..export.proofs.kernels import KernelReport, check_integer_share
+from ..export.tensorrt.engine_builder import Compiled, Options, compile_engine, import_builder
 from ..export.tensorrt.inspector import EngineLayer, engine_kernels, read_layers
-from ..export.tensorrt.placement import Placement, fastest_placement
 from ..export.tensorrt.timing import kernel_milliseconds
+from ..export.tensorrt.tuning import Placement, fastest_placement
 from ..runtime.backends.cuda.driver import Gpu, find_gpu, open_driver
 from ..runtime.backends.tensorrt.cache import CachedEngine, Tensor, check_folder, engine_key, read_engine, write_engine
 from ..runtime.bundle.reader import Bundle, read_bundle

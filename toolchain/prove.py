@@ -10,8 +10,8 @@ from ..bench.attacks.on_pixels import attack_pixels
 from ..bench.attacks.pgd import pgd
 from ..bench.attacks.threat import ThreatModel
 from ..bench.data.dataset import Dataset
-from ..export.kernels import KernelReport, check_integer_share
-from ..export.parity import ParityReport
+from ..export.proofs.kernels import KernelReport, check_integer_share
+from ..export.proofs.parity import ParityReport
 from ..runtime.cpu import instruction_set, sums_can_saturate
 from ..runtime.errors import GateError
 from .recipe import Recipe

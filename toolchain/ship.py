@@ -17,10 +17,10 @@ import torch
 
 from .. import __version__
 from ..bench.data.dataset import Dataset
-from ..export.bundle import write_bundle
-from ..export.kernels import KernelReport
-from ..export.parity import ParityReport
-from ..export.scheme import Scheme
+from ..export.bundle_writer import write_bundle
+from ..export.proofs.kernels import KernelReport
+from ..export.proofs.parity import ParityReport
+from ..export.quantization.scheme import Scheme
 from ..runtime.bundle.manifest import Input, Output, Provenance
 from ..runtime.bundle.reader import Bundle
 from ..runtime.cpu import cpu_name, instruction_set

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from ..bench.data.dataset import Dataset
-from ..export.twin import Twin
+from ..export.twin.twin import Twin
 from ..runtime.bundle.reader import read_bundle
 from ..runtime.engine import open_onnx
 from ..runtime.errors import RecipeError

@@ -13,9 +13,9 @@ import onnx
 from ..bench.attacks.threat import ThreatModel
 from ..bench.presets import choose_attacks
 from ..bench.untrusted_npz import read_arrays
-from ..export.kernels import KernelReport, inspect_kernels
-from ..export.parity import ParityReport, check_parity
-from ..export.twin import Twin
+from ..export.proofs.kernels import KernelReport, inspect_kernels
+from ..export.proofs.parity import ParityReport, check_parity
+from ..export.twin.twin import Twin
 from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.engine import load
 from ..runtime.errors import BundleError, DataError, GateError, ModelError

@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ...export.leak import leaking
+from ...export.twin.gradients import leaking
 from ...runtime.errors import RecipeError
 from .access import Model
 from .apgd import apgd

@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ...export.levels import gradient_dtype
+from ...export.twin.values.levels import gradient_dtype
 from ...runtime.errors import ModelError
 
 __all__ = ["HalfPrecisionGradients"]

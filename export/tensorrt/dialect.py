@@ -28,8 +28,8 @@ from onnx_ir.passes import common as passes
 from ...runtime.errors import ModelError, UnsupportedOperatorError
 from ..passes.values import add_initializer, attribute, constant, only_consumer
 from .constants import float_biases, quantize_float_weights
-from .pixels import CastPixels
-from .placement import Placement, place
+from .pixel_planes import CastPixels
+from .tuning import Placement, place
 from .versions import OPSET, Capabilities
 
 __all__ = ["tensorrt_graph"]

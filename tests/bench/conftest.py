@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
-from hardtemper.export.bundle import write_bundle
+from hardtemper.export.bundle_writer import write_bundle
 from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
 from hardtemper.runtime.cpu import instruction_set
 

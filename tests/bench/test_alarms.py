@@ -24,7 +24,7 @@ from hardtemper.bench.presets import choose_attacks
 from hardtemper.bench.radii import large_threat
 from hardtemper.bench.robust import evaluate_robustness
 from hardtemper.bench.verdict import RobustnessResult
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 
 THREAT = ThreatModel("linf", 8 / 255)
 

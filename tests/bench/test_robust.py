@@ -15,7 +15,7 @@ from hardtemper.bench.plans import AttackPlan
 from hardtemper.bench.presets import choose_attacks
 from hardtemper.bench.robust import evaluate_robustness
 from hardtemper.bench.verdict import RobustnessResult
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.errors import DataError, GateError, RecipeError
 
 RADIUS = 10

@@ -30,7 +30,7 @@ from hardtemper.bench.replay import replay
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.sealed import write_sealed
 from hardtemper.bench.settings import BenchSettings
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, IntegrityError, ModelError, RecipeError
 

@@ -52,7 +52,7 @@ from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.bench.measurement import Environment
 from hardtemper.export.lower import lower
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.toolchain.sources import load_source
 

@@ -21,10 +21,10 @@ import torch
 
 from hardtemper.bench.latency import measure_latency
 from hardtemper.bench.measurement import Environment
-from hardtemper.export.kernels import inspect_kernels
 from hardtemper.export.lower import lower, pixel_graph
-from hardtemper.export.parity import check_parity
-from hardtemper.export.quantize import quantize
+from hardtemper.export.proofs.kernels import inspect_kernels
+from hardtemper.export.proofs.parity import check_parity
+from hardtemper.export.quantization.quantize import quantize
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.sources import load_source

@@ -33,7 +33,7 @@ from hardtemper.bench.attacks.on_pixels import attack_pixels
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment, wilson
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.engine import Engine, load

@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from hardtemper.export.lower import FloatGraph, lower
-from hardtemper.export.quantize import IntegerGraph, quantize
+from hardtemper.export.quantization.quantize import IntegerGraph, quantize
 from hardtemper.runtime.backends.onnxruntime import session_options
 
 Array = NDArray[Any]

@@ -19,7 +19,7 @@ from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.device_latency import DeviceWork
 from hardtemper.bench.settings import default_threat
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.toolchain.recipe import Recipe
 from hardtemper.toolchain.sources import load_source

@@ -91,7 +91,7 @@ def cuda(request: dict[str, Any]) -> dict[str, Any]:
 def compile_engine(request: dict[str, Any]) -> dict[str, Any]:
     """One engine of one bundle, with the inspector's account of it."""
     find_gpu(open_driver())  # before anything large is imported
-    from hardtemper.export.tensorrt.compile import Options
+    from hardtemper.export.tensorrt.engine_builder import Options
     from hardtemper.export.tensorrt.profiles import BatchRange
     from hardtemper.toolchain.compile import compile_bundle
 

@@ -20,7 +20,7 @@ from hardtemper.bench.presets import choose_attacks
 from hardtemper.bench.robust import evaluate_robustness
 from hardtemper.bench.settings import default_threat
 from hardtemper.bench.verdict import RobustnessResult
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.files.hashing import hash_file
 
 __all__ = ["replay", "robust", "verdict_of"]

@@ -36,7 +36,7 @@ from table3 import table3
 from hardtemper.bench.agreement import twin_logits
 from hardtemper.bench.device_latency import DeviceWork, measure_device_latency
 from hardtemper.bench.measurement import Environment
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.toolchain.build import build
 
 __all__ = ["STEPS", "default_device"]

@@ -15,8 +15,8 @@ from torch import nn
 
 from hardtemper.bench.settings import default_threat
 from hardtemper.export.lower import lower
-from hardtemper.export.quantize import quantize
-from hardtemper.export.twin import Twin
+from hardtemper.export.quantization.quantize import quantize
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.toolchain.adversary_section import Adversary
 from hardtemper.toolchain.compress.prune import prune_filters
 from hardtemper.toolchain.finetune import finetune

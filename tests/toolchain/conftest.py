@@ -16,8 +16,8 @@ from torch import nn
 
 from hardtemper.bench.data.dataset import Part
 from hardtemper.export.lower import FloatGraph, lower
-from hardtemper.export.quantize import IntegerGraph, quantize
-from hardtemper.export.twin import Twin
+from hardtemper.export.quantization.quantize import IntegerGraph, quantize
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.toolchain.build import Build, build
 from hardtemper.toolchain.finetune import Trained, finetune
 from hardtemper.toolchain.read import with_overrides

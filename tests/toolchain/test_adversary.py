@@ -14,7 +14,7 @@ from hardtemper.bench.attacks.fgsm import fgsm
 from hardtemper.bench.attacks.pgd import pgd
 from hardtemper.bench.attacks.threat import ThreatModel
 from hardtemper.bench.data.dataset import Part
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.adversary import adversarial_images, gradient_misalignment
 from hardtemper.toolchain.adversary_section import Adversary

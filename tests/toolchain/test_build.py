@@ -21,7 +21,7 @@ from torch import nn
 
 import hardtemper
 from hardtemper.bench.data.npz import load_npz
-from hardtemper.export.parity import check_parity
+from hardtemper.export.proofs.parity import check_parity
 from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError, RecipeError

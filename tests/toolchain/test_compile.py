@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from hardtemper.export.tensorrt.placement import Placement
+from hardtemper.export.tensorrt.tuning import Placement
 from hardtemper.runtime.backends.cuda.driver import Gpu
 from hardtemper.runtime.backends.tensorrt.cache import read_engine, write_engine
 from hardtemper.runtime.bundle.reader.reader import read_bundle
@@ -51,7 +51,7 @@ def fakes() -> ModuleType:
 @pytest.fixture
 def trt(fakes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     fake = fakes.FakeTensorRT("10.16.1.11")
-    monkeypatch.setattr("hardtemper.export.tensorrt.compile.import_tensorrt", lambda: fake)
+    monkeypatch.setattr("hardtemper.export.tensorrt.engine_builder.import_tensorrt", lambda: fake)
     monkeypatch.setattr(module, "open_driver", lambda: None)
     monkeypatch.setattr(module, "find_gpu", lambda driver: GPU)
     return fake

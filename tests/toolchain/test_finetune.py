@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hardtemper.bench.data.dataset import Part
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.errors import DataError
 from hardtemper.toolchain import finetune as module_under_test
 from hardtemper.toolchain.adversary_section import Adversary

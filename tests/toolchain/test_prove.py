@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from hardtemper.bench.data.load import load_dataset
-from hardtemper.export.kernels import Kernel, KernelReport
-from hardtemper.export.parity import ActivationParity, ParityReport
+from hardtemper.export.proofs.kernels import Kernel, KernelReport
+from hardtemper.export.proofs.parity import ActivationParity, ParityReport
 from hardtemper.runtime.errors import GateError
 from hardtemper.toolchain.prove import check_gates, proof_images
 from hardtemper.toolchain.read import with_overrides

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import hardtemper
 from hardtemper.bench.data.dataset import Dataset, Part
 from hardtemper.bench.data.load import load_dataset
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError, RecipeError

@@ -81,7 +81,7 @@ def compile_(
     TensorRT's own inspector says which layers compute on int8; exit code 1 when fewer MACs do than the recipe asks for.
     An engine of the same graph, GPU, TensorRT and options that the cache holds is not built again.
     """
-    from ...export.tensorrt.compile import Options
+    from ...export.tensorrt.engine_builder import Options
     from ...export.tensorrt.profiles import BatchRange
     from ...runtime.backends.tensorrt.cache import cache_folder
     from ..compile import compile_bundle, import_engine

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from hardtemper.bench.attacks.apgd import apgd
 from hardtemper.bench.attacks.bpda import bpda
 from hardtemper.bench.attacks.threat import ThreatModel
-from hardtemper.export.leak import leak
+from hardtemper.export.twin.twin.gradients import leak
 from hardtemper.runtime.errors import RecipeError
 
 LINF = ThreatModel("linf", 0.1)

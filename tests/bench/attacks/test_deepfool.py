@@ -16,7 +16,7 @@ from hardtemper.bench.attacks.deepfool import deepfool
 from hardtemper.bench.attacks.norms import dual_length, length
 from hardtemper.bench.attacks.on_pixels import attack_pixels
 from hardtemper.bench.attacks.threat import ThreatModel
-from hardtemper.export.twin import Twin
+from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.errors import ModelError, RecipeError
 
 Task = Any  # the fixture's class, in conftest.py

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from hardtemper.export.lower import FloatGraph, lower
-from hardtemper.export.quantize import IntegerGraph, quantize
-from hardtemper.export.scheme import Scheme
+from hardtemper.export.quantization.quantize import IntegerGraph, quantize
+from hardtemper.export.quantization.scheme import Scheme
 
 VERSIONS = ("8.5.3.1", "10.16.1.11", "11.4.0.106")
 
@@ -39,7 +39,7 @@ def fakes() -> ModuleType:
 def trt(request: pytest.FixtureRequest, fakes: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The fake of each version, where the package imports TensorRT."""
     fake = fakes.FakeTensorRT(request.param)
-    monkeypatch.setattr("hardtemper.export.tensorrt.compile.import_tensorrt", lambda: fake)
+    monkeypatch.setattr("hardtemper.export.tensorrt.engine_builder.import_tensorrt", lambda: fake)
     return fake
 
 

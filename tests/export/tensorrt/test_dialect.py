@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
 
-from hardtemper.export.kernels import macs_as_written
-from hardtemper.export.quantize import IntegerGraph
+from hardtemper.export.proofs.kernels import macs_as_written
+from hardtemper.export.quantization.quantize import IntegerGraph
 from hardtemper.export.tensorrt.dialect import tensorrt_graph
-from hardtemper.export.tensorrt.placement import Placement
+from hardtemper.export.tensorrt.tuning import Placement
 from hardtemper.export.tensorrt.versions import OPSET, Capabilities
 from hardtemper.runtime.errors import ModelError, UnsupportedOperatorError
 from hardtemper.toolchain.models import CNN8

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from hardtemper.export.quantize import IntegerGraph
+from hardtemper.export.quantization.quantize import IntegerGraph
 from hardtemper.export.tensorrt.dialect import tensorrt_graph
 from hardtemper.export.tensorrt.float16 import to_float16
-from hardtemper.export.tensorrt.placement import Placement
+from hardtemper.export.tensorrt.tuning import Placement
 from hardtemper.export.tensorrt.versions import Capabilities
 
 NEW = Capabilities.of("10.16.1.11")

@@ -21,7 +21,7 @@ from hardtemper.bench.data.npz import load_npz
 from hardtemper.bench.outcome import BenchReport
 from hardtemper.bench.pieces import PIECES
 from hardtemper.bench.stored import store_measurements
-from hardtemper.export.bundle import update_measurements, write_bundle
+from hardtemper.export.bundle_writer import update_measurements, write_bundle
 from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
 from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.cpu import instruction_set

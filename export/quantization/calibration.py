@@ -1,0 +1,136 @@
+"""The range of each activation, from calibration images: torch.ao's observers behind one function.
+
+The float graph runs in ONNX Runtime with the wanted values as outputs; an observer per value sees every batch.
+    minmax      smallest and largest value seen                         (MinMaxObserver)
+    histogram   the range of least L2 error by a non-linear search      (HistogramObserver)
+    percentile  symmetric tails cut off a histogram                     (HistogramObserver's histogram)
+    mse         the grid of least squared error on that histogram; with power-of-two scales, the best exponent
+torch.ao is deprecated: this is the only file that imports it.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+
+from ...runtime.backends.onnxruntime import session_options
+from ...runtime.errors import DataError
+from ...runtime.progress import ProgressCallback, silent
+from .scheme import Grid, Scheme
+
+__all__ = ["calibrate"]
+
+_Array = npt.NDArray[np.float64]
+
+_BINS = 2048
+_BATCH = 32
+
+
+def calibrate(
+    model: onnx.ModelProto,
+    values: Sequence[str],
+    images: npt.NDArray[np.uint8],
+    *,
+    scheme: Scheme,
+    progress: ProgressCallback = silent,
+) -> dict[str, Grid]:
+    """The grid of each value.
+
+    Args:
+        model: float graph of uint8 pixels [N, C, H, W].
+        values: names of float values in it.
+        images: calibration images, uint8 [N, C, H, W]; training data, never test data.
+        scheme: observer and kind of scale.
+
+    Raises:
+        DataError: no images, or a value that is not finite on them.
+    """
+    if len(images) == 0:
+        raise DataError("calibration", expected="at least one image", got="none", fix="set calibration images > 0")
+    with warnings.catch_warnings():
+        for message in (r".*torch\.ao.*", r".*reduce_range.*", r".*torch\.quantization.*"):
+            warnings.filterwarnings("ignore", message=message)
+        observers = {name: _observer(scheme) for name in values}
+        done = 0
+        for batch in _activations(model, values, images):
+            done = min(done + _BATCH, len(images))
+            for name, array in batch.items():
+                _observe(observers[name], name, array)
+            progress("calibrate", done, len(images), f"{len(values)} tensors")
+        return {name: _grid(observer, scheme) for name, observer in observers.items()}
+
+
+def _activations(
+    model: onnx.ModelProto, values: Sequence[str], images: npt.NDArray[np.uint8]
+) -> Iterator[Mapping[str, npt.NDArray[np.float32]]]:
+    exposed = onnx.ModelProto()
+    exposed.CopyFrom(model)
+    known = {o.name for o in exposed.graph.output}
+    for name in values:
+        if name not in known:
+            exposed.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    options = session_options()
+    session = onnxruntime.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    for start in range(0, len(images), _BATCH):
+        outputs = session.run(list(values), {session.get_inputs()[0].name: images[start : start + _BATCH]})
+        yield dict(zip(values, outputs, strict=True))
+
+
+def _observer(scheme: Scheme) -> torch.nn.Module:
+    from torch.ao.quantization.observer import HistogramObserver, MinMaxObserver
+
+    if scheme.observer == "minmax":
+        return MinMaxObserver(dtype=torch.quint8, qscheme=torch.per_tensor_affine)
+    return HistogramObserver(bins=_BINS, dtype=torch.quint8, qscheme=torch.per_tensor_affine)
+
+
+def _observe(observer: torch.nn.Module, name: str, array: npt.NDArray[np.float32]) -> None:
+    if not np.isfinite(array).all():
+        raise DataError(f"calibration of {name!r}", expected="finite values", got="NaN or infinity", fix="train longer")
+    observer(torch.from_numpy(array))
+
+
+def _grid(observer: torch.nn.Module, scheme: Scheme) -> Grid:
+    low, high = float(observer.min_val), float(observer.max_val)  # type: ignore[arg-type]
+    if scheme.observer == "minmax" or low == high:
+        return Grid.covering(low, high, scheme=scheme)
+    if scheme.observer == "histogram":
+        scale, zero = observer.calculate_qparams()  # type: ignore[operator]
+        covered = Grid(float(scale), int(zero))
+        return Grid.covering(covered.low, covered.high, scheme=scheme)
+    counts = np.asarray(observer.histogram, np.float64)
+    centers = low + (np.arange(len(counts)) + 0.5) * (high - low) / len(counts)
+    if low >= 0:
+        centers[0] = low  # after a ReLU most of the first bin is exactly zero
+    if scheme.observer == "percentile":
+        return Grid.covering(*_without_tails(low, centers, counts, scheme.percentile), scheme=scheme)
+    return _least_error(low, high, centers, counts, scheme)
+
+
+def _without_tails(low: float, centers: _Array, counts: _Array, percentile: float) -> tuple[float, float]:
+    """The range that holds `percentile` of the values; what has no values below zero loses at the top only."""
+    tail = (1 - percentile / 100) / (1 if low >= 0 else 2)
+    share = np.cumsum(counts) / counts.sum()
+    top = centers[min(int(np.searchsorted(share, 1 - tail)), len(centers) - 1)]
+    return low if low >= 0 else float(centers[int(np.searchsorted(share, tail))]), float(top)
+
+
+def _least_error(low: float, high: float, centers: _Array, counts: _Array, scheme: Scheme) -> Grid:
+    """The grid of least squared error; the widest candidate is the one that min-max gives."""
+    widest = Grid.covering(low, high, scheme=scheme)
+    if scheme.exact:
+        candidates = [Grid(widest.scale * 2.0**-k, widest.zero_point) for k in range(4)]
+    else:
+        candidates = [Grid.covering(low * f, high * f, scheme=scheme) for f in np.linspace(0.3, 1, 71)]
+    return min(reversed(candidates), key=lambda grid: _squared_error(grid, centers, counts))
+
+
+def _squared_error(grid: Grid, centers: _Array, counts: _Array) -> float:
+    q = np.clip(np.rint(centers / grid.scale) + grid.zero_point, 0, 255)
+    return float((counts * ((q - grid.zero_point) * grid.scale - centers) ** 2).sum())

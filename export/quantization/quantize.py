@@ -1,0 +1,90 @@
+"""Float graph -> integer graph: calibrate, place quantizers (`placement.py`), round the weights (`weights.py`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+from onnx_ir.passes import common as passes
+
+from ...runtime.errors import UnsupportedOperatorError
+from ...runtime.progress import ProgressCallback, silent
+from ..lower import INPUT_SCALE, FloatGraph, pixel_graph
+from .calibration import calibrate
+from .placement import KNOWN, PlaceQuantizers, quantized_values, unknown_operators
+from .scheme import Grid, Scheme
+
+__all__ = ["IntegerGraph", "check_operators", "quantize"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IntegerGraph:
+    """A quantized classifier: the graph that is trained, attacked, proved and shipped.
+
+    Attributes:
+        model: Q/DQ ONNX; input `image` uint8 [N, C, H, W], output `logits` float32 [N, K].
+        scheme: how it was quantized.
+        shadow: the float values that integer weights and biases were rounded from, by initializer name.
+    """
+
+    model: onnx.ModelProto
+    scheme: Scheme
+    shadow: Mapping[str, npt.NDArray[np.float32]]
+
+
+def quantize(
+    graph: FloatGraph,
+    images: npt.NDArray[np.uint8],
+    *,
+    scheme: Scheme | None = None,
+    progress: ProgressCallback = silent,
+) -> IntegerGraph:
+    """Place quantizers, calibrate them on `images` and round the weights.
+
+    Args:
+        graph: clean float graph.
+        images: calibration images, uint8 [N, C, H, W].
+        scheme: defaults to power-of-two scales, even zero points, least squared error.
+
+    Raises:
+        UnsupportedOperatorError: operators that have no integer kernel, all of them listed.
+        DataError: no images, or activations that are not finite on them.
+    """
+    scheme = scheme or Scheme()
+    model = _known_pixel_graph(graph, scheme)
+    names = [value.name or "" for value in quantized_values(model.graph, scheme=scheme)]
+    grids = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
+    placer = PlaceQuantizers(grids, pixels=Grid(INPUT_SCALE, 0), scheme=scheme)
+    placer(model)
+    passes.RemoveUnusedNodesPass()(model)
+    passes.TopologicalSortPass()(model)
+    proto = ir.to_proto(model)
+    onnx.checker.check_model(proto, full_check=True)
+    return IntegerGraph(model=proto, scheme=scheme, shadow=placer.weights.shadow)
+
+
+def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
+    """Find out before any training whether a graph has integer kernels.
+
+    Raises:
+        UnsupportedOperatorError: as `quantize` does.
+    """
+    _known_pixel_graph(graph, scheme or Scheme())
+
+
+def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> ir.Model:
+    model = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activation_limit)
+    unknown = unknown_operators(model.graph)
+    if unknown:
+        listing = ", ".join(f"{op} ({', '.join(names[:3])})" for op, names in sorted(unknown.items()))
+        raise UnsupportedOperatorError(
+            "the graph holds operators without an integer kernel",
+            expected=", ".join(sorted(KNOWN)),
+            got=listing,
+            fix="replace these layers in the model",
+        )
+    return model

@@ -1,0 +1,5 @@
+"""The twin's layers in 8-bit kernels."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

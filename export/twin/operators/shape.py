@@ -1,0 +1,194 @@
+"""The twin's operators that only move numbers: integers stay integers, with their scale.
+
+Signature as in `twin_ops`: (attributes, *inputs) -> value; a missing optional input is None.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ....runtime.errors import UnsupportedOperatorError
+from ..values.levels import Levels, max_pooled
+from ..values.scaled import Scaled, Value, dense
+from ..windows import Attributes, pad_window, text, window
+from .integer import spatial
+
+__all__ = [
+    "concat",
+    "flatten",
+    "gather",
+    "global_max_pool",
+    "max_pool",
+    "pad",
+    "reshape",
+    "shape",
+    "slice_",
+    "split",
+    "squeeze",
+    "transpose",
+    "unsqueeze",
+]
+
+
+def _moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
+    """What commutes with a positive scale acts on n and keeps s, where s is one number."""
+    if isinstance(x, Levels):
+        return Levels(move(x.q), move(x.path))
+    if isinstance(x, Scaled) and x.s.numel() == 1:
+        return Scaled(move(x.n), x.s, x.bound)
+    return move(dense(x))
+
+
+def _integers(value: Value) -> list[int]:
+    return [int(number) for number in dense(value).reshape(-1)]
+
+
+def _axes(axes: Value | None, attributes: Attributes) -> list[int] | None:
+    """An input from opset 13 on, an attribute before."""
+    return attributes.get("axes") if axes is None else _integers(axes)
+
+
+def shape(attributes: Attributes, x: Value) -> Value:
+    """Shape."""
+    a = x.n if isinstance(x, Scaled) else dense(x)
+    sizes = torch.tensor(a.shape, device=a.device)
+    return sizes[attributes.get("start", 0) : attributes.get("end")]
+
+
+def reshape(attributes: Attributes, x: Value, sizes: Value) -> Value:
+    """Reshape; 0 copies a dimension, -1 is what is left."""
+    wanted, copy = _integers(sizes), not attributes.get("allowzero", 0)
+
+    def move(a: Tensor) -> Tensor:
+        shape = [a.shape[i] if s == 0 and copy else s for i, s in enumerate(wanted)]
+        if 0 in shape and -1 in shape:  # no images: torch does not find what is left of nothing
+            left = math.prod(filter(None, a.shape)) // math.prod(s for s in shape if s > 0)
+            shape[shape.index(-1)] = left
+        return a.reshape(shape)
+
+    return _moved(x, move)
+
+
+def flatten(attributes: Attributes, x: Value) -> Value:
+    """Flatten to a matrix; the dimensions before `axis` become its rows."""
+    axis = attributes.get("axis", 1)
+    return _moved(x, lambda a: a.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:])))
+
+
+def transpose(attributes: Attributes, x: Value) -> Value:
+    """Transpose; without `perm` the dimensions are reversed."""
+    return _moved(x, lambda a: a.permute(attributes.get("perm", list(range(a.dim()))[::-1])))
+
+
+def squeeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
+    """Squeeze."""
+    where = _axes(axes, attributes)
+    return _moved(x, lambda a: a.squeeze() if where is None else a.squeeze(tuple(where)))
+
+
+def unsqueeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
+    """Unsqueeze; the axes count in the result."""
+    where = _axes(axes, attributes) or []
+
+    def move(a: Tensor) -> Tensor:
+        for axis in sorted(w % (a.dim() + len(where)) for w in where):
+            a = a.unsqueeze(axis)
+        return a
+
+    return _moved(x, move)
+
+
+def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
+    """Slice with inputs starts, ends, axes, steps."""
+    starts, ends, axes, steps = [None if b is None else _integers(b) for b in (*bounds, *[None] * 4)[:4]]
+    starts, ends = starts or list(attributes["starts"]), ends or list(attributes["ends"])
+    axes = axes or list(attributes.get("axes", range(len(starts))))
+
+    def move(a: Tensor) -> Tensor:
+        index = [slice(None)] * a.dim()
+        for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
+            if step > 0:
+                index[axis] = slice(start, end, step)
+            else:  # torch's slices do not go backwards
+                where = torch.tensor(range(a.shape[axis])[start:end:step], dtype=torch.long, device=a.device)
+                a = a.index_select(axis, where)
+        return a[tuple(index)]
+
+    return _moved(x, move)
+
+
+def gather(attributes: Attributes, x: Value, indices: Value) -> Value:
+    """Gather along one axis."""
+    where, axis = dense(indices).long(), attributes.get("axis", 0)
+
+    def move(a: Tensor) -> Tensor:
+        found = a.index_select(axis, where.reshape(-1) % a.shape[axis])
+        return found.reshape(*a.shape[:axis], *where.shape, *a.shape[axis % a.dim() + 1 :])
+
+    return _moved(x, move)
+
+
+def split(attributes: Attributes, x: Value, sizes: Value | None = None) -> tuple[Value, ...]:
+    """Split into parts of given sizes, or into `num_outputs` parts of which the last may be smaller."""
+    axis = attributes.get("axis", 0)
+    known = attributes.get("split") if sizes is None else _integers(sizes)
+    total = (x.n if isinstance(x, Scaled) else dense(x)).shape[axis]
+    size = -(-total // attributes["num_outputs"])
+    ends = itertools.accumulate(known or [size] * attributes["num_outputs"])
+
+    def part(start: int, end: int) -> Value:
+        return _moved(x, lambda a: a.narrow(axis, start, min(end, total) - start))
+
+    return tuple(part(start, end) for start, end in itertools.pairwise([0, *ends]))
+
+
+def concat(attributes: Attributes, *parts: Value) -> Value:
+    """Concat, on real numbers: QLinearConcat's tables are DequantizeLinear -> QuantizeLinear on floats."""
+    return torch.cat([dense(part) for part in parts], attributes["axis"])
+
+
+def max_pool(attributes: Attributes, x: Value) -> Value:
+    """MaxPool on [N, C, H, W]; padding never wins."""
+    settings, ceil = window(attributes, spatial(x)), bool(attributes.get("ceil_mode", 0))
+    if isinstance(x, Levels):
+        q, pads = pad_window(x.q, settings, 0)
+        path, _ = pad_window(x.path, settings, 0)
+        return max_pooled(Levels(q, path), (settings.kernel, settings.strides, pads, settings.dilations, ceil))
+
+    def move(a: Tensor) -> Tensor:
+        a, pads = pad_window(a, settings, -math.inf)
+        return F.max_pool2d(a, settings.kernel, settings.strides, pads, settings.dilations, ceil)
+
+    return _moved(x, move)
+
+
+def global_max_pool(attributes: Attributes, x: Value) -> Value:
+    """GlobalMaxPool on [N, C, H, W]."""
+    return _moved(x, lambda a: a.amax((2, 3), keepdim=True))
+
+
+def pad(attributes: Attributes, x: Value, *settings: Value | None) -> Value:
+    """Pad with inputs pads, value, axes; `reflect` and `edge` on H and W only."""
+    sizes, value, axes = (*settings, None, None, None)[:3]
+    amounts = list(attributes["pads"]) if sizes is None else _integers(sizes)
+    a = dense(x)
+    where = list(range(a.dim())) if axes is None else [axis % a.dim() for axis in _integers(axes)]
+    both = [(0, 0)] * a.dim()
+    for position, axis in enumerate(where):
+        both[axis] = (amounts[position], amounts[position + len(where)])
+    flat = [size for pair in reversed(both) for size in pair]
+    mode = text(attributes, "mode", "constant")
+    if mode == "constant":
+        fill: Any = attributes.get("value", 0.0) if value is None else float(dense(value))
+        return F.pad(a, flat, value=fill)
+    plane = 2 * (a.dim() - 2)
+    if any(flat[plane:]):
+        raise UnsupportedOperatorError(f"Pad with mode {mode}", expected="pads of H and W only", got=str(amounts))
+    return F.pad(a, flat[:plane], mode={"edge": "replicate", "reflect": "reflect"}[mode])

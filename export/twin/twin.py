@@ -1,0 +1,235 @@
+"""ONNX -> a differentiable torch module, node for node: the twin of the engine.
+
+The twin computes on the integers. Behind a DequantizeLinear a value is not a float tensor but a pair (n, s) that stands
+for s * n, with n integer-valued; convolutions, sums and pools work on n alone, and QuantizeLinear makes of it
+
+    q = clamp(round_half_even(n * m) + z),    m = fl(s / s_y)
+
+one float32 multiplication, which is what integer kernels do with an int32 accumulator. Sums of dequantized floats
+would round, and near ties round differently. Gradients are straight-through: round and the weights' rounding have
+derivative one, a clamp has derivative zero outside its range.
+
+While nothing is trained, integer layers run on bytes in 8-bit kernels (`twin_plan`): the same bits, and a gradient
+that is zero (or leaks, `leak`) where a result is 0 or 255, in the precision of `levels`.
+
+Any classifier graph of the operators in `twin_ops` works, float or Q/DQ, whoever made it. torch is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import torch
+from onnx import numpy_helper
+from torch import Tensor, nn
+
+from .execution import Plan, byte_plan, node_plan
+from .gradients import round_ste
+from .graph import Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
+from .int8.onednn import exact
+from .values.levels import pixel_levels
+from .values.scaled import Value, along, dense
+
+__all__ = ["Twin"]
+
+
+class Twin(nn.Module):
+    """The differentiable form of an ONNX classifier.
+
+    Args:
+        model: one image input, [N, C, H, W] uint8 (pixels) or float in [0, 1]; first output: logits [N, K].
+        shadow: float values to train instead of the stored integers, by initializer name (`IntegerGraph.shadow`).
+
+    Attributes:
+        takes_pixels: whether the graph's input is uint8.
+        input_shape: (C, H, W).
+        output: name of the logits in the graph.
+
+    Raises:
+        UnsupportedOperatorError: operators that the twin does not know, all of them listed.
+        ModelError: a graph that is not an image classifier.
+    """
+
+    def __init__(self, model: onnx.ModelProto, *, shadow: Mapping[str, npt.NDArray[np.float32]] | None = None) -> None:
+        super().__init__()
+        self._model = onnx.ModelProto()
+        self._model.CopyFrom(model)
+        self._input, self.takes_pixels, self.input_shape, batch = image_input(model.graph)
+        self.output = model.graph.output[0].name
+        self._nodes = read_nodes(model)
+        constants = read_constants(model.graph)
+        if batch:
+            self._nodes = free_batch(self._nodes, constants, batch)
+        self._keys = {name: f"c{index}" for index, name in enumerate(constants)}
+        self._limits: dict[str, tuple[float, float]] = {}
+        weights, stored = trained(self._nodes), stored_integers(self._nodes)
+        for name, array in constants.items():
+            self._load(name, array, name in weights)
+        for name, array in constants.items():
+            if name in weights and name in stored and array.dtype.kind in "iu":
+                self._train_integers(name, stored[name], (shadow or {}).get(name))
+        self._by_node = node_plan(self._nodes)
+        self._on_bytes: _Standing | None = None
+
+    def _load(self, name: str, array: npt.NDArray[np.generic], is_weight: bool) -> None:
+        tensor = torch.from_numpy(np.array(array, order="C"))
+        if tensor.dim() == 4:
+            tensor = tensor.to(memory_format=torch.channels_last)  # kernels of convolutions and pools are faster so
+        if is_weight and array.dtype == np.float32:
+            self.register_parameter(self._keys[name], nn.Parameter(tensor))
+        else:
+            self.register_buffer(self._keys[name], tensor)
+
+    def _train_integers(self, name: str, stored: Stored, shadow: npt.NDArray[np.float32] | None) -> None:
+        """Integers become float parameters, their shadow, that `_constant` rounds; what float32 cannot hold stays."""
+        key = self._keys[name]
+        integers = self.get_buffer(key)
+        if stored.scale not in self._keys or (stored.zero and stored.zero not in self._keys):
+            return
+        step = along(self.get_buffer(self._keys[stored.scale]), integers.dim(), stored.axis)
+        zero = torch.zeros(())
+        if stored.zero:
+            zero = along(self.get_buffer(self._keys[stored.zero]), integers.dim(), stored.axis).float()
+        low, high = _limits(integers, zero)
+        exact = (integers - zero) * step
+        # a shadow starts at the integer it was rounded to, so that the first forward is the graph as it stands
+        values = exact if shadow is None else torch.from_numpy(np.array(shadow, np.float32))
+        values = values.clamp((low - zero) * step, (high - zero) * step)
+        values = torch.where((values / step).round() + zero == integers, values, exact)
+        if not torch.equal(((values / step).round() + zero).double(), integers.double()):
+            return  # a bias beyond 2^22 or so
+        delattr(self, key)
+        self.register_parameter(key, nn.Parameter(values))
+        self.register_buffer(f"{key}_step", step)
+        self.register_buffer(f"{key}_zero", zero)
+        self._limits[name] = low, high
+
+    def _constant(self, name: str) -> Tensor:
+        key = self._keys[name]
+        values: Tensor = getattr(self, key)
+        if name not in self._limits:
+            return values
+        low, high = self._limits[name]
+        return (round_ste(values / self.get_buffer(f"{key}_step")) + self.get_buffer(f"{key}_zero")).clamp(low, high)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits float32 [N, K] of float images [N, C, H, W] in [0, 1].
+
+        Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient.
+        """
+        return dense(self._run(images, ())[self.output])
+
+    def activations(self, images: Tensor) -> dict[str, Tensor]:
+        """Every QuantizeLinear's output as integer-valued tensors, and the logits, by ONNX value name."""
+        found = self._run(images, self.quantizers)
+        return {name: dense(found[name]) for name in [*self.quantizers, self.output]}
+
+    @property
+    def quantizers(self) -> tuple[str, ...]:
+        """The results of the QuantizeLinear nodes on activations, in graph order."""
+        nodes = [node for node in self._nodes if node.op_type == "QuantizeLinear"]
+        return tuple(node.outputs[0] for node in nodes if node.inputs[0] not in self._keys)
+
+    def _run(self, images: Tensor, keep: Iterable[str]) -> dict[str, Value]:
+        if self.quantizers and torch.is_autocast_enabled(images.device.type):
+            with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold the integers
+                return self._run(images, keep)
+        plan = self._plan(images)
+        values: dict[str, Value] = dict(plan.known)
+        values[self._input] = self._image(images, on_bytes=plan is not self._by_node)
+        wanted = {*keep, self.output}
+        kept: dict[str, Value] = {}
+        left = dict(plan.readers)
+        for step in plan.steps:
+            arguments = [
+                None if not name else values[name] if name in values else self._constant(name) for name in step.inputs
+            ]
+            result = step.operator(*arguments)
+            results = result if isinstance(result, tuple) else (result,)
+            values.update(zip(step.outputs, results, strict=False))  # what nobody reads has no name
+            kept.update({name: values[name] for name in step.outputs if name in wanted})
+            for name in step.inputs:
+                left[name] -= 1
+                if left[name] == 0:
+                    values.pop(name, None)
+        return kept
+
+    def _image(self, images: Tensor, *, on_bytes: bool) -> Value:
+        if not self.takes_pixels:
+            return images
+        return pixel_levels(images) if on_bytes else round_ste(images * 255).clamp(0, 255)
+
+    def _plan(self, images: Tensor) -> Plan:
+        """Integer kernels where nobody trains the weights."""
+        trained = torch.is_grad_enabled() and any(weight.requires_grad for weight in self.parameters())
+        ours = images.device.type == "cpu" and images.dtype == torch.float32
+        if trained or not ours or not self.quantizers or not exact():
+            return self._by_node
+        if self._on_bytes is None or not self._on_bytes.still(self):
+            with torch.no_grad():
+                constants = {name: self._constant(name) for name in self._keys}
+                plan = byte_plan(self._nodes, constants, self.output)
+            self._on_bytes = _Standing(plan, self)
+        return self._on_bytes.plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_on_bytes": None}  # packed weights can be neither copied nor stored
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The ONNX graph with the trained weights written back: integers where it held integers."""
+        model = onnx.ModelProto()
+        model.CopyFrom(self._model)
+        for tensor in model.graph.initializer:
+            self._write(tensor, tensor.name)
+        for node in model.graph.node:
+            for attribute in node.attribute if node.op_type == "Constant" else ():
+                if attribute.type == onnx.AttributeProto.TENSOR:
+                    self._write(attribute.t, node.output[0])
+        return model
+
+    def _write(self, tensor: onnx.TensorProto, name: str) -> None:
+        """Untouched bytes where nothing was trained."""
+        if self._keys[name] not in self._parameters:
+            return
+        with torch.no_grad():
+            values = self._constant(name).cpu().numpy()
+        stored = numpy_helper.to_array(tensor)
+        if not np.array_equal(values, stored):
+            tensor.CopyFrom(numpy_helper.from_array(values.astype(stored.dtype), tensor.name))
+
+    def shadow(self) -> dict[str, npt.NDArray[np.float32]]:
+        """The float values behind the integers, as trained, by initializer name."""
+        return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}
+
+
+class _Standing:
+    """A plan with the weights that it was made from."""
+
+    def __init__(self, plan: Plan, twin: Twin) -> None:
+        self.plan = plan
+        self._weights = [weight.detach().clone() for weight in twin.parameters()]
+        self._rest = [(buffer, _version(buffer)) for buffer in twin.buffers()]
+
+    def still(self, twin: Twin) -> bool:
+        """Whether they are what they were. Weights are compared, since `.data` can be written to without a trace."""
+        rest = zip(self._rest, twin.buffers(), strict=True)
+        return all(was is now and version == _version(now) for (was, version), now in rest) and all(
+            torch.equal(was, now) for was, now in zip(self._weights, twin.parameters(), strict=True)
+        )
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _limits(integers: Tensor, zero: Tensor) -> tuple[float, float]:
+    """The integers that a stored tensor may take: its type's; symmetric ones, and 7 bits, where it holds no more."""
+    kind = torch.iinfo(integers.dtype)
+    if integers.dtype == torch.int8 and not zero.any():
+        largest = 63 if integers.abs().max() <= 63 else 127
+        return min(-largest, float(integers.min())), largest
+    return float(kind.min), float(kind.max)
