@@ -15,21 +15,21 @@ from pathlib import Path
 from ..runtime.engine import Engine
 from ..runtime.errors import DataError, ModelError
 from ..runtime.progress import ProgressCallback, silent
-from .agreement import Agreement, compare, twin_logits
-from .attack_subject import attack_subject
-from .attacks.threat import ThreatModel
-from .corruptions import evaluate_corruptions
-from .criteria import right_answers
+from .attacks.presets import wants_parent
+from .attacks.threat.threat_model import ThreatModel
 from .data.dataset import Dataset, Part
-from .latency import measure_latency
 from .measurement import Environment, Measurement, Skip, share
-from .memory import measure_memory
-from .outcome import BenchReport, SubjectReport
-from .pieces import Pieces
-from .planned import Planned, choose_images, plan_attacks
-from .presets import wants_parent
+from .performance.latency import measure_latency
+from .performance.memory import measure_memory
+from .performance.size import measure_size
+from .report.report import BenchReport, SubjectReport
+from .resume import Pieces
+from .robustness.agreement import Agreement, compare, twin_logits
+from .robustness.assess import attack_subject
+from .robustness.corruptions import evaluate_corruptions
+from .robustness.criteria import right_answers
+from .robustness.plan import Planned, choose_images, plan_attacks
 from .settings import BenchSettings, default_threat
-from .size import measure_size
 from .subjects import Subject, open_others, open_subjects
 
 __all__ = ["run_bench"]

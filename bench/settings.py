@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..runtime.errors import RecipeError
-from .attacks.threat import ThreatModel
-from .presets import choose_attacks, mentions
+from .attacks.presets import choose_attacks, mentions
+from .attacks.threat.threat_model import ThreatModel
 
 __all__ = ["BenchSettings", "default_threat"]
 

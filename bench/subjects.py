@@ -20,8 +20,8 @@ from ..export.twin.twin import Twin
 from ..runtime.bundle.reader import read_bundle
 from ..runtime.engine import Engine, load, open_onnx
 from ..runtime.errors import HardtemperError, IntegrityError, ModelError
-from .attacks.gradient import frozen
-from .attacks.half_precision import HalfPrecisionGradients
+from .attacks.white_box.gradient import frozen
+from .attacks.white_box.half_precision import HalfPrecisionGradients
 from .graph_digest import digest_of
 
 __all__ = ["Subject", "open_others", "open_subjects"]

@@ -22,8 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..bench.attacks.gradient import frozen, logits_and_gradient
-from ..bench.attacks.threat import ThreatModel
+from ..bench.attacks.threat.threat_model import ThreatModel
+from ..bench.attacks.white_box.gradient import frozen, logits_and_gradient
 from .adversary_section import Adversary
 from .objectives.objective import Objective
 

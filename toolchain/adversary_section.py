@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..bench.attacks.threat import ThreatModel
+from ..bench.attacks.threat.threat_model import ThreatModel
 from ..runtime.errors import RecipeError
 from .section import Factor, Positive, Section
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ..bench.attacks.access import Model
-from ..bench.attacks.gradient import frozen
+from ..bench.attacks.white_box.gradient import frozen
 from ..bench.data.dataset import Part
 from ..runtime.errors import DataError
 from ..runtime.progress import ProgressCallback, silent

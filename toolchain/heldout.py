@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import nn
 
-from ..bench.attacks.pgd import pgd
-from ..bench.attacks.threat import ThreatModel
+from ..bench.attacks.threat.threat_model import ThreatModel
+from ..bench.attacks.white_box.pgd import pgd
 from ..bench.data.dataset import Part
 from .adversary_section import Adversary
 

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from ..bench.attacks.on_pixels import attack_pixels
-from ..bench.attacks.pgd import pgd
-from ..bench.attacks.threat import ThreatModel
+from ..bench.attacks.threat.threat_model import ThreatModel
+from ..bench.attacks.white_box.on_pixels import attack_pixels
+from ..bench.attacks.white_box.pgd import pgd
 from ..bench.data.dataset import Dataset
 from ..export.proofs.kernels import KernelReport, check_integer_share
 from ..export.proofs.parity import ParityReport

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..bench.measurement import Measurement
-from ..bench.report import row_of
+from ..bench.report.text import row_of
 from ..runtime.bundle.manifest import MANIFEST_NAME, Manifest
 from ..runtime.errors import BundleFormatError, InputError
 from ..runtime.files.json_fields import integer, items, json_object, number, under

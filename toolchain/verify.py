@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from ..bench.attacks.threat import ThreatModel
-from ..bench.presets import choose_attacks
-from ..bench.untrusted_npz import read_arrays
+from ..bench.attacks.presets import choose_attacks
+from ..bench.attacks.threat.threat_model import ThreatModel
 from ..export.proofs.kernels import KernelReport, inspect_kernels
 from ..export.proofs.parity import ParityReport, check_parity
 from ..export.twin.twin import Twin
@@ -20,6 +19,7 @@ from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.engine import load
 from ..runtime.errors import BundleError, DataError, GateError, ModelError
 from ..runtime.files.json_fields import number, text
+from ..runtime.files.npz import read_arrays
 from ..runtime.progress import ProgressCallback, silent
 from .recorded import load_recorded_data, recorded
 

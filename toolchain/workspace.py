@@ -24,9 +24,9 @@ from torch import nn
 
 from .. import __version__
 from ..bench.data.dataset import Dataset, Part
-from ..bench.sealed import read_sealed, write_sealed
 from ..runtime.errors import BundleError
 from ..runtime.files.hashing import hash_file
+from ..runtime.files.sealed import read_sealed, write_sealed
 from .device import resolve_device
 from .precision import resolve
 from .recipe import Recipe

@@ -28,7 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...runtime.errors import ModelError, RecipeError
-from .threat import ThreatModel
+from .threat.threat_model import ThreatModel
 
 __all__ = ["Loss", "ce", "dlr", "dlr_targeted", "margin", "margin_targeted", "objective", "rivals"]
 

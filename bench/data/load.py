@@ -14,9 +14,9 @@ from ...runtime.errors import DataError
 from .dataset import Dataset, Splits, divide
 from .factory import as_reference, is_reference, load_factory
 from .folder import load_folder
-from .home import expand
 from .named import NAMES, load_named
-from .npz import load_npz
+from .npz_file import load_npz
+from .paths import expand
 from .resize import resize_batch
 
 __all__ = ["load_dataset"]

@@ -23,8 +23,8 @@ import numpy as np
 from ...runtime.errors import DataError, MissingExtraError
 from .arrays import splits_from_arrays
 from .dataset import Splits
-from .home import expand
 from .idx import read_idx
+from .paths import expand
 from .vision import torchvision
 
 __all__ = ["NAMES", "load_named"]

@@ -40,13 +40,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.apgd import apgd
-from hardtemper.bench.attacks.fab import fab
-from hardtemper.bench.attacks.half_precision import HalfPrecisionGradients
-from hardtemper.bench.attacks.on_pixels import attack_pixels
-from hardtemper.bench.attacks.pgd import pgd
-from hardtemper.bench.attacks.square import square
-from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.attacks.black_box.square import square
+from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.white_box.apgd import apgd
+from hardtemper.bench.attacks.white_box.fab import fab
+from hardtemper.bench.attacks.white_box.half_precision import HalfPrecisionGradients
+from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
+from hardtemper.bench.attacks.white_box.pgd import pgd
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.data.vision import torchvision

@@ -19,8 +19,8 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from hardtemper.bench.latency import measure_latency
 from hardtemper.bench.measurement import Environment
+from hardtemper.bench.performance.latency import measure_latency
 from hardtemper.export.lower import lower, pixel_graph
 from hardtemper.export.proofs.kernels import inspect_kernels
 from hardtemper.export.proofs.parity import check_parity

@@ -11,7 +11,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from hardtemper.bench.archive import Archive, write_archive
+from hardtemper.bench.robustness.archive import Archive, write_archive
 
 
 @pytest.fixture

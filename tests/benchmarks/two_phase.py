@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardtemper.bench.archive import Archive, read_archive
+from hardtemper.bench.robustness.archive import Archive, read_archive
 
 __all__ = ["Estimate", "difference_estimate", "estimate_from_archives"]
 

@@ -28,9 +28,9 @@ import onnx
 import torch
 from torch import Tensor
 
-from hardtemper.bench.attacks.apgd import apgd
-from hardtemper.bench.attacks.on_pixels import attack_pixels
-from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.white_box.apgd import apgd
+from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment, wilson
 from hardtemper.export.twin.twin.twin import Twin

@@ -14,10 +14,10 @@ from context import Context, NotRunError
 from torch import nn
 from torch_work import TorchWork
 
-from hardtemper.bench.agreement import twin_logits
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
-from hardtemper.bench.device_latency import DeviceWork
+from hardtemper.bench.performance.gpu_latency import DeviceWork
+from hardtemper.bench.robustness.agreement import twin_logits
 from hardtemper.bench.settings import default_threat
 from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.bundle.reader.reader import read_bundle

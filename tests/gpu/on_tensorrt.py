@@ -154,8 +154,8 @@ def _in_threads(backend: Any, images: Any) -> dict[str, Any]:
 
 def speed(request: dict[str, Any]) -> dict[str, Any]:
     """Engines side by side, in turns; with the device's state before and after."""
-    from hardtemper.bench.device_latency import measure_device_latency
-    from hardtemper.bench.device_memory import read_device
+    from hardtemper.bench.performance.gpu_latency import measure_device_latency
+    from hardtemper.bench.performance.gpu_state import read_device
 
     address = find_gpu(open_driver()).pci_bus_id
     with np.load(request["images"]) as stored:
@@ -176,7 +176,7 @@ def speed(request: dict[str, Any]) -> dict[str, Any]:
 
 def memory(request: dict[str, Any]) -> dict[str, Any]:
     """What one engine takes on the device, with nothing else of ours there but the CUDA context."""
-    from hardtemper.bench.device_memory import measure_device_memory, read_device
+    from hardtemper.bench.performance.gpu_state import measure_device_memory, read_device
 
     address = find_gpu(open_driver()).pci_bus_id
     cuda = open_cuda()
@@ -196,8 +196,8 @@ def memory(request: dict[str, Any]) -> dict[str, Any]:
 
 def replay(request: dict[str, Any]) -> dict[str, Any]:
     """A stored verdict asked of the engine."""
-    from hardtemper.bench.archive import read_archive
-    from hardtemper.bench.replay import replay as replayed
+    from hardtemper.bench.robustness.archive import read_archive
+    from hardtemper.bench.robustness.replay_verdict import replay as replayed
 
     entry, _ = read_engine(Path(request["engine"]))
     backend = open_engine(Path(request["engine"]))

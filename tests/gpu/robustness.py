@@ -12,14 +12,14 @@ from context import Context, NotRunError
 from networks import KINDS, data_of, engine_of, graph_of
 from torch import nn
 
-from hardtemper.bench.agreement import twin_logits
-from hardtemper.bench.archive import write_archive
+from hardtemper.bench.attacks.presets import choose_attacks
 from hardtemper.bench.data.dataset import Dataset
-from hardtemper.bench.pieces import Pieces
-from hardtemper.bench.presets import choose_attacks
-from hardtemper.bench.robust import evaluate_robustness
+from hardtemper.bench.resume import Pieces
+from hardtemper.bench.robustness.agreement import twin_logits
+from hardtemper.bench.robustness.archive import write_archive
+from hardtemper.bench.robustness.evaluate import evaluate_robustness
+from hardtemper.bench.robustness.verdict import RobustnessResult
 from hardtemper.bench.settings import default_threat
-from hardtemper.bench.verdict import RobustnessResult
 from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.files.hashing import hash_file
 

@@ -33,9 +33,9 @@ from networks import (
 from robustness import replay, robust
 from table3 import table3
 
-from hardtemper.bench.agreement import twin_logits
-from hardtemper.bench.device_latency import DeviceWork, measure_device_latency
 from hardtemper.bench.measurement import Environment
+from hardtemper.bench.performance.gpu_latency import DeviceWork, measure_device_latency
+from hardtemper.bench.robustness.agreement import twin_logits
 from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.toolchain.build import build
 

@@ -84,7 +84,7 @@ def test_every_step_runs_or_says_why_not(data: Path, tmp_path: Path) -> None:
     assert verdict["n"] == 24
     assert 0 <= verdict["robust"] <= verdict["clean"] <= 24
     assert verdict["clean"]  # else nothing was attacked
-    from hardtemper.bench.archive import read_archive
+    from hardtemper.bench.robustness.archive import read_archive
 
     assert len(read_archive(Path(verdict["archive"])).images) == 24
 

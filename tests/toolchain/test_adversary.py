@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.fgsm import fgsm
-from hardtemper.bench.attacks.pgd import pgd
-from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.white_box.fgsm import fgsm
+from hardtemper.bench.attacks.white_box.pgd import pgd
 from hardtemper.bench.data.dataset import Part
 from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.errors import RecipeError

@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 import hardtemper
-from hardtemper.bench.data.npz import load_npz
+from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.export.proofs.parity import check_parity
 from hardtemper.runtime.bundle.reader.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.fgsm import fgsm
-from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.data.dataset import Part
 from hardtemper.runtime.errors import ModelError
 from hardtemper.toolchain.adversary_section import Adversary

@@ -157,12 +157,12 @@ def bench(
     [0, 1], as [N, C, H, W]; it is attacked white-box on its twin where the twin knows its operators. An interrupted
     run goes on where it stopped when the same command is given again.
     """
-    from ...bench.attacks.threat import ThreatModel
-    from ...bench.pieces import PIECES, Pieces
-    from ...bench.report import check_writable, report_lines, report_table, write_report
+    from ...bench.attacks.threat.threat_model import ThreatModel
+    from ...bench.report.store import store_measurements
+    from ...bench.report.text import check_writable, report_lines, report_table, write_report
+    from ...bench.resume import PIECES, Pieces
     from ...bench.run import run_bench
     from ...bench.settings import BenchSettings
-    from ...bench.stored import store_measurements
     from ...runtime.bundle.reader import read_bundle
     from ...runtime.errors import InputError
     from ...runtime.files.json_fields import boolean, text

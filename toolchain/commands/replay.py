@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from ...bench.measurement import Measurement
-    from ...bench.replay import Replay
+    from ...bench.robustness.replay_verdict import Replay
     from ...runtime.engine import Engine
 
 __all__ = ["replay"]
@@ -35,8 +35,8 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
     with its 95 % Wilson interval. On the graph that they were made for that is the verdict itself: exit code 1 where
     the file says another. On any other graph it is an upper bound. Needs neither torch nor the data set.
     """
-    from ...bench.archive import read_archive
-    from ...bench.replay import replay as run
+    from ...bench.robustness.archive import read_archive
+    from ...bench.robustness.replay_verdict import replay as run
 
     archive = read_archive(verdict)
     opened = [(path, _open(path, verdict, archive.images.shape[1:])) for path in engines]
@@ -132,8 +132,8 @@ def _table(result: Replay, threat: str) -> Table:
 
 
 def _write(content: dict[str, Any], path: Path) -> None:
-    from ...bench.whole_file import write_whole
     from ...runtime.errors import InputError
+    from ...runtime.files.atomic import write_whole
 
     try:
         write_whole(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hardtemper.bench.attacks.fgsm import fgsm
-from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.white_box.fgsm import fgsm
 
 
 @dataclass(frozen=True, kw_only=True)

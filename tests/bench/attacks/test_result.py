@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from hardtemper.bench.attacks.apgd import apgd
-from hardtemper.bench.attacks.fgsm import fgsm
-from hardtemper.bench.attacks.on_pixels import attack_pixels
-from hardtemper.bench.attacks.pgd import pgd
-from hardtemper.bench.attacks.threat import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.white_box.apgd import apgd
+from hardtemper.bench.attacks.white_box.fgsm import fgsm
+from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
+from hardtemper.bench.attacks.white_box.pgd import pgd
 
 Task = Any  # the fixture's class, in conftest.py
 PGD = {"steps": 5, "step_size": 0.02, "random_start": True}

@@ -14,13 +14,13 @@ import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
-from hardtemper.bench import plans
-from hardtemper.bench.alarms import Alarm, Checks
-from hardtemper.bench.archive import read_archive
-from hardtemper.bench.data.npz import load_npz
-from hardtemper.bench.outcome import BenchReport
-from hardtemper.bench.pieces import PIECES
-from hardtemper.bench.stored import store_measurements
+from hardtemper.bench.attacks import catalogue as plans
+from hardtemper.bench.data.npz_file import load_npz
+from hardtemper.bench.report.text.report import BenchReport
+from hardtemper.bench.report.text.store import store_measurements
+from hardtemper.bench.resume import PIECES
+from hardtemper.bench.robustness.alarms import Alarm, Checks
+from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.export.bundle_writer import update_measurements, write_bundle
 from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
 from hardtemper.runtime.bundle.reader.reader import read_bundle
@@ -366,7 +366,7 @@ def test_a_report_that_cannot_be_stored_leaves_the_pieces(
 
     path = tmp_path / "bench.json"
     path.write_text("what was there")
-    monkeypatch.setattr("hardtemper.bench.report.write_report", full)
+    monkeypatch.setattr("hardtemper.bench.report.text.write_report", full)
     result = run(model, "--data", data, "--json", path, *FAST)
     assert isinstance(result.exception, InputError)
     assert path.read_text() == "what was there"
@@ -383,7 +383,7 @@ def test_a_bundle_that_was_built_anew_gets_no_numbers_of_the_old_one(
         (subject,) = report.subjects
         return store_measurements(replace(report, subjects=(replace(subject, graph_sha256="0" * 64),)), target)
 
-    monkeypatch.setattr("hardtemper.bench.stored.store_measurements", stored)
+    monkeypatch.setattr("hardtemper.bench.report.store.store_measurements", stored)
     result = run(path, "--data", data, "--store", "--no-dense", *FAST)
     assert isinstance(result.exception, IntegrityError)
     assert "not the graph that was measured" in str(result.exception)
@@ -407,7 +407,7 @@ def test_store_puts_the_numbers_into_the_bundle(
 ) -> None:
     quiet, loud = (Alarm(name=f, count=c, n=20, threshold=0.05) for f, c in (("zero gradient", 0), ("flat loss", 19)))
     found = Checks(alarms=(quiet, loud), skipped=())
-    monkeypatch.setattr("hardtemper.bench.attack_subject.look_for_alarms", lambda *_, **__: found)
+    monkeypatch.setattr("hardtemper.bench.robustness.assess.look_for_alarms", lambda *_, **__: found)
     path = make_bundle({"data": {"name": "elsewhere", "root": None}})
     before = read_bundle(path)
     build_row = {"name": "held-out accuracy", "value": 0.5, "unit": "share", "n": 10}

@@ -15,8 +15,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hardtemper.bench.archive import Archive, read_archive, write_archive
 from hardtemper.bench.measurement import wilson
+from hardtemper.bench.robustness.archive import Archive, read_archive, write_archive
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.toolchain.__main__ import main
 

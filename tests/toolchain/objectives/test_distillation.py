@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.gradient import logits_and_gradient
+from hardtemper.bench.attacks.white_box.gradient import logits_and_gradient
 from hardtemper.toolchain.objectives.distillation import AdaptiveDistillation, RobustDistillation, SoftLabelDistillation
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.gradient import logits_and_gradient
+from hardtemper.bench.attacks.white_box.gradient import logits_and_gradient
 from hardtemper.toolchain.objectives.adversarial import Adversarial
 from hardtemper.toolchain.objectives.distillation import AdaptiveDistillation, RobustDistillation, SoftLabelDistillation
 from hardtemper.toolchain.objectives.margin import MaximumMargin

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hardtemper.bench.attacks.gradient import logits_and_gradient
+from hardtemper.bench.attacks.white_box.gradient import logits_and_gradient
 from hardtemper.toolchain.objectives.trades import Trades, kl
 
 

@@ -1,0 +1,118 @@
+"""What a decision-based attack knows of an engine: whether it is fooled, so many times and no more.
+
+Between an image x and an adversarial one x' lies a boundary, which a bisection finds on 8-bit images:
+
+    l2      q(s) = x + sign(x' - x) floor( s |x' - x| + t )
+    linf    q(s) = x' clipped to x +- floor( s ||x' - x||_inf + t )
+
+with t drawn from [0, 1) for each pixel; q(0) = x, q(1) = x'. One t for all pixels would be too coarse: from one whole
+radius to the next every pixel moves by a level, which is farther across the boundary than the noise of an estimate of
+its normal reaches. With a t for each, pixels come one by one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..access import Pixels, Scores
+from ..threat.threat_model import Norm, ThreatModel
+
+__all__ = ["Decisions", "Rows", "between", "bisect", "distance"]
+
+_HALVINGS = 32
+"""Of an interval [0, 1]; pixels come one by one well before."""
+
+Rows = NDArray[np.int64]
+"""Which images, of all that are attacked: int64 [M]."""
+
+
+class Decisions:
+    """Asks the engine, and stops asking about an image whose queries are spent.
+
+    Args:
+        scores: the engine.
+        labels: int64 [N], the right classes.
+        threat: what counts as fooled.
+        queries: the most that one image may take.
+
+    Attributes:
+        left: int64 [N], what each image has left.
+    """
+
+    def __init__(self, scores: Scores, labels: NDArray[np.int64], threat: ThreatModel, queries: int) -> None:
+        self._scores, self._labels, self._threat = scores, labels, threat
+        self.left = np.full(len(labels), queries, np.int64)
+
+    def fooled(self, candidates: Pixels, rows: Rows) -> NDArray[np.bool_]:
+        """Whether candidates, uint8 [M, C, H, W], fool the engine: bool [M]; no, where the queries are spent.
+
+        Args:
+            candidates: the images.
+            rows: int64 [M], which of the N images each belongs to; an image may come several times.
+        """
+        order = np.argsort(rows, kind="stable")
+        first = np.searchsorted(rows[order], rows[order])
+        turn = np.empty(len(rows), np.int64)
+        turn[order] = np.arange(len(rows)) - first  # how often the image came before
+        asked = np.flatnonzero(turn < self.left[rows])
+        answer = np.zeros(len(rows), bool)
+        if len(asked):
+            answers = self._scores(candidates[asked]).argmax(1)
+            answer[asked] = self._threat.fooled(answers, self._labels[rows[asked]])
+            np.subtract.at(self.left, rows[asked], 1)
+        return answer
+
+
+def distance(a: Pixels, b: Pixels, norm: Norm) -> NDArray[np.float64]:
+    """In levels, float [N]: the largest move of a pixel, or the Euclidean length of all moves."""
+    moves = np.abs(a.astype(np.float64) - b).reshape(len(a), -1)
+    found: NDArray[np.float64] = moves.max(1) if norm == "linf" else np.sqrt(np.square(moves).sum(1))
+    return found
+
+
+def between(x: Pixels, far: Pixels, share: NDArray[np.float64], offsets: NDArray[np.float32], norm: Norm) -> Pixels:
+    """q(share) of the module's rule: uint8 [N, C, H, W].
+
+    Args:
+        x: the images.
+        far: what is at the other end.
+        share: s, float [N] in [0, 1].
+        offsets: t, float [N, C, H, W] in [0, 1).
+        norm: "linf" or "l2".
+    """
+    s, moves = share.reshape(-1, 1, 1, 1), far.astype(np.float64) - x
+    size = np.abs(moves)
+    reach = size.max((1, 2, 3), keepdims=True) if norm == "linf" else size
+    return np.asarray(x + np.sign(moves) * np.minimum(size, np.floor(s * reach + offsets)), np.uint8)
+
+
+def bisect(decisions: Decisions, x: Pixels, far: Pixels, rows: Rows, *, norm: Norm, rng: np.random.Generator) -> Pixels:
+    """Adversarial images next to the boundary between `x` and the adversarial `far`, uint8 [N, C, H, W].
+
+    Args:
+        decisions: the engine.
+        x: uint8 [N, C, H, W], the original images.
+        far: uint8 [N, C, H, W], adversarial ones.
+        rows: int64 [N], which images these are.
+        norm: "linf" or "l2".
+        rng: draws the offsets t.
+    """
+    found: Pixels = far.copy()  # q(high)
+    near: Pixels = x.copy()  # q(low)
+    low, high = np.zeros(len(x)), np.ones(len(x))
+    offsets = rng.random(x.shape, np.float32)
+    searched = np.arange(len(x))
+    for _ in range(_HALVINGS):
+        apart = np.abs(found[searched].astype(np.int16) - near[searched]).sum((1, 2, 3), dtype=np.int64)
+        searched = searched[(apart > 1) & (decisions.left[rows[searched]] > 0)]
+        if not len(searched):
+            break
+        middle = (low[searched] + high[searched]) / 2
+        candidate = between(x[searched], far[searched], middle, offsets[searched], norm)
+        fooled = (candidate == found[searched]).all((1, 2, 3))  # known without asking, as is q(low)
+        new = ~fooled & (candidate != near[searched]).any((1, 2, 3))
+        fooled[new] = decisions.fooled(candidate[new], rows[searched[new]])
+        high[searched[fooled]], low[searched[~fooled]] = middle[fooled], middle[~fooled]
+        found[searched[fooled]], near[searched[~fooled]] = candidate[fooled], candidate[~fooled]
+    return found

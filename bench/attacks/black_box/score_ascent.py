@@ -1,0 +1,133 @@
+"""Raise the margin of 8-bit images step by step, from the scores alone: the loop that NES and ZOO share.
+
+    x_{t+1} = project( rule(x_t) ),   asked at q_t = to_pixels(x_t),   until q_t fools or the queries are spent
+
+The point x_t is kept in floats, so that small steps add up; the engine sees 8-bit images alone: q_t, which lie in the
+ball, and those around q_t that the rule asks about, which are images within [0, 255] but may lie outside the ball.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ....runtime.errors import RecipeError
+from ....runtime.progress import ProgressCallback
+from ..access import Pixels, Scores
+from ..losses import objective
+from ..result import AttackResult
+from ..threat.threat_model import ThreatModel
+
+__all__ = ["ASKED_AT_ONCE", "Margin", "Rule", "ascend", "refuse_l1"]
+
+ASKED_AT_ONCE = 512
+"""About how many images a rule puts to the engine in one call, or one group for each image where that is more."""
+
+Margin = Callable[[Pixels], Tensor]
+"""uint8 [G, N, C, H, W], G candidates for each of the N images still searched -> float [G, N], what is to be raised."""
+
+
+class Rule(Protocol):
+    """How an attack goes from one point to the next.
+
+    Attributes:
+        queries: images it asks about for each image in a step.
+    """
+
+    queries: int
+
+    def step(self, margin: Margin, pixels: Pixels, x_adv: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        """The next points, not projected.
+
+        Args:
+            margin: the engine.
+            pixels: uint8 [N, C, H, W], the present points as 8-bit images.
+            x_adv: float [N, C, H, W], the present points.
+            rows: int64 [N], which of the attacked images they are, for what the rule remembers of each.
+        """
+
+
+def refuse_l1(name: str, threat: ThreatModel) -> None:
+    """Raises RecipeError for an attack that is defined for linf and l2 alone."""
+    if threat.norm == "l1":
+        raise RecipeError(
+            f"{name} does not search l1 balls", expected="linf or l2", got=str(threat), fix="attack with square"
+        )
+
+
+def ascend(
+    name: str,
+    rule: Rule,
+    scores: Scores,
+    images: Pixels,
+    labels: NDArray[np.int64],
+    *,
+    threat: ThreatModel,
+    queries: int,
+    settings: Mapping[str, str | int | float | bool],
+    progress: ProgressCallback,
+) -> AttackResult:
+    """Search with a rule.
+
+    Args:
+        name: for the report.
+        rule: the attack.
+        scores: the engine.
+        images: uint8 [N, C, H, W].
+        labels: int64 [N], the right classes.
+        threat: the ball to stay in.
+        queries: the most that one image may take, at least one step's.
+        settings: for the report.
+        progress: told after each step.
+
+    Returns:
+        For an image that was not broken, the point of largest margin.
+
+    Raises:
+        RecipeError: no step fits into `queries`.
+    """
+    if queries < rule.queries + 1:
+        raise RecipeError(
+            f"{name} cannot take a step", expected=f"at least {rule.queries + 1} queries", got=f"queries {queries}"
+        )
+    start = time.perf_counter()
+    loss, evaluations = objective("margin", threat), len(images)
+    pixels, x = torch.from_numpy(images), torch.from_numpy(images).float() / 255
+    result, x_adv, best = images.copy(), x.clone(), torch.full((len(images),), -torch.inf)
+    answers = scores(images).argmax(1) if len(images) else labels[:0]
+    rows = np.flatnonzero(threat.attacked(answers, labels))
+    steps = queries // (rule.queries + 1)
+    for step in range(steps):
+        if not len(rows):
+            break
+
+        def margin(candidates: Pixels, rows: NDArray[np.int64] = rows) -> Tensor:
+            y = torch.from_numpy(np.tile(labels[rows], len(candidates)))
+            logits = torch.from_numpy(scores(candidates.reshape(-1, *candidates.shape[2:])))
+            return loss(logits, y).nan_to_num_().view(len(candidates), len(rows))
+
+        now = threat.to_pixels(x_adv[rows], pixels[rows]).numpy()
+        x_adv[rows] = threat.project(rule.step(margin, now, x_adv[rows], rows), x[rows])
+        candidate = threat.to_pixels(x_adv[rows], pixels[rows]).numpy()
+        logits = scores(candidate)
+        evaluations += len(rows) * (rule.queries + 1)
+        fooled = threat.fooled(logits.argmax(1), labels[rows])
+        value = loss(torch.from_numpy(logits), torch.from_numpy(labels[rows])).nan_to_num_()
+        better = (value > best[rows]).numpy() | fooled
+        result[rows[better]] = candidate[better]
+        best[rows] = best[rows].maximum(value)
+        rows = rows[~fooled]
+        progress(name, step + 1, steps, f"{len(rows)} of {len(images)} images unbroken")
+    return AttackResult(
+        name=name,
+        settings={"threat": str(threat), "queries": queries, **settings},
+        adversarial=result,
+        seconds=time.perf_counter() - start,
+        evaluations=evaluations,
+    )

@@ -1,0 +1,5 @@
+"""Attacks that follow gradients."""
+
+from __future__ import annotations
+
+__all__: list[str] = []

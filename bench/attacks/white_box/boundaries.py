@@ -1,0 +1,106 @@
+"""The boundaries that an attack may cross, as if the network were linear around a point.
+
+Taken for another class c instead of y: the boundary z_c - z_y = 0, with height f and normal w at the point,
+
+    f = z_c(x) - z_y(x) < 0,     w = grad_x (z_c - z_y)(x)
+
+(DeepFool, arXiv:1511.04599, section 3.2; FAB, arXiv:1907.02044, section 2). Where the threat model has a target t there
+is one, the margin z_t - max_{k != t} z_k. One forward pass and one backward pass for each boundary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ....runtime.errors import ModelError
+from ..access import Model
+from ..losses import objective, rivals
+from ..threat.norms import dual_length
+from ..threat.threat_model import Norm, ThreatModel
+
+__all__ = ["Boundaries", "closest", "heights_and_normals", "likeliest", "towards"]
+
+Boundaries = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""boundaries(logits [N, K], y [N], classes [N, J]) -> heights [N, J]."""
+
+
+def likeliest(logits: Tensor, y: Tensor, count: int, threat: ThreatModel) -> tuple[Boundaries, Tensor]:
+    """The boundaries to the likeliest wrong classes, or to the threat model's target.
+
+    Args:
+        logits: float [N, K].
+        y: int64 [N], the right classes.
+        count: how many wrong classes, at least 1; at most K - 1 are taken.
+        threat: whose target counts.
+
+    Returns:
+        What gives the heights, and the classes int64 [N, J] that it takes, likeliest first.
+    """
+    if threat.target is None:
+        return towards, rivals(logits, y).topk(min(count, logits.shape[1] - 1), dim=1).indices
+    margin = objective("margin", threat)
+    return lambda logits, y, _: margin(logits, y).unsqueeze(1), torch.full_like(y, threat.target).unsqueeze(1)
+
+
+def towards(logits: Tensor, y: Tensor, classes: Tensor) -> Tensor:
+    """The heights z_c - z_y over the classes c [N, J]."""
+    return logits.gather(1, classes) - logits.gather(1, y.unsqueeze(1))
+
+
+def heights_and_normals(
+    model: Model, x: Tensor, y: Tensor, classes: Tensor, *, boundaries: Boundaries, batch_size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Where the boundaries are.
+
+    Args:
+        model: see `gradient.Model`; differentiable.
+        x: float [N, C, H, W] in [0, 1].
+        y: int64 [N].
+        classes: int64 [N, J].
+        boundaries: see `likeliest`.
+        batch_size: images a pass.
+
+    Returns:
+        logits [N, K], heights [N, J] and normals [N, J, C * H * W], all detached.
+
+    Raises:
+        ModelError: the logits do not depend on the image in a way autograd can follow.
+    """
+    parts = []
+    for start in range(0, len(x), batch_size):
+        stop = start + batch_size
+        image = x[start:stop].detach().requires_grad_()
+        with torch.enable_grad():
+            logits = model(image)
+            # Half precision, as under autocast, would lose the differences.
+            logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+            heights = boundaries(logits, y[start:stop], classes[start:stop])
+            sums = heights.sum(0).unbind()
+        if not heights.requires_grad:
+            raise ModelError(
+                "the model has no gradient with respect to its images",
+                expected="a differentiable module",
+                got="logits that are cut off from the input",
+                fix="attack the twin, or use square, which needs scores only",
+            )
+        normals = [
+            torch.autograd.grad(total, image, retain_graph=index + 1 < len(sums))[0].flatten(1)
+            for index, total in enumerate(sums)
+        ]
+        parts.append((logits.detach(), heights.detach(), torch.stack(normals, 1)))
+    if len(parts) == 1:
+        return parts[0]
+    logits, heights, stacked = (torch.cat(column) for column in zip(*parts, strict=True))
+    return logits, heights, stacked
+
+
+def closest(heights: Tensor, normals: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
+    """Of each image's boundaries the one that is fewest |f| / ||w||_q away: its height [N] and normal [N, D]."""
+    if heights.shape[1] == 1:
+        return heights[:, 0], normals[:, 0]
+    distance = heights.abs() / dual_length(normals, norm).clamp(min=torch.finfo(heights.dtype).tiny)
+    rows, nearest = torch.arange(len(heights), device=heights.device), distance.argmin(1)
+    return heights[rows, nearest], normals[rows, nearest]

@@ -1,0 +1,98 @@
+"""MultiTargeted: PGD towards each wrong class in turn, on plain differences of logits.
+
+Gowal et al. 2019 (arXiv:1910.09338, algorithm 1): for each class t != y, from a random point, raise
+
+    l_t(x') = z_t(x') - z_y(x')
+
+Where the loss of the best wrong logit follows one class and gets stuck, another class may be within reach; for a model
+that is linear inside the ball the classes together are exact. The steps are those of `pgd`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ....runtime.errors import RecipeError
+from ..access import Model
+from ..losses import margin_targeted, rivals
+from ..threat.threat_model import ThreatModel
+from .gradient import frozen, logits_of
+from .pgd import ascend
+
+__all__ = ["multi_targeted"]
+
+
+def multi_targeted(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    threat: ThreatModel,
+    steps: int,
+    step_size: float,
+    restarts: int = 1,
+    targets: int = 9,
+    generator: torch.Generator | None = None,
+    batch_size: int = 128,
+) -> Tensor:
+    """Search adversarial examples towards the likeliest wrong classes, one after the other.
+
+    Args:
+        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
+        x: float [N, C, H, W], 8-bit images divided by 255.
+        y: int64 [N], the right classes; images that the model gets wrong as they are come back as they are.
+        threat: the ball to stay in; without a target.
+        steps: gradient steps a search, at least 1.
+        step_size: in the units of `threat.epsilon`.
+        restarts: random points for each class.
+        targets: how many wrong classes, likeliest first; at most K - 1 are used.
+        generator: makes the random starts, and so the result, reproducible.
+        batch_size: images a pass.
+
+    Returns:
+        float [N, C, H, W] in the ball; for an image that was not broken, the last search's last iterate.
+
+    Raises:
+        RecipeError: settings out of range, or a targeted threat model.
+    """
+    if steps < 1 or restarts < 1 or targets < 1 or not 0 <= step_size < math.inf:
+        raise RecipeError(
+            "multi_targeted needs something to do",
+            expected="steps >= 1, restarts >= 1, targets >= 1, a finite step_size >= 0",
+            got=f"steps {steps}, restarts {restarts}, targets {targets}, step_size {step_size}",
+        )
+    if threat.target is not None:
+        raise RecipeError(
+            "multi_targeted chooses the classes it aims at itself",
+            expected="a threat model without a target",
+            got=str(threat),
+            fix="use pgd with the loss margin, or apgd, which aim at the threat model's target",
+        )
+    result = x.clone()
+    with frozen(model):
+        logits = logits_of(model, x, batch_size)
+        active = threat.attacked(logits.argmax(1), y).nonzero().squeeze(1)
+        likeliest = rivals(logits, y).topk(min(targets, logits.shape[1] - 1), dim=1).indices
+        for target in likeliest.unbind(1):
+            for _ in range(restarts):
+                if not len(active):
+                    return result
+                x_adv, done = ascend(
+                    model,
+                    x[active],
+                    (y[active], target[active]),
+                    threat=threat,
+                    loss=margin_targeted,
+                    steps=steps,
+                    step_size=step_size,
+                    random_start=True,
+                    generator=generator,
+                    stop="early and at the end",
+                    batch_size=batch_size,
+                )
+                result[active] = x_adv
+                active = active[~done]
+    return result

@@ -1,0 +1,83 @@
+"""What a search for the nearest adversarial point remembers: for each image the shortest perturbation inside the ball.
+
+Such a search can be asked for two things. For a verdict, an image is finished with the first point inside the ball
+that fools the model as an 8-bit image (see `verdict`). For a distance (`minimize`), it goes on for the shortest
+perturbation, in floating point as published.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..access import Model
+from ..threat.norms import length
+from ..threat.threat_model import ThreatModel
+from .stopping import broken
+
+__all__ = ["Nearest"]
+
+_SLACK = 1e-5
+"""Of the radius: what lies on the sphere is a rounding error of float32 off it. The verdict rounds into the ball."""
+
+
+class Nearest:
+    """The best points so far.
+
+    Args:
+        model: see `gradient.Model`.
+        x: float [N, C, H, W], the original 8-bit images divided by 255.
+        y: int64 [N], the right classes.
+        threat: the ball that a point must be in.
+        minimize: see above.
+        batch_size: images a pass.
+
+    Attributes:
+        points: float [N, C, H, W], the originals where nothing was found.
+        lengths: float [N], of the perturbations; infinite where nothing was found.
+    """
+
+    def __init__(
+        self, model: Model, x: Tensor, y: Tensor, *, threat: ThreatModel, minimize: bool, batch_size: int
+    ) -> None:
+        self.points = x.clone()
+        self.lengths = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
+        self._model, self._x, self._y = model, x, y
+        self._threat, self._minimize, self._batch_size = threat, minimize, batch_size
+
+    def offer(
+        self, rows: Tensor, x_adv: Tensor, logits: Tensor, *, enough: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Look at the points that a search has come to.
+
+        Args:
+            rows: int64 [M], whose points they are.
+            x_adv: float [M, C, H, W] in [0, 1].
+            logits: float [M, K], what the model says to them.
+            enough: bool [M]: a point counts only where true; everywhere if not given.
+
+        Returns:
+            bool [M], which points fool the model, in the ball or not; bool [M], which images are finished.
+        """
+        x, y = self._x[rows], self._y[rows]
+        fooled: Tensor = self._threat.fooled(logits.argmax(1), y)
+        if enough is not None:
+            fooled = fooled & enough
+        lengths = length((x_adv - x).flatten(1), self._threat.norm)
+        shorter = fooled & (lengths <= self._threat.epsilon) & (lengths < self.lengths[rows])
+        finished = torch.zeros_like(fooled)
+        nearby = fooled & (lengths <= self._threat.epsilon * (1 + _SLACK))
+        if not self._minimize and (where := nearby.nonzero().squeeze(1)).numel():
+            finished[where] = broken(
+                self._model,
+                logits[where],
+                x_adv[where],
+                x[where],
+                y[where],
+                threat=self._threat,
+                batch_size=self._batch_size,
+            )
+        kept = shorter | finished
+        self.points[rows[kept]] = x_adv[kept]
+        self.lengths[rows[kept]] = lengths[kept]
+        return fooled, finished

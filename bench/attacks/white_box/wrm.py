@@ -1,0 +1,76 @@
+"""WRM: the adversary of distributionally robust training, who pays for distance instead of staying in a ball.
+
+Sinha et al. 2018 (arXiv:1710.10571, the robust surrogate phi_gamma with the cost ||x' - x||_2^2 / 2):
+
+    sup_x'  l(f(x'), y) - gamma / 2 ||x' - x||_2^2
+
+by gradient ascent with steps 1 / (gamma sqrt(t + 2)), t = 0, 1, ..., inside the box of images. For gamma above the
+smoothness of the loss the problem is concave and the search exact. What it finds is then projected into the ball.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ....runtime.errors import RecipeError
+from ..access import Model
+from ..losses import objective
+from ..threat.threat_model import ThreatModel
+from .gradient import frozen, logits_and_gradient, logits_of
+
+__all__ = ["wrm"]
+
+
+def wrm(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    threat: ThreatModel,
+    gamma: float,
+    steps: int = 15,
+    loss: Literal["ce", "margin", "dlr"] = "ce",
+    generator: torch.Generator | None = None,
+    batch_size: int = 128,
+) -> Tensor:
+    """Search adversarial examples by gradient ascent on the penalized loss.
+
+    No search stops early: its points before the last projection are not the attacker's to deliver.
+
+    Args:
+        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
+        x: float [N, C, H, W], 8-bit images divided by 255.
+        y: int64 [N], the right classes; images that the model gets wrong as they are come back as they are.
+        threat: the ball that the result is projected into.
+        gamma: price of squared distance, in loss per squared pixel value, > 0.
+        steps: gradient steps, at least 1.
+        loss: as in `pgd`.
+        generator: not used; nothing is random.
+        batch_size: images a pass.
+
+    Returns:
+        float [N, C, H, W] in the ball.
+
+    Raises:
+        RecipeError: settings out of range.
+        ModelError: too few classes for the loss or the target.
+    """
+    if steps < 1 or not 0 < gamma < math.inf:
+        raise RecipeError(
+            "wrm needs something to do", expected="steps >= 1, a finite gamma > 0", got=f"steps {steps}, gamma {gamma}"
+        )
+    result = x.clone()
+    raised = objective(loss, threat)
+    with frozen(model):
+        active = threat.attacked(logits_of(model, x, batch_size).argmax(1), y).nonzero().squeeze(1)
+        centre, labels = x[active], (y[active],)
+        x_adv = centre
+        for t in range(steps if len(active) else 0):
+            _, _, grad = logits_and_gradient(model, x_adv, labels, raised, batch_size)
+            x_adv = (x_adv + (grad / gamma - (x_adv - centre)) / math.sqrt(t + 2)).clamp_(0, 1)
+    result[active] = threat.project(x_adv, centre)
+    return result

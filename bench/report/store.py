@@ -1,0 +1,43 @@
+"""A bench run's numbers in the manifest of the bundle that they were measured on.
+
+Rule: the rows that an earlier run stored go, all of them, those of the build stay. So the manifest never shows the best
+of several runs, and an alarm cannot be separated from the figure that it was raised for.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...export.bundle_writer import update_measurements
+from ...runtime.bundle.reader import Bundle, read_bundle
+from ...runtime.errors import InputError, IntegrityError
+from ..graph_digest import digest_of
+from .report import BenchReport
+
+__all__ = ["store_measurements"]
+
+
+def store_measurements(report: BenchReport, path: Path) -> Bundle:
+    """Write what was measured of a bundle's engine into its manifest, each row with when and where ("bench").
+
+    Raises:
+        InputError: `path` is no bundle.
+        BundleError: the bundle cannot be read or written.
+        IntegrityError: the bundle holds another graph than the one that was measured.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: only a bundle stores what was measured of it", fix="store the report with --json")
+    bundle, measured = read_bundle(path), report.subject("shipped")
+    if (digest := digest_of(bundle.file(bundle.manifest.graph))) != measured.graph_sha256:
+        what = f"{path}: not the graph that was measured, nothing was stored"
+        raise IntegrityError(what, expected=f"SHA-256 {measured.graph_sha256}", got=digest, fix="run bench again")
+    about = {
+        "created": report.created,
+        "dataset": report.dataset,
+        "cpu": report.environment.cpu,
+        "instruction_set": report.environment.instruction_set,
+        "versions": dict(report.environment.versions),
+    }
+    kept = [row for row in bundle.manifest.measurements if "bench" not in row]
+    new = [{**measurement.to_dict(), "bench": about} for measurement in measured.measurements]
+    return update_measurements(bundle, [*kept, *new])

@@ -1,0 +1,302 @@
+"""Networks that look robust and are not: each withstands plain PGD, and none gets past the verdict and its alarms.
+
+The defenses are those that Athalye et al. 2018 (arXiv:1802.00420) and Carlini et al. 2019 (arXiv:1902.06705) name:
+a saturated softmax, an input quantizer without gradient, randomness; and an INT8 network with huge logits. A network
+that was trained against FGSM-RS raises no alarm.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hardtemper.bench.attacks.presets import choose_attacks
+from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.white_box.fgsm import fgsm
+from hardtemper.bench.data.dataset import Dataset, Splits, divide
+from hardtemper.bench.report.text.report import SubjectReport
+from hardtemper.bench.report.text.text import report_lines, report_table
+from hardtemper.bench.robustness.alarms import Alarm, look_for_alarms
+from hardtemper.bench.robustness.evaluate import evaluate_robustness
+from hardtemper.bench.robustness.verdict import RobustnessResult
+from hardtemper.bench.run import run_bench
+from hardtemper.bench.settings import BenchSettings
+
+THREAT = ThreatModel("linf", 0.1)
+CLASSES = 5
+
+Pixels = NDArray[np.uint8]
+
+
+def draw(count: int, seed: int) -> tuple[Pixels, NDArray[np.int64]]:
+    """Coarse patterns, dimmed and noisy, on 8 x 8 grey images."""
+    patterns = np.random.default_rng(7).normal(size=(CLASSES, 1, 4, 4)).repeat(2, 2).repeat(2, 3)
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, CLASSES, count)
+    images = 127 + 32 * patterns[labels] * rng.uniform(0.5, 1, (count, 1, 1, 1)) + rng.normal(0, 20, (count, 1, 8, 8))
+    return images.round().clip(0, 255).astype(np.uint8), labels.astype(np.int64)
+
+
+def train(*, robust: bool) -> nn.Module:
+    torch.manual_seed(0)
+    pixels, labels = draw(3000, seed=0)
+    x, y = torch.from_numpy(pixels).float() / 255, torch.from_numpy(labels)
+    model = nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(12, 16, 3, 2, 1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, CLASSES),
+    )
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(4 if robust else 2):
+        for batch in torch.randperm(len(x)).split(64):
+            images = x[batch]
+            if robust:
+                images = fgsm(model, images, y[batch], threat=THREAT, random_start=True, generator=generator)
+            optimizer.zero_grad()
+            F.cross_entropy(model(images), y[batch]).backward()
+            optimizer.step()
+    return model.eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def plain() -> nn.Module:
+    return train(robust=False)
+
+
+@pytest.fixture(scope="module")
+def hardened() -> nn.Module:
+    return train(robust=True)
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[Pixels, NDArray[np.int64]]:
+    return draw(60, seed=1)
+
+
+def judge(
+    model: Callable[[Tensor], Tensor], images: tuple[Pixels, NDArray[np.int64]], attacks: str = "default"
+) -> tuple[RobustnessResult, dict[str, Alarm]]:
+    def engine(pixels: Pixels) -> NDArray[np.float32]:
+        with torch.no_grad():
+            return model(torch.from_numpy(pixels).float() / 255).numpy()
+
+    plans = choose_attacks(attacks, THREAT, classes=CLASSES).plans
+    result = evaluate_robustness(engine, model, *images, threat=THREAT, attacks=plans, seed=0)
+    return result, {alarm.name: alarm for alarm in look_for_alarms(result, engine, model, *images).alarms}
+
+
+def raised(alarms: dict[str, Alarm]) -> set[str]:
+    return {name for name, alarm in alarms.items() if alarm.raised}
+
+
+def looks_robust(result: RobustnessResult) -> bool:
+    """Whether PGD-20 alone would say so."""
+    pgd = {outcome.plan.name: outcome for outcome in result.attacks}["pgd-20"]
+    return pgd.robust > 0.9 * result.clean > 0.8 * result.n
+
+
+def saturated(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda x: 1e5 * model(x)
+
+
+def quantized_input(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    return lambda x: model((x * 15).round() / 15)
+
+
+def noisy(model: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Random rounding: the noise hides the levels, the levels hide the gradient."""
+    return lambda x: model((x * 15 + torch.rand_like(x)).floor() / 15)
+
+
+def test_the_network_itself_is_not_robust(plain: nn.Module, images: Any) -> None:
+    result, alarms = judge(plain, images)
+    assert result.clean > 54
+    assert result.robust.sum() < 3
+    assert raised(alarms) == set(), "broken honestly"
+
+
+def test_a_sound_network_raises_no_alarm(hardened: nn.Module, images: Any) -> None:
+    result, alarms = judge(hardened, images)
+    assert 15 < result.robust.sum() < result.clean
+    assert raised(alarms) == set()
+    assert set(alarms) == {
+        "without gradients",
+        "flat loss",
+        "zero gradient",
+        "large epsilon",
+        "more steps",
+        "random",
+        "twin differs",
+    }
+
+
+def test_a_saturated_softmax(plain: nn.Module, images: Any) -> None:
+    result, alarms = judge(saturated(plain), images)
+    assert looks_robust(result)
+    assert result.robust.sum() < 3, "the difference of logits ratio does not see the scale"
+    assert "zero gradient" in raised(alarms)
+    _, alarms = judge(saturated(plain), images, "paper")
+    assert raised(alarms) >= {"zero gradient", "flat loss", "large epsilon"}
+
+
+def test_an_input_quantizer_without_gradient(plain: nn.Module, images: Any) -> None:
+    result, alarms = judge(quantized_input(plain), images)
+    assert looks_robust(result)
+    assert result.robust.sum() < 0.5 * result.clean, "queries break what gradients do not"
+    assert raised(alarms) >= {"zero gradient", "flat loss", "large epsilon", "without gradients"}
+
+
+def test_noise(plain: nn.Module, images: Any) -> None:
+    torch.manual_seed(3)
+    result, alarms = judge(noisy(plain), images)
+    assert looks_robust(result)
+    assert "random" in raised(alarms)
+
+
+# ------------------------------------------------------------------------------------------------- the same as files
+
+
+def graph(model: nn.Module, *, first: list[Any] = [], last: list[Any] = []) -> onnx.ModelProto:  # noqa: B006
+    """The network as float ONNX; `first` makes "x" of "image", `last` makes "logits" of "scores"."""
+    state = {name: value.numpy() for name, value in model.state_dict().items()}
+    nodes = [
+        *(first or [helper.make_node("Identity", ["image"], ["x"])]),
+        helper.make_node("Conv", ["x", "0.weight", "0.bias"], ["a"], pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["a"], ["b"]),
+        helper.make_node("Conv", ["b", "2.weight", "2.bias"], ["c"], pads=[1, 1, 1, 1], strides=[2, 2]),
+        helper.make_node("Relu", ["c"], ["d"]),
+        helper.make_node("Flatten", ["d"], ["e"]),
+        helper.make_node("Gemm", ["e", "5.weight", "5.bias"], ["scores" if last else "logits"], transB=1),
+        *last,
+    ]
+    made = helper.make_graph(
+        nodes,
+        "defended",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 8, 8])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])],
+        [numpy_helper.from_array(value, name) for name, value in state.items()],
+    )
+    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+HUGE = np.float32(1e5)
+
+
+@pytest.fixture
+def dataset(images: Any) -> Dataset:
+    splits = Splits(
+        name="patterns",
+        classes=tuple(str(k) for k in range(CLASSES)),
+        train_images=images[0][:CLASSES],
+        train_labels=np.arange(CLASSES),
+        test_images=images[0],
+        test_labels=images[1],
+        source="drawn",
+    )
+    return divide(splits, heldout=0, calibration=0, seed=0)
+
+
+def bench(path: Path, dataset: Dataset) -> tuple[SubjectReport, str]:
+    settings = BenchSettings(batches=(1,), warmup=0, repeats=1, min_seconds=0, threat=THREAT)
+    report = run_bench(path, dataset, settings)
+    (subject,) = report.subjects
+    cells = {str(cell) for column in report_table(report).columns for cell in column.cells}
+    return subject, "\n".join([*report_lines(report), *cells])
+
+
+def value(subject: SubjectReport, name: str, **settings: Any) -> float:
+    found = subject.find(name, **settings)
+    assert found is not None
+    return found.value
+
+
+def test_an_int8_network_with_huge_logits(
+    plain: nn.Module, dataset: Dataset, tmp_path: Path, quantize: Callable[[Path, Path, Pixels], None]
+) -> None:
+    """Quantized by ONNX Runtime; the scale is applied to what comes out."""
+    onnx.save(graph(plain), tmp_path / "float.onnx")
+    quantize(tmp_path / "float.onnx", tmp_path / "int8.onnx", dataset.test.images)
+    model = onnx.load(tmp_path / "int8.onnx")
+    for node in model.graph.node:
+        node.output[:] = ["scores" if name == "logits" else name for name in node.output]
+    model.graph.node.append(helper.make_node("Mul", ["scores", "huge"], ["logits"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(HUGE), "huge"))
+    onnx.save(model, tmp_path / "int8.onnx")
+    subject, said = bench(tmp_path / "int8.onnx", dataset)
+    clean = value(subject, "clean-accuracy")
+    assert value(subject, "robust-accuracy", attack="pgd-20") > 0.9 * clean > 80
+    assert value(subject, "robust-accuracy", attack="union") < 10
+    assert "model: ALARM, zero gradient: " in said
+    assert re.search(r"% \[.*\] ALARM: .*zero gradient", said), "beside the figure"
+
+
+def test_noise_in_a_file_is_attacked_by_queries_and_raises_the_alarm(
+    plain: nn.Module, dataset: Dataset, tmp_path: Path
+) -> None:
+    noise = helper.make_node("RandomNormalLike", ["image"], ["noise"], scale=0.05)
+    onnx.save(graph(plain, first=[noise, helper.make_node("Add", ["image", "noise"], ["x"])]), tmp_path / "noise.onnx")
+    subject, said = bench(tmp_path / "noise.onnx", dataset)
+    assert subject.find("alarm", alarm="random", raised=True) is not None
+    union = subject.find("robust-accuracy", attack="union")
+    assert union is not None
+    assert "random" in str(union.settings["alarms"])
+    assert "model: ALARM, random: " in said
+    assert re.search(r"% \[.*\] ALARM: random", said), "beside the figure"
+    (skip,) = (skip for skip in subject.skipped if "apgd-ce" in skip.what)
+    assert "RandomNormalLike" in skip.reason
+    assert said.count("no twin: ") == 1, "one line"
+
+
+def test_a_thermometer_code_in_a_file(plain: nn.Module, dataset: Dataset, tmp_path: Path) -> None:
+    """x -> how many of the levels 1/8, 2/8, ... it is above: Greater and Cast have no gradient at all."""
+    levels = numpy_helper.from_array((np.arange(1, 9, dtype=np.float32) / 8).reshape(8, 1, 1), "levels")
+    eighth = numpy_helper.from_array(np.float32(1 / 8), "eighth")
+    nodes = [
+        helper.make_node("Greater", ["image", "levels"], ["above"]),
+        helper.make_node("Cast", ["above"], ["code"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceSum", ["code", "axis"], ["sum"], keepdims=1),
+        helper.make_node("Mul", ["sum", "eighth"], ["x"]),
+    ]
+    model = graph(plain, first=nodes)
+    model.graph.initializer.extend([levels, eighth, numpy_helper.from_array(np.array([1]), "axis")])
+    onnx.save(model, tmp_path / "thermometer.onnx")
+    subject, _ = bench(tmp_path / "thermometer.onnx", dataset)
+    assert value(subject, "robust-accuracy", attack="union") < 0.5 * value(subject, "clean-accuracy") > 35
+    (skip,) = (skip for skip in subject.skipped if "pgd-20" in skip.what)
+    assert "no twin: " in skip.reason
+    assert "Greater" in skip.reason
+
+
+@pytest.fixture
+def quantize() -> Callable[[Path, Path, Pixels], None]:
+    def run(source: Path, target: Path, images: Pixels) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from onnxruntime import quantization
+
+            class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+                def __init__(self) -> None:
+                    self.batches = iter([{"image": images.astype(np.float32) / 255}])
+
+                def get_next(self) -> Any:
+                    return next(self.batches, None)
+
+            quantization.quantize_static(source, target, Reader(), quant_format=quantization.QuantFormat.QDQ)
+
+    return run

@@ -1,0 +1,157 @@
+"""Whatever breaks the engine inside the ball counts, whoever found it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hardtemper.bench.attacks.catalogue import AttackPlan, on_twin
+from hardtemper.bench.attacks.result import AttackResult
+from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.white_box.apgd import apgd
+from hardtemper.bench.data.dataset import Dataset
+from hardtemper.bench.report.text.report import SubjectReport
+from hardtemper.bench.resume import Pieces
+from hardtemper.bench.robustness.archive import read_archive
+from hardtemper.bench.robustness.evaluate import evaluate_robustness
+from hardtemper.bench.robustness.incidental import Finds, forget
+from hardtemper.bench.robustness.replay_verdict import replay
+from hardtemper.bench.run import run_bench
+from hardtemper.bench.settings import BenchSettings
+
+PLAN = on_twin("alarm more steps", apgd, steps=50)
+
+
+def engine(pixels: Any) -> Any:
+    """Says 1 where the first pixel is above 100, else 0."""
+    first = pixels[:, 0, 0, 0] > 100
+    return np.stack([~first, first], axis=1).astype(np.float32)
+
+
+def twin(x: Any) -> Any:
+    import torch
+
+    first = (x[:, 0, 0, 0] * 255).round() > 100
+    return torch.stack([~first, first], dim=1).float()
+
+
+def lazy(model: Any, images: Any, labels: Any, *, threat: Any, seed: int) -> AttackResult:
+    """Breaks the first image it sees."""
+    adversarial = images.copy()
+    adversarial[:1, 0, 0, 0] -= 1
+    return AttackResult(name="lazy", settings={}, adversarial=adversarial, seconds=0.5, evaluations=1)
+
+
+@pytest.fixture
+def finds() -> Finds:
+    images = np.full((6, 1, 2, 2), 101, np.uint8)
+    labels = np.array([1, 1, 1, 1, 1, 0])
+    plans = [AttackPlan(name="lazy", target="twin", search=lazy, settings={})]
+    result = evaluate_robustness(
+        engine, twin, images, labels, threat=ThreatModel("linf", 4 / 255), attacks=plans, seed=0
+    )
+    assert result.robust.tolist() == [False, True, True, True, True, False]
+    return Finds(result, twin, images, labels)
+
+
+def test_only_what_is_in_the_ball_breaks_the_engine_and_is_new_joins(finds: Finds) -> None:
+    rows = np.array([4, 0, 2, 1, 5])
+    candidates = finds.images[rows]
+    candidates[:, 0, 0, 0] -= np.array([4, 4, 5, 0, 3], np.uint8)  # 2 is outside, 1 unbroken, 0 and 5 known
+    finds.keep(PLAN, rows, candidates, engine(candidates))
+    result = finds.result
+    assert result.robust.tolist() == [False, True, True, True, False, False]
+    found = result.attacks[-1]
+    assert (found.plan, found.attacked, found.broken, found.robust) == (PLAN, 2, 1, 3)
+    assert found.remaining_only
+    assert found.candidates.rows.tolist() == [4]
+    assert result.moved == 0
+    assert result.adversarial[4, 0, 0, 0] == 97
+    assert result.adversarial[0, 0, 0, 0] == 100, "the first one that broke it"
+    assert [m.value for m in result.measurements() if m.settings.get("attack") == "union"] == [50.0]
+    finds.keep(PLAN, rows, candidates, engine(candidates))
+    assert finds.result is result, "nothing new"
+    forget(PLAN, rows, candidates, engine(candidates))
+
+
+def test_a_find_that_breaks_one_of_twin_and_engine_only_is_counted(finds: Finds) -> None:
+    stubborn = Finds(finds.result, lambda x: twin(x + 1), finds.images, finds.labels)
+    candidates = finds.images[[3]] - np.uint8(1)
+    stubborn.keep(PLAN, np.array([3]), candidates, engine(candidates))
+    found = stubborn.result.attacks[-1]
+    assert (found.broken, found.broken_engine_only, found.broken_twin_only) == (1, 1, 0)
+    assert stubborn.result.moved == 1
+
+
+def test_a_targeted_find_must_reach_the_target(finds: Finds) -> None:
+    aimed = ThreatModel("linf", 4 / 255, 2)
+    result = evaluate_robustness(
+        engine,
+        twin,
+        finds.images,
+        finds.labels,
+        threat=aimed,
+        attacks=[AttackPlan(name="lazy", target="twin", search=lazy, settings={})],
+        seed=0,
+    )
+    aimed_at = Finds(result, twin, finds.images, finds.labels)
+    candidates = finds.images - np.uint8(1)
+    aimed_at.keep(PLAN, np.arange(6), candidates, engine(candidates))
+    assert aimed_at.result is result
+
+
+def bench(path: Path, data: Dataset, work: Path, pieces: Pieces | None = None, **changes: Any) -> SubjectReport:
+    how: dict[str, Any] = {"batches": (1,), "warmup": 0, "repeats": 1, "min_seconds": 0, "preset": "fgsm", **changes}
+    settings = BenchSettings(threat=ThreatModel("l2", 0.15), **how)
+    (subject,) = run_bench(path, data, settings, work=work, pieces=pieces).subjects
+    return subject
+
+
+def value(subject: SubjectReport, name: str, **settings: Any) -> float:
+    found = subject.find(name, **settings)
+    assert found is not None
+    return found.value
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_the_union_is_no_higher_than_what_the_run_proved(
+    tmp_path: Path, data: Dataset, three_classes: Any, sequential: bool
+) -> None:
+    """FGSM in l2 leaves what APGD, PGD and FAB break; each of them is an image in the ball."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(three_classes.onnx())
+    subject = bench(path, data, tmp_path / "work", curves=True, sequential=sequential)
+    result = subject.robustness
+    assert result is not None
+    first, *found = result.attacks
+    assert found, "the attack is weak"
+    union = value(subject, "robust-accuracy", attack="union")
+    assert union == pytest.approx(100 * result.robust.mean())
+    assert union < value(subject, "robust-accuracy", attack="fgsm")
+    assert union <= value(subject, "robust-accuracy-by-epsilon", epsilon=0.15)
+    assert union <= value(subject, "robust-accuracy-by-steps", steps=100)
+    assert union <= value(subject, "robust-accuracy-by-distance", epsilon=0.15)
+    more = subject.find("alarm", alarm="more steps")
+    assert more is not None
+    before = first.robust
+    assert result.robust.sum() <= before - round(more.value * more.n / 100)
+    (stored,) = (tmp_path / "work").glob("*.npz")
+    archive = read_archive(stored)
+    again = replay(archive, three_classes, name="the same")
+    assert (again.clean, again.robust) == (result.clean, result.robust.sum())
+    assert [attack.name for attack in again.attacks] == [outcome.plan.name for outcome in result.attacks]
+    assert [(attack.stored, attack.broken) for attack in again.attacks[1:]] == [(o.broken, o.broken) for o in found]
+
+
+def test_a_run_that_goes_on_finds_the_same(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(three_classes.onnx())
+    one, other = (bench(path, data, tmp_path / "work", Pieces(tmp_path / "pieces")).robustness for _ in range(2))
+    assert one is not None
+    assert other is not None
+    assert [(o.plan.name, o.broken) for o in one.attacks] == [(o.plan.name, o.broken) for o in other.attacks]
+    assert "alarm more steps" in [outcome.plan.name for outcome in one.attacks]
+    assert np.array_equal(one.adversarial, other.adversarial)
