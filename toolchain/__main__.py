@@ -49,7 +49,7 @@ def _run(arguments: list[str]) -> int:
     try:
         import click
 
-        from .commands import cli
+        from .cli import cli
     except ModuleNotFoundError as error:
         raise _missing(error, light=light) from error
     try:

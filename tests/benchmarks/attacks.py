@@ -54,7 +54,7 @@ from hardtemper.bench.measurement import Environment
 from hardtemper.export.lower import lower
 from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.engine import open_onnx
-from hardtemper.toolchain.sources import load_source
+from hardtemper.toolchain.models.cnn8.source import load_source
 
 WIDTH = 8  # of the ResNet's first stage
 THREAT = ThreatModel("linf", 25 / 255)

@@ -38,13 +38,13 @@ from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment
 from hardtemper.runtime.bundle.reader.reader import read_bundle
-from hardtemper.toolchain.build import build
-from hardtemper.toolchain.compress.prune import prune_filters
-from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.read import load_recipe, with_overrides
-from hardtemper.toolchain.recipe import Recipe
-from hardtemper.toolchain.sources import Source, load_source
-from hardtemper.toolchain.teacher import load_teacher
+from hardtemper.toolchain.build.pipeline.pipeline import build
+from hardtemper.toolchain.build.pipeline.teacher import load_teacher
+from hardtemper.toolchain.compress.pruning.filters import prune_filters
+from hardtemper.toolchain.models.cnn8.source import Source, load_source
+from hardtemper.toolchain.recipe.recipe.read import load_recipe, with_overrides
+from hardtemper.toolchain.recipe.recipe.recipe import Recipe
+from hardtemper.toolchain.train.finetune import finetune
 
 RECIPE = "fashion-mnist"
 
@@ -135,7 +135,7 @@ def train(arguments: argparse.Namespace) -> None:
 def attack(arguments: argparse.Namespace) -> None:
     from click.testing import CliRunner
 
-    from hardtemper.toolchain.commands.bench import bench
+    from hardtemper.toolchain.cli.bench import bench
 
     for seed in arguments.seeds:
         for name in arguments.only or ROWS:

@@ -21,8 +21,8 @@ from hardtemper.bench.robustness.agreement import twin_logits
 from hardtemper.bench.settings import default_threat
 from hardtemper.export.twin.twin.twin import Twin
 from hardtemper.runtime.bundle.reader.reader import read_bundle
-from hardtemper.toolchain.recipe import Recipe
-from hardtemper.toolchain.sources import load_source
+from hardtemper.toolchain.models.cnn8.source import load_source
+from hardtemper.toolchain.recipe.recipe.recipe import Recipe
 
 __all__ = [
     "KINDS",

@@ -93,7 +93,7 @@ def compile_engine(request: dict[str, Any]) -> dict[str, Any]:
     find_gpu(open_driver())  # before anything large is imported
     from hardtemper.export.tensorrt.engine_builder import Options
     from hardtemper.export.tensorrt.profiles import BatchRange
-    from hardtemper.toolchain.compile import compile_bundle
+    from hardtemper.toolchain.bundles.compile_engine import compile_bundle
 
     started = time.perf_counter()
     done = compile_bundle(

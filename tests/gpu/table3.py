@@ -17,10 +17,10 @@ from hardtemper.bench.settings import default_threat
 from hardtemper.export.lower import lower
 from hardtemper.export.quantization.quantize import quantize
 from hardtemper.export.twin.twin.twin import Twin
-from hardtemper.toolchain.adversary_section import Adversary
-from hardtemper.toolchain.compress.prune import prune_filters
-from hardtemper.toolchain.finetune import finetune
-from hardtemper.toolchain.sections import FineTuning, Training, TwinTraining
+from hardtemper.toolchain.compress.pruning.filters import prune_filters
+from hardtemper.toolchain.recipe.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.recipe.training import FineTuning, Training, TwinTraining
+from hardtemper.toolchain.train.finetune import finetune
 
 __all__ = ["table3"]
 

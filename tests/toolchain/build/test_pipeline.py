@@ -1,0 +1,395 @@
+"""A build from the images to the bundle: what is in it, what it never looks at, and how it goes on after a kill."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import hardtemper
+from hardtemper.bench.data.npz_file import load_npz
+from hardtemper.export.proofs.parity import check_parity
+from hardtemper.runtime.bundle.reader.reader import read_bundle
+from hardtemper.runtime.engine import open_onnx
+from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError, RecipeError
+from hardtemper.runtime.files.hashing import hash_file
+from hardtemper.toolchain.build.pipeline.pipeline import Build, build
+from hardtemper.toolchain.recipe.recipe.read import with_overrides
+from hardtemper.toolchain.recipe.recipe.recipe import Recipe
+
+pytestmark = pytest.mark.usefixtures("lower_once")
+
+
+class Stop(Exception):  # noqa: N818 - ends a build where the test has seen enough
+    pass
+
+
+def test_what_the_bundle_says(tiny: Any, settings: dict[str, Any]) -> None:
+    manifest = read_bundle(tiny.path).manifest
+    recipe = with_overrides(settings, {})
+    assert manifest == tiny.build.bundle.manifest
+    assert (manifest.name, manifest.graph, manifest.dense) == ("tiny", "model.onnx", "dense.onnx")
+    assert manifest.input.shape == (1, 16, 16)
+    assert manifest.output.classes == ("0", "1", "2", "3")
+    assert with_overrides(dict(manifest.provenance.recipe), {}) == recipe
+    assert manifest.provenance.seed == 0
+    assert manifest.provenance.versions["hardtemper"] == hardtemper.__version__
+    assert manifest.provenance.versions["torch"] == torch.__version__
+    assert manifest.quantization["scales"] == "power-of-two"
+    assert {entry.path for entry in manifest.files} == {"model.onnx", "dense.onnx", "proof.npz"}
+    layers = {layer["name"]: layer for layer in manifest.layers}
+    assert (layers["features.0"]["channels_before"], layers["features.0"]["channels_after"]) == (4, 2)
+    assert (layers["features.17"]["channels_before"], layers["features.17"]["channels_after"]) == (16, 8)
+    assert layers["classifier.3"]["reason"]
+    assert manifest.proofs["kernels"]["integer_share"] == 1.0
+    assert manifest.proofs["parity"]["exact"] is True
+    assert manifest.proofs["parity"]["images"] == 128  # 64 held out, each with its adversarial version
+    training = manifest.proofs["training"]
+    assert [len(training[stage]["epochs"]) for stage in ("dense", "hardened", "twin")] == [2, 2, 1]
+    assert all(epoch["robust"] is None for epoch in training["dense"]["epochs"])
+    assert all(0 <= epoch["robust"] <= epoch["clean"] for epoch in training["hardened"]["epochs"])
+    measured = {row["name"]: row for row in manifest.measurements}
+    assert measured["held-out accuracy"]["value"] > 0.7
+    assert measured["held-out accuracy under PGD-10"]["n"] == 64
+    assert "compression" in manifest.proofs
+
+
+@pytest.mark.parametrize("scales", ["power-of-two", "free"])
+@pytest.mark.parametrize("robust", [True, False])
+def test_engine_and_twin_are_one_function(
+    tiny: Any, settings: dict[str, Any], tmp_path: Path, robust: bool, scales: str
+) -> None:
+    if robust and scales == "power-of-two":
+        made, out = tiny.build, tiny.path
+    else:
+        out = tmp_path / "out"
+        made = build(with_overrides(settings, {"robust": robust, "quantize.scales": scales}), out=out)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["out"]  # no checkpoints are left
+    engine = hardtemper.load(out)
+    test = load_npz(Path(settings["data"]["name"]))
+    noise = np.random.default_rng(0).integers(0, 256, (200, 1, 16, 16), np.uint8)
+    images = np.concatenate([test.test_images, noise])
+    with torch.no_grad():
+        wanted = made.made.twin.module(torch.from_numpy(images).float() / 255).numpy()
+    logits = engine(images)
+    if scales == "power-of-two":
+        assert np.array_equal(logits, wanted)
+    else:
+        assert np.isclose(logits, wanted, rtol=0, atol=1e-6 * np.abs(wanted).max()).mean() > 0.95
+    assert (engine.predict(test.test_images) == test.test_labels).mean() > 0.7
+    assert engine.bundle is not None
+    assert engine.bundle.manifest.quantization["scales"] == scales
+    names = [row["name"] for row in engine.bundle.manifest.measurements]
+    assert ("held-out accuracy under PGD-10" in names) is robust
+
+
+def test_the_dense_graph_is_the_dense_network(tiny: Any) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (50, 1, 16, 16), np.uint8)
+    source = tiny.build.made.source
+    with torch.no_grad():
+        wanted = source.module(torch.from_numpy(images).float() / 255).numpy()
+    dense = open_onnx(tiny.path / "dense.onnx")
+    assert dense.backend.input_dtype == "uint8"
+    np.testing.assert_allclose(dense(images), wanted, rtol=1e-4, atol=1e-4)
+    assert dict(source.module.named_modules())["features.0"].out_channels == 4
+
+
+def test_the_stored_proof(tiny: Any, settings: dict[str, Any]) -> None:
+    with np.load(tiny.path / "proof.npz") as proof:
+        images, logits = proof["images"], proof["logits"]
+    assert (images.shape, images.dtype, logits.dtype) == ((64, 1, 16, 16), np.uint8, np.float32)
+    assert np.array_equal(hardtemper.load(tiny.path)(images), logits)
+    moved = np.abs(images[1::2].astype(int) - images[::2])
+    assert 0 < moved.max() <= 25  # linf:0.1
+    train = load_npz(Path(settings["data"]["name"])).train_images
+    assert all((train == image).all(axis=(1, 2, 3)).any() for image in images[::2])
+
+
+def test_the_test_images_are_never_used(tiny: Any, settings: dict[str, Any], tmp_path: Path) -> None:
+    """Other test images with other labels, and fewer of them: the same network to the last bit."""
+    with np.load(settings["data"]["name"]) as data:
+        arrays = dict(data)
+    rng = np.random.default_rng(9)
+    arrays["test_images"] = rng.integers(0, 256, (7, 1, 16, 16)).astype(np.uint8)
+    arrays["test_labels"] = np.full(7, 3)
+    np.savez(tmp_path / "poisoned.npz", **arrays)
+    recipe = with_overrides(settings, {"data.name": str(tmp_path / "poisoned.npz")})
+    made = build(recipe, out=tmp_path / "out")
+    for name in ("model.onnx", "dense.onnx"):
+        assert hash_file(tmp_path / "out" / name) == hash_file(tiny.path / name)
+    assert made.bundle.manifest.measurements == tiny.build.bundle.manifest.measurements
+
+
+@pytest.mark.parametrize("checkpoint", ["dense.pt", "finetune.pt"])
+def test_killed_and_run_again(
+    tiny: Any, settings: dict[str, Any], tmp_path: Path, toml: Callable[..., Path], checkpoint: str
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        sys.executable,
+        "-m",
+        "hardtemper.toolchain",
+        "build",
+        "--recipe",
+        str(toml(settings)),
+        "--out",
+        str(out),
+    ]
+    child = subprocess.Popen(
+        command,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        cwd=tmp_path,
+        text=True,
+    )
+    waited = tmp_path / "out.work" / checkpoint
+    while not waited.exists() and child.poll() is None:
+        time.sleep(0.005)
+    child.send_signal(signal.SIGKILL)
+    said, _ = child.communicate(timeout=60)
+    assert child.returncode == -signal.SIGKILL, said
+    assert not out.exists()
+    assert waited.exists()
+    build(with_overrides(settings, {}), out=out)
+    assert hash_file(out / "model.onnx") == hash_file(tiny.path / "model.onnx")
+    assert hash_file(out / "dense.onnx") == hash_file(tiny.path / "dense.onnx")
+    assert not (tmp_path / "out.work").exists()
+
+
+@pytest.fixture
+def again(tiny: Any, tmp_path: Path) -> Callable[[Recipe], list[str]]:
+    """Builds from `tiny`'s checkpoints until the first step of training; gives the stages that reported."""
+    shutil.copytree(tiny.path.with_name("tiny.work"), tmp_path / "out.work")
+
+    def run(recipe: Recipe) -> list[str]:
+        seen: list[str] = []
+
+        def stop(task: str, *_: Any) -> None:
+            seen.append(task)
+            if task in ("train", "fine-tune", "fine-tune twin", "parity"):
+                raise Stop
+
+        with pytest.raises(Stop):
+            build(recipe, out=tmp_path / "out", progress=stop)
+        return list(dict.fromkeys(seen))
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "first"),
+    [
+        ("name", "other", "parity"),
+        ("quantize.integer_share", 0.5, "parity"),
+        ("finetune_twin.learning_rate", 0.02, "fine-tune twin"),
+        ("quantize.observer", "minmax", "fine-tune twin"),
+        ("finetune.momentum", 0.8, "fine-tune"),
+        ("adversary.threat", "linf:8/255", "fine-tune"),
+        ("compress.sparsity", 0.25, "fine-tune"),
+        ("robust", False, "fine-tune"),
+        ("train.weight_decay", 1e-3, "train"),
+        ("seed", 1, "train"),
+    ],
+)
+def test_a_changed_recipe_starts_at_the_stage_it_touches(
+    again: Callable[[Recipe], list[str]], settings: dict[str, Any], key: str, value: Any, first: str
+) -> None:
+    assert again(with_overrides(settings, {key: value}))[-1] == first
+
+
+def test_given_weights_are_not_trained(tiny: Any, settings: dict[str, Any], tmp_path: Path) -> None:
+    weights = tmp_path / "dense.pth"
+    module = tiny.build.made.source.module
+    torch.save(module.state_dict(), weights)
+    seen: list[str] = []
+
+    def stop(task: str, *_: Any) -> None:
+        seen.append(task)
+        raise Stop
+
+    recipe = with_overrides(settings, {"model.checkpoint": str(weights)})
+    with pytest.raises(Stop):
+        build(recipe, out=tmp_path / "out", progress=stop)
+    assert seen == ["fine-tune"]
+    assert not (tmp_path / "out.work" / "dense.pt").exists()
+
+
+def test_without_training_held_out_images_or_pruning(settings: dict[str, Any], tmp_path: Path) -> None:
+    given = {"train.epochs": 0, "finetune.epochs": 0, "finetune_twin.epochs": 0, "data.heldout": 0}
+    recipe = with_overrides(settings, {**given, "compress.sparsity": 0, "robust": False})
+    made = build(recipe, out=tmp_path / "out")
+    manifest = made.bundle.manifest
+    assert manifest.measurements == ()
+    assert all(layer["macs_before"] == layer["macs_after"] for layer in manifest.layers)
+    assert all(manifest.proofs["training"][stage]["epochs"] == [] for stage in ("dense", "hardened", "twin"))
+    with np.load(tmp_path / "out" / "proof.npz") as proof:
+        assert len(proof["images"]) == 32  # the calibration images
+
+
+def test_a_failed_gate_leaves_no_bundle_but_the_checkpoints(
+    tiny: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny.path.with_name("tiny.work"), tmp_path / "out.work")
+
+    def one_wrong(*arguments: Any, **options: Any) -> Any:
+        return dataclasses.replace(check_parity(*arguments, **options), engine_logits=1, engine_images=1)
+
+    monkeypatch.setattr("hardtemper.toolchain.build.pipeline.check_parity", one_wrong)
+    with pytest.raises(GateError, match="twin and engine on this machine"):
+        build(with_overrides(settings, {}), out=tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.work"]
+
+
+def occupy(out: Path, by: str, bundle: Path) -> None:
+    if by == "a bundle":
+        shutil.copytree(bundle, out)
+    elif by == "a file":
+        out.write_text("text")
+    else:
+        (out / "photos" if by == "other things" else out).mkdir(parents=True)
+
+
+@pytest.mark.parametrize(
+    ("by", "overwrite", "message"),
+    [
+        ("a bundle", False, "out: exists already; fix: choose another"),
+        ("an empty folder", False, "out: exists already"),
+        ("a file", True, "out: will not be overwritten; expected: a bundle"),
+        ("other things", True, "out: will not be overwritten; expected: a bundle"),
+    ],
+)
+def test_an_occupied_target_is_found_first(tiny: Any, tmp_path: Path, by: str, overwrite: bool, message: str) -> None:
+    out = tmp_path / "out"
+    occupy(out, by, tiny.path)
+    nothing_to_read = with_overrides({"data": {"name": "no-such-data"}}, {})
+    with pytest.raises(BundleError) as caught:
+        build(nothing_to_read, out=out, overwrite=overwrite)
+    assert message in str(caught.value)
+    assert not (tmp_path / "out.work").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"train.batch_size": 225}, DataError, "train.batch_size: too few training images for one batch"),
+        ({"finetune.batch_size": 999}, DataError, "finetune.batch_size: too few training images"),
+        ({"finetune_twin.batch_size": 65}, DataError, "finetune_twin.batch_size: too few training images"),
+        ({"train.shift": 16}, RecipeError, "train.shift leaves nothing of some images; expected: less than 16 pixels"),
+        ({"finetune.cutout": 40}, RecipeError, "finetune.cutout leaves nothing of some images"),
+        ({"data.heldout": 300}, DataError, "cannot be divided"),
+        ({"compress.sparsity": 0.99}, CompressionError, "would leave no filter of a layer: features.0"),
+        ({"compress.per_layer": {"features.99": 0.5}}, CompressionError, "names no convolution or linear layer"),
+        ({"model.stem": "cifar"}, InputError, "cnn8 takes no stem"),
+    ],
+)
+def test_what_cannot_be_is_found_before_training(
+    settings: dict[str, Any], tmp_path: Path, changes: dict[str, Any], error: type[InputError], message: str
+) -> None:
+    def unwanted(*_: Any) -> None:
+        raise AssertionError("nothing may be trained before")
+
+    with pytest.raises(error) as caught:
+        build(with_overrides(settings, changes), out=tmp_path / "out", progress=unwanted)
+    assert message in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+NETWORKS = """
+import torch
+from torch import nn
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, last=None, first=None):
+        layers = [nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), first or nn.ReLU(), nn.Flatten(), nn.Linear(4 * 196, 4)]
+        super().__init__(*layers, *([last] if last else []))
+
+class Pair(Net):
+    def forward(self, x):
+        return (super().forward(x), x) if self.training else super().forward(x)
+
+class Fails(Net):
+    def forward(self, x):
+        if self.training:
+            raise ValueError("no mask was given")
+        return super().forward(x)
+
+class Branches(Net):
+    def forward(self, x):
+        return super().forward(x) * (2 if x.mean() > 0 else 1)
+
+def silu(): return Net(first=nn.SiLU())
+def soft(): return Net(last=nn.LogSoftmax(1))
+def frozen(): return Net().requires_grad_(False)
+"""
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("silu", {}, "operators without an integer kernel"),
+        ("soft", {}, "LogSoftmax"),
+        ("Branches", {}, "Branches cannot be exported"),
+        ("Pair", {}, "Pair does not train; expected: one tensor of logits in training mode"),
+        ("Fails", {}, "got: ValueError: no mask was given"),
+        ("frozen", {}, "frozen has no parameter to train"),
+        ("frozen", {"train.epochs": 0}, "frozen has no parameter to train"),
+    ],
+)
+def test_networks_that_cannot_be_trained_or_shipped_are_found_before_training(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: tuple[str, dict[str, Any], str]
+) -> None:
+    network, changes, message = case
+
+    def unwanted(*_: Any) -> None:
+        raise AssertionError("nothing may be trained before")
+
+    (tmp_path / "networks_of_a_user.py").write_text(NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    recipe = with_overrides(settings, {"model.name": f"networks_of_a_user:{network}", **changes})
+    with pytest.raises(InputError) as caught:
+        build(recipe, out=tmp_path / "out", progress=unwanted)
+    assert message in str(caught.value)
+    assert not (tmp_path / "out.work").exists()
+
+
+def test_an_exported_program_is_not_trained(settings: dict[str, Any], tmp_path: Path) -> None:
+    module = nn.Sequential(nn.Flatten(), nn.Linear(256, 4)).eval()
+    batch = {0: torch.export.Dim("batch")}
+    program = torch.export.export(module, (torch.zeros(2, 1, 16, 16),), dynamic_shapes=(batch,))
+    torch.export.save(program, tmp_path / "net.pt2")
+    with pytest.raises(RecipeError, match="--sparsity 0 --epochs 0 --standard"):
+        build(with_overrides(settings, {"model.name": str(tmp_path / "net.pt2")}), out=tmp_path / "out")
+
+
+def test_a_place_that_cannot_be_written_is_found_before_training(settings: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(BundleError, match="cannot write checkpoints"):
+        build(with_overrides(settings, {}), out=tmp_path / "file" / "out")
+
+
+def test_a_bundle_is_replaced_through_a_link(tiny: Any, settings: dict[str, Any], tmp_path: Path) -> None:
+    shutil.copytree(tiny.path, tmp_path / "real")
+    shutil.copytree(tiny.path.with_name("tiny.work"), tmp_path / "real.work")
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    made: Build = build(with_overrides(settings, {"name": "second"}), out=tmp_path / "link", overwrite=True)
+    assert made.bundle.manifest.name == "second"
+    assert (tmp_path / "link").is_symlink()
+    assert read_bundle(tmp_path / "real").manifest.name == "second"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
+    digest = hashlib.sha256((tmp_path / "real" / "model.onnx").read_bytes()).hexdigest()
+    assert digest == hash_file(tiny.path / "model.onnx")

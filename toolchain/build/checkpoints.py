@@ -1,0 +1,161 @@
+"""Where an interrupted build goes on: one checkpoint a stage, in a folder beside the bundle.
+
+A checkpoint carries the fingerprint of everything that led to it: the recipe's sections, the images and labels, the
+untrained network itself, as modules and as a graph, the versions. One with another fingerprint is passed over, so a
+changed recipe starts anew from the first stage that the change touches. Files are replaced, never written in place, and
+begin with the SHA-256 of what follows: torch does not see a flipped bit in a tensor.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from ... import __version__
+from ...bench.data.dataset import Dataset, Part
+from ...runtime.errors import BundleError
+from ...runtime.files.hashing import hash_file
+from ...runtime.files.sealed import read_sealed, write_sealed
+from ..recipe.recipe import Recipe
+from ..train.device import resolve_device
+from ..train.precision import resolve
+
+__all__ = ["Resumable", "Workspace", "fingerprints"]
+
+
+STAGES = ("dense", "teacher", "finetune", "twin")
+
+
+def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
+    """SHA-256 of what each of `STAGES` depends on; `module` and its `graph` are the network before any training."""
+    sections = recipe.model_dump(mode="json")
+    device = resolve_device(recipe.device)
+    base = [
+        *(sections[key] for key in ("seed", "data", "model", "train")),
+        *(_of_part(part) for part in (data.train, data.heldout)),
+        _of_module(module),
+        hashlib.sha256(graph.SerializeToString(deterministic=True)).hexdigest(),  # what `forward` does
+        device,
+        resolve(recipe.train.precision, device),
+        __version__,
+        str(torch.__version__),
+    ]
+    plain = recipe.adversary.plain.model_dump(mode="json")
+    teacher = [base, plain, sections["teacher"], resolve(recipe.teacher.precision, device)]
+    tuned = [base, *(sections[key] for key in ("robust", "compress", "adversary", "finetune"))]
+    tuned.append(resolve(recipe.finetune.precision, device))
+    if recipe.opponent is not None and recipe.opponent.distils:
+        given = recipe.opponent.teacher
+        tuned.append(teacher if given is None else _of_files(given))
+    del sections["quantize"]["integer_share"]  # a gate: a lower one needs no new training
+    twin = [tuned, sections["quantize"], sections["finetune_twin"], _of_part(data.calibration)]
+    return {stage: _of_json(led_to) for stage, led_to in zip(STAGES, (base, teacher, tuned, twin), strict=True)}
+
+
+def _of_json(value: object) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _of_files(path: Path) -> str:
+    """A teacher's files; one that is not there is refused when it is opened."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    return _of_json([hash_file(file) for file in files if file.is_file()])
+
+
+def _of_part(part: Part) -> str:
+    digest = hashlib.sha256(str(part.images.shape).encode())
+    for array in (part.images, part.labels):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def _of_module(module: nn.Module) -> str:
+    """Its structure and weights: a checkpoint file, or a factory's code, may change under the same name."""
+    digest = hashlib.sha256(str(module).encode())
+    for name, tensor in module.state_dict().items():
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class Resumable(TypedDict):
+    """Two arguments of `finetune`."""
+
+    resume: dict[str, Any] | None
+    save: Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The checkpoints of one build."""
+
+    folder: Path
+
+    def load(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
+        """The stage's last checkpoint; None where there is none that fits or it is damaged."""
+        content = read_sealed(self.folder / f"{stage}.pt")
+        if content is None:
+            return None
+        # what a GPU wrote may be read where there is none; its fingerprint says so
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        if found["fingerprint"] != fingerprint:
+            return None
+        checkpoint: dict[str, Any] = found["checkpoint"]
+        return checkpoint
+
+    def stage(self, stage: str, fingerprint: str) -> Resumable:
+        """What `finetune` needs to go on where this stage stopped."""
+        return {
+            "resume": self.load(stage, fingerprint),
+            "save": lambda checkpoint: self.save(stage, fingerprint, checkpoint),
+        }
+
+    def make(self) -> None:
+        """Make the folder, so that one that cannot be made is found before anything is computed.
+
+        Raises:
+            BundleError: it cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def save(self, stage: str, fingerprint: str, checkpoint: dict[str, Any]) -> None:
+        """Replace the stage's checkpoint.
+
+        Raises:
+            BundleError: it cannot be written; what was there still is.
+        """
+        self.make()
+        buffer = io.BytesIO()
+        torch.save({"fingerprint": fingerprint, "checkpoint": checkpoint}, buffer)
+        try:
+            write_sealed(self.folder / f"{stage}.pt", buffer.getvalue())
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> BundleError:
+        return BundleError(
+            f"{self.folder}: cannot write checkpoints", got=error.strerror or str(error), fix="choose another --out"
+        )
+
+    def remove(self) -> None:
+        """Delete the checkpoints, and what a killed build left of them; the folder too if nothing else is in it."""
+        for stage in STAGES:
+            for file in (self.folder / f"{stage}.pt", *self.folder.glob(f"{stage}.pt.*.tmp")):
+                with suppress(OSError):
+                    file.unlink()
+        with suppress(OSError):
+            self.folder.rmdir()

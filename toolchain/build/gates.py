@@ -1,0 +1,55 @@
+"""The proof of a build: the images that twin and engine are compared on, and the gates that it has to pass."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from ...bench.attacks.threat.threat_model import ThreatModel
+from ...bench.attacks.white_box.on_pixels import attack_pixels
+from ...bench.attacks.white_box.pgd import pgd
+from ...bench.data.dataset import Dataset
+from ...export.proofs.kernels import KernelReport, check_integer_share
+from ...export.proofs.parity import ParityReport
+from ...runtime.cpu import instruction_set, sums_can_saturate
+from ...runtime.errors import GateError
+from ..recipe.recipe import Recipe
+
+__all__ = ["check_gates", "proof_images"]
+
+_PROOF_IMAGES = 256
+
+
+def proof_images(recipe: Recipe, twin: nn.Module, data: Dataset) -> npt.NDArray[np.uint8]:
+    """Held-out images and (with an adversary) their adversarial versions, in pairs; uint8 pixels.
+
+    Calibration images stand in where none are held out.
+    """
+    part = data.heldout if len(data.heldout) else data.calibration
+    part = part.head(min(_PROOF_IMAGES, len(part)))
+    if not recipe.robust:
+        return part.images
+    threat = ThreatModel.parse(recipe.adversary.threat)
+    settings = {"steps": 10, "step_size": threat.epsilon / 4, "random_start": False}
+    found = attack_pixels("pgd-10", pgd, twin, part.images, part.labels, threat=threat, seed=0, **settings)
+    both = np.stack([part.images, found.adversarial], axis=1)
+    return both.reshape(-1, *both.shape[2:])
+
+
+def check_gates(recipe: Recipe, kernels: KernelReport, parity: ParityReport) -> None:
+    """Let pass only what the recipe asks for. What TensorRT makes of a graph for it, `toolchain compile` finds out.
+
+    Raises:
+        GateError: too few MACs in integer kernels, or twin and engine differ although the scheme is exact.
+    """
+    if recipe.quantize.target == "cpu":
+        check_integer_share(kernels, recipe.quantize.integer_share)
+    if recipe.quantize.scales == "power-of-two" and not parity.exact:
+        here, bits = instruction_set(), recipe.quantize.weight_bits
+        raise GateError(
+            "twin and engine on this machine",
+            expected="no differing integer and no differing logit",
+            got=f"{parity.engine_logits} logits and {sum(a.mismatches for a in parity.activations)} activations differ",
+            fix="quantize.weight_bits = 7" if sums_can_saturate(here, activation_bits=8, weight_bits=bits) else "",
+        )

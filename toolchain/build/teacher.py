@@ -1,0 +1,90 @@
+"""The teacher of the distilling objectives: a network that is given, or the dense one after adversarial training.
+
+A given teacher is a bundle or an ONNX file, which becomes a twin: whatever made it, its gradients are there. Otherwise
+the dense network is trained against the recipe's adversary with plain adversarial training (section `teacher`), before
+it is compressed; the student starts from the standard weights all the same.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TypeVar
+
+import onnx
+import torch
+from torch import nn
+
+from ...bench.data.dataset import Dataset
+from ...export.twin.twin import Twin
+from ...runtime.bundle.reader import read_bundle
+from ...runtime.engine import open_onnx
+from ...runtime.errors import RecipeError
+from ...runtime.progress import ProgressCallback, silent
+from ..recipe.recipe import Recipe
+from ..train.finetune import Trained, finetune
+from .checkpoints import Workspace
+
+__all__ = ["load_teacher", "train_teacher"]
+
+_Module = TypeVar("_Module", bound=nn.Module)
+
+
+def load_teacher(path: Path, data: Dataset) -> Twin:
+    """The twin of a bundle's engine or of an ONNX file, in evaluation mode.
+
+    Raises:
+        BundleError, ModelError: it cannot be read, or has operators that the twin does not know.
+        RecipeError: it is for other images or classes, or has the same classes in another order.
+    """
+    classes: tuple[str, ...] = ()
+    if path.is_dir():
+        bundle = read_bundle(path)
+        path, classes = bundle.file(bundle.manifest.graph), bundle.manifest.output.classes
+    engine = open_onnx(path)  # reads the file with clear errors, and knows its shapes
+    if (engine.input_shape, len(engine.labels)) != (data.input_shape, len(data.classes)):
+        raise RecipeError(
+            f"adversary.teacher: {path} does not fit {data.name}",
+            expected=f"images {list(data.input_shape)}, {len(data.classes)} classes",
+            got=f"images {list(engine.input_shape)}, {len(engine.labels)} classes",
+        )
+    if classes and set(classes) == set(data.classes) and classes != tuple(data.classes):
+        raise RecipeError(
+            f"adversary.teacher: {path} has the classes of {data.name} in another order",
+            expected=", ".join(data.classes),
+            got=", ".join(classes),
+        )
+    return _still(Twin(onnx.load(path)))
+
+
+def train_teacher(
+    recipe: Recipe,
+    dense: nn.Module,
+    data: Dataset,
+    *,
+    work: Workspace,
+    mark: str,
+    device: str,
+    progress: ProgressCallback = silent,
+) -> Trained:
+    """An adversarially trained copy of the dense network, in evaluation mode."""
+    trained = finetune(
+        copy.deepcopy(dense),
+        data.train,
+        data.heldout,
+        recipe.teacher,
+        adversary=recipe.adversary.plain,
+        seed=recipe.seed,
+        stage="teacher",
+        device=device,
+        progress=progress,
+        **work.stage("teacher", mark),
+    )
+    _still(trained.module)
+    return trained
+
+
+def _still(module: _Module) -> _Module:
+    module.eval().requires_grad_(False)
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return module

@@ -1,0 +1,158 @@
+"""Everything a build made -> a bundle on disk, with its provenance and the images that prove it elsewhere."""
+
+from __future__ import annotations
+
+import io
+import platform
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+
+from ... import __version__
+from ...bench.data.dataset import Dataset
+from ...export.bundle_writer import write_bundle
+from ...export.proofs.kernels import KernelReport
+from ...export.proofs.parity import ParityReport
+from ...export.quantization.scheme import Scheme
+from ...runtime.bundle.manifest import Input, Output, Provenance
+from ...runtime.bundle.reader import Bundle
+from ...runtime.cpu import cpu_name, instruction_set
+from ..compress.compressed import Compressed
+from ..models.source import Source
+from ..recipe.recipe import Recipe
+from ..train.device import resolve_device
+from ..train.finetune import Trained
+from ..train.heldout import held_out_accuracy
+from ..train.precision import resolve
+
+__all__ = ["Made", "scheme_of", "ship"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Made:
+    """What the stages of a build gave.
+
+    Attributes:
+        source: the dense network.
+        dense: its training.
+        dense_onnx: it as a float graph of pixels.
+        compressed: the hardened network and what was removed.
+        tuned: the hardened network's fine-tuning.
+        teacher: the training of the network that it learned from; None where there is none, or it was given.
+        twin: the integer twin's fine-tuning; its module is the twin.
+        model: the integer graph.
+        kernels: which kernels ran it.
+        parity: twin against engine.
+        proof_images: uint8 [N, C, H, W] that go into the bundle with the twin's logits.
+    """
+
+    source: Source
+    dense: Trained
+    dense_onnx: onnx.ModelProto
+    compressed: Compressed
+    tuned: Trained
+    teacher: Trained | None
+    twin: Trained
+    model: onnx.ModelProto
+    kernels: KernelReport
+    parity: ParityReport
+    proof_images: npt.NDArray[np.uint8]
+
+
+def scheme_of(recipe: Recipe) -> Scheme:
+    """The recipe's quantization."""
+    settings = recipe.quantize
+    return Scheme(
+        target=settings.target,
+        scales=settings.scales,
+        observer=settings.observer,
+        percentile=settings.percentile,
+        weight_bits=settings.weight_bits,
+    )
+
+
+def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: bool) -> Bundle:
+    """Measure the twin on the held-out images and write the bundle.
+
+    Raises:
+        BundleError: `out` exists and `overwrite` is not set, or cannot be written.
+    """
+    return write_bundle(
+        out,
+        name=recipe.name,
+        input=Input(shape=made.source.input_shape, name=made.model.graph.input[0].name),
+        output=Output(classes=made.source.classes, name=made.model.graph.output[0].name),
+        graph="model.onnx",
+        dense="dense.onnx",
+        provenance=Provenance(
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+            recipe=recipe.model_dump(mode="json"),
+            seed=recipe.seed,
+            versions=_versions(),
+            instruction_set=instruction_set(),
+            cpu=cpu_name(),
+        ),
+        quantization=scheme_of(recipe).to_json(),
+        layers=made.compressed.layers_json(),
+        measurements=_held_out(recipe, data, made.twin),
+        proofs={
+            "kernels": made.kernels.to_json(),
+            "parity": made.parity.to_json(),
+            "compression": {"method": made.compressed.method, **made.compressed.checks},
+            "training": {
+                "data": data.source,
+                "device": resolve_device(recipe.device),
+                "precision": resolve(recipe.finetune.precision, resolve_device(recipe.device)),
+                "dense": made.dense.to_json(),
+                "hardened": made.tuned.to_json(),
+                **({} if made.teacher is None else {"teacher": made.teacher.to_json()}),
+                "twin": made.twin.to_json(),
+            },
+        },
+        files={
+            "model.onnx": made.model.SerializeToString(deterministic=True),
+            "dense.onnx": made.dense_onnx.SerializeToString(deterministic=True),
+            "proof.npz": _proof(made),
+        },
+        overwrite=overwrite,
+    )
+
+
+def _held_out(recipe: Recipe, data: Dataset, twin: Trained) -> list[dict[str, Any]]:
+    if not len(data.heldout):
+        return []
+    batch_size = recipe.finetune_twin.batch_size
+    clean, robust = held_out_accuracy(
+        twin.module, data.heldout, recipe.opponent, seed=recipe.seed, batch_size=batch_size
+    )
+    rows = [("held-out accuracy", clean)]
+    if robust is not None:
+        rows.append(("held-out accuracy under PGD-10", robust))
+    return [{"name": name, "value": value, "unit": "share", "n": len(data.heldout)} for name, value in rows]
+
+
+def _proof(made: Made) -> bytes:
+    """The proof images with the logits that the twin gives, to be compared bit for bit on other machines."""
+    with torch.no_grad():
+        logits = made.twin.module(torch.from_numpy(made.proof_images).float() / 255).numpy()
+    content = io.BytesIO()
+    np.savez_compressed(content, images=made.proof_images, logits=logits)
+    return content.getvalue()
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "hardtemper": __version__,
+        "numpy": np.__version__,
+        "onnx": onnx.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+    }

@@ -1,0 +1,177 @@
+"""A bundle held against itself on this machine: hashes, stored proof images, kernels, twin against engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from ...bench.attacks.presets import choose_attacks
+from ...bench.attacks.threat.threat_model import ThreatModel
+from ...export.proofs.kernels import KernelReport, inspect_kernels
+from ...export.proofs.parity import ParityReport, check_parity
+from ...export.twin.twin import Twin
+from ...runtime.bundle.reader import Bundle, read_bundle
+from ...runtime.engine import load
+from ...runtime.errors import BundleError, DataError, GateError, ModelError
+from ...runtime.files.json_fields import number, text
+from ...runtime.files.npz import read_arrays
+from ...runtime.progress import ProgressCallback, silent
+from .recorded_recipe import load_recorded_data, recorded
+
+__all__ = ["Verification", "verify_bundle"]
+
+_BATCH = 250
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What was found.
+
+    Attributes:
+        bundle: whose every file fits its hash.
+        proof_images: images that the bundle brings with the twin's logits.
+        proof_logits: of their logits, those that the engine gives differently here.
+        kernels: which kernels ran.
+        parity: twin against engine on the proof's, on random and on test images.
+        exact: whether the scheme promises that nothing differs.
+        integer_share: the least share of MACs in integer kernels that the recipe asks for.
+    """
+
+    bundle: Bundle
+    proof_images: int
+    proof_logits: int
+    kernels: KernelReport
+    parity: ParityReport
+    exact: bool
+    integer_share: float
+
+    def gate(self) -> None:
+        """Raise the first failed gate.
+
+        Raises:
+            GateError: see `toolchain verify --help`.
+        """
+        if self.kernels.integer_share < self.integer_share:
+            raise GateError(
+                f"{self.bundle.path}: MACs in integer kernels",
+                expected=f"at least {self.integer_share:.1%}",
+                got=f"{self.kernels.integer_share:.1%}",
+                fix="build for this machine, with its onnxruntime",
+            )
+        if self.exact and (self.proof_logits or not self.parity.exact):
+            raise GateError(
+                f"{self.bundle.path}: twin and engine",
+                expected="no differing integer and no differing logit",
+                got=f"{self.proof_logits} stored logits, {self.parity.engine_logits} other logits and "
+                f"{sum(a.mismatches for a in self.parity.activations)} integers differ",
+                fix="build with quantize.weight_bits = 7 for processors without VNNI",
+            )
+
+
+def verify_bundle(
+    path: Path,
+    *,
+    images: int,
+    seed: int,
+    test_images: int = 0,
+    data: str | None = None,
+    data_root: Path | None = None,
+    progress: ProgressCallback = silent,
+) -> Verification:
+    """Check a bundle.
+
+    Args:
+        path: the bundle's folder.
+        images: random images to compare beside the stored ones.
+        seed: of the random images.
+        test_images: of the data set, test images to compare, each clean and under PGD-20.
+        data, data_root: the data set, as for `load_dataset`; the recipe's if not given, where that is known by name.
+
+    Raises:
+        BundleError: the bundle cannot be read, or a file differs from its hash.
+        ModelError: the graph cannot be run.
+        DataError: test images are asked for and the data set cannot be read, or is the user's to give.
+    """
+    bundle = read_bundle(path)
+    manifest = bundle.manifest
+    engine = load(path, check=False)  # before the parser, which takes what is no ONNX for a defect of its own
+    model = _graph(bundle)
+    stored, logits = _proof(bundle)
+    found = engine(stored)
+    if found.shape != logits.shape:
+        raise BundleError(f"{path}: proof.npz: logits", expected=str(found.shape), got=str(logits.shape))
+    noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
+    compared = [stored, noise]
+    if test_images:
+        pairs = _test_pairs(bundle, Twin(model), test_images, data=data, root=data_root, progress=progress)
+        compared.append(pairs)
+    share = recorded(bundle, "quantize.integer_share", number)
+    if manifest.quantization.get("target") == "tensorrt":
+        share = 0.0  # its residual sums are float operators here; `toolchain compile` asks TensorRT
+    return Verification(
+        bundle=bundle,
+        proof_images=len(stored),
+        proof_logits=int((found != logits).sum()),
+        kernels=inspect_kernels(model),
+        parity=check_parity(model, np.concatenate(compared), progress=progress),
+        exact=manifest.quantization.get("scales") == "power-of-two",
+        integer_share=1.0 if share is None else share,
+    )
+
+
+def _graph(bundle: Bundle) -> onnx.ModelProto:
+    graph = bundle.file(bundle.manifest.graph)
+    try:
+        return onnx.load(str(graph))
+    except Exception as error:  # protobuf's and ONNX's exceptions share no base class
+        raise ModelError(f"{graph}: no ONNX file", got=f"{type(error).__name__}: {error}") from error
+
+
+def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """The stored images and the twin's logits."""
+    try:
+        arrays, _ = read_arrays(bundle.file("proof.npz"), ("images", "logits"))
+        images, logits = arrays["images"], arrays["logits"]
+    except (OSError, KeyError, DataError) as error:
+        what = f"{bundle.path}: proof.npz"
+        raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
+    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating):
+        got = f"{images.dtype} and {logits.dtype}"
+        raise BundleError(f"{bundle.path}: proof.npz", expected="uint8 images and float logits", got=got)
+    return images, logits
+
+
+def _test_pairs(
+    bundle: Bundle, twin: Twin, count: int, *, data: str | None, root: Path | None, progress: ProgressCallback
+) -> npt.NDArray[np.uint8]:
+    """The first test images and their adversarial versions by PGD-20, as pixels."""
+    ball = recorded(bundle, "adversary.threat", text)
+    if ball is None:
+        raise BundleError(f"{bundle.path}: test images", expected="a recipe that names an adversary", got="none")
+    threat = ThreatModel.parse(ball)
+    dataset = load_recorded_data(bundle, name=data, root=root)
+    if dataset.input_shape != bundle.manifest.input.shape:
+        raise DataError(
+            f"{dataset.name}: the images do not fit {bundle.path}",
+            expected=str(bundle.manifest.input.shape),
+            got=str(dataset.input_shape),
+        )
+    if len(dataset.classes) != len(bundle.manifest.output.classes):
+        raise DataError(
+            f"{dataset.name}: the labels do not fit {bundle.path}",
+            expected=f"{len(bundle.manifest.output.classes)} classes",
+            got=str(len(dataset.classes)),
+        )
+    test = dataset.test.head(min(count, len(dataset.test)))
+    (plan,) = choose_attacks("paper", threat).plans
+    found = [test.images]
+    for start in range(0, len(test), _BATCH):
+        images, labels = (part[start : start + _BATCH] for part in (test.images, test.labels))
+        found.append(plan.search(twin, images, labels, threat=threat, seed=0, **plan.settings).adversarial)
+        progress(plan.name, min(start + _BATCH, len(test)), len(test), "")
+    return np.concatenate(found)

@@ -1,0 +1,141 @@
+"""`toolchain replay`: a stored verdict's adversarial images on any engine."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .console import console, errors, progress_bars
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ...bench.measurement import Measurement
+    from ...bench.robustness.replay_verdict import Replay
+    from ...runtime.engine import Engine
+
+__all__ = ["replay"]
+
+
+@click.command(epilog="Example: toolchain replay out/net.bench/VERDICT.npz out/net")
+@click.argument("verdict", type=click.Path(path_type=Path))
+@click.argument("engines", metavar="ENGINE...", type=click.Path(path_type=Path), nargs=-1, required=True)
+@click.option(
+    "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Store the counts there as JSON."
+)
+def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> None:
+    """Replay a VERDICT (a file that bench stored) on bundles (folders) and ONNX classifiers.
+
+    Hashes are checked, and that every image lies inside the threat model's ball. Counts images: those that the engine
+    gets right as they are, those of each attack's adversarial images that still break it, and what is left robust (%)
+    with its 95 % Wilson interval. On the graph that they were made for that is the verdict itself: exit code 1 where
+    the file says another. On any other graph it is an upper bound. Needs neither torch nor the data set.
+    """
+    from ...bench.robustness.archive import read_archive
+    from ...bench.robustness.replay_verdict import replay as run
+
+    archive = read_archive(verdict)
+    opened = [(path, _open(path, verdict, archive.images.shape[1:])) for path in engines]
+    with progress_bars() as progress:
+        found = [
+            run(archive, engine, name=str(path), graph_sha256=_digest(_graph(path, engine)), progress=progress)
+            for path, engine in opened
+        ]
+    for result in found:
+        console.print(_table(result, archive.threat))
+    if json_path is not None:
+        rows = [
+            result.to_dict() | {"measurements": [share.to_dict() for share in _shares(result, archive.threat)]}
+            for result in found
+        ]
+        _write({"format_version": 1, "verdict": str(verdict), "threat": archive.threat, "engines": rows}, json_path)
+    for result in found:
+        result.gate()
+
+
+def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> Engine:
+    """The engine; what it warns of is printed."""
+    from ...runtime.engine import load, open_onnx
+    from ...runtime.errors import DataError
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        engine = open_onnx(path) if path.suffix == ".onnx" and not path.is_dir() else load(path)
+    if engine.input_shape != shape:
+        expected, got = (f"[N, {', '.join(map(str, sizes))}]" for sizes in (engine.input_shape, shape))
+        raise DataError(f"{verdict}: the images do not fit {path}", expected=expected, got=got)
+    for warning in caught:
+        errors.print(f"{path}: {warning.message}", markup=False, soft_wrap=True)
+    return engine
+
+
+def _digest(graph: Path) -> str | None:
+    """SHA-256 of a graph with its weights; None where onnx, which finds weights in other files, is not installed."""
+    from ...bench.graph_digest import digest_of
+
+    try:
+        return digest_of(graph)
+    except ModuleNotFoundError:
+        return None
+
+
+def _graph(path: Path, engine: Engine) -> Path:
+    """The ONNX file that an engine runs."""
+    return path if engine.bundle is None else engine.bundle.file(engine.bundle.manifest.graph)
+
+
+def _shares(result: Replay, threat: str) -> tuple[Measurement, Measurement]:
+    """Clean and robust accuracy, as bench gives them."""
+    from ...bench.measurement import share
+
+    exact = result.same_graph is True
+    return (
+        share("clean-accuracy", result.clean, result.n),
+        share("robust-accuracy", result.robust, result.n, attack="replay", threat=threat, upper_bound=not exact),
+    )
+
+
+def _standing(result: Replay) -> str:
+    """What the robust accuracy is."""
+    if result.differs:
+        return f"the verdict on this very graph says {result.stored_clean} and {result.stored_robust}"
+    if result.same_graph:
+        return "the candidates were made for this very graph: its verdict"
+    if result.same_graph is False:
+        return "an upper bound: the candidates were made for another graph"
+    return "an upper bound, unless the candidates were made for this graph, which is not known"
+
+
+def _table(result: Replay, threat: str) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
+    clean, robust = (
+        f"{count} ({share.value:.1f} % [{share.spread[0]:.1f}, {share.spread[1]:.1f}])"
+        for count, share in zip((result.clean, result.robust), _shares(result, threat), strict=True)
+        if share.spread is not None
+    )
+    counts = f"{threat}; of {result.n} images {clean} are right as they are, {robust} withstand all"
+    caption = Text(f"{counts} [95 % Wilson interval]\n{_standing(result)}")
+    table = Table(title=Text(result.engine), caption=caption, caption_justify="left")
+    table.add_column("adversarial images of")
+    for column in ("that broke their engine", "break this one", "that broke its twin only", "break this one"):
+        table.add_column(column, justify="right")
+    for attack in result.attacks:
+        numbers = (attack.stored, attack.broken, attack.twin_only, attack.twin_only_broken)
+        table.add_row(Text(attack.name), *map(str, numbers))
+    return table
+
+
+def _write(content: dict[str, Any], path: Path) -> None:
+    from ...runtime.errors import InputError
+    from ...runtime.files.atomic import write_whole
+
+    try:
+        write_whole(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written", got=error.strerror or str(error)) from None

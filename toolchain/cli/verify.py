@@ -1,0 +1,64 @@
+"""`toolchain verify`: does this bundle still compute, on this machine, what was attacked and proved?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .console import console, progress_bars
+
+__all__ = ["verify"]
+
+
+@click.command(epilog="Example: toolchain verify out/fashion-mnist")
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--images",
+    type=click.IntRange(min=0),
+    default=256,
+    show_default=True,
+    help="Random images to compare beside the proof's.",
+)
+@click.option(
+    "--test-images",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Test images to compare, clean and under PGD-20.",
+)
+@click.option(
+    "--data",
+    help="Data set of the test images: name, image folder, .npz or package.module:factory.  "
+    "[default: the bundle's, if that is known by name]",
+)
+@click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random images.")
+def verify(bundle: Path, *, images: int, test_images: int, data: str | None, data_root: Path | None, seed: int) -> None:
+    """Hold every file against its hash, count integer kernels, and compare twin and engine bit for bit.
+
+    Exit code 1 when a gate fails: a file that is missing, not listed or of another hash, fewer MACs in integer kernels
+    than the recipe asks for, or (power-of-two scales) one differing integer or logit.
+    """
+    from ...runtime.errors import GateError, IntegrityError
+    from ..bundles.verification import verify_bundle
+    from .tables import verification_report
+
+    if not test_images and (data is not None or data_root is not None):
+        raise click.UsageError("--data and --data-root say where test images are: give --test-images too")
+    try:
+        with progress_bars() as progress:
+            result = verify_bundle(
+                bundle,
+                images=images,
+                seed=seed,
+                test_images=test_images,
+                data=data,
+                data_root=data_root,
+                progress=progress,
+            )
+    except IntegrityError as error:  # bad input to other commands; here it is what was asked
+        raise GateError(error.what, expected=error.expected, got=error.got, fix=error.fix) from error
+    for table in verification_report(result):
+        console.print(table)
+    result.gate()

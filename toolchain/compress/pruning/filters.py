@@ -1,0 +1,146 @@
+"""Prune and harden: remove the filters of smallest l1-norm, so that the tensors really shrink.
+
+"we sort the filters by the values s_j and leave out those with the minimum l1-norm. Note that each time a filter is
+removed, the output features of the next layer and the corresponding kernels in the next layer are removed."
+    (Adversarial fine-tuning of compressed neural networks, section 3.1; s_j = ||F_j||_1, after Li et al. 2017, Pruning
+    filters for efficient convnets)
+
+`coupling.py` says which channels go together, `ranking.py` and `selection.py` which of them go, `masked.py` proves the
+result.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from ....runtime.errors import CompressionError
+from ..compressed import Compressed, LayerReport
+from ..cost import costs, image_like
+from .coupling import trace
+from .equivalence import assert_equals_masked
+from .groups import gather
+from .selection import Request, select
+
+__all__ = ["prune_filters"]
+
+_CHECK_IMAGES = 4
+
+
+def prune_filters(
+    module: nn.Module,
+    *,
+    input_shape: tuple[int, int, int],
+    sparsity: float,
+    per_layer: Mapping[str, float] | None = None,
+    round_to: int = 1,
+    scope: Literal["layer", "global"] = "layer",
+    linear: bool = False,
+    keep: Collection[str] = (),
+    check_images: Tensor | None = None,
+) -> Compressed:
+    """Prune filters by l1-norm, harden, and prove that the smaller network equals the masked dense one.
+
+    Layers whose channels are tied (residual adds, depthwise convolutions) are pruned together, by the sum of their
+    norms. The layer that gives the logits is never pruned; its input shrinks. `Compressed.layers` says for every layer
+    what was removed, or why nothing was.
+
+    Args:
+        module: takes float [N, C, H, W] in [0, 1], gives logits [N, K]; left as it is.
+        input_shape: (C, H, W).
+        sparsity: fraction of filters to remove, 0 <= sparsity < 1, rounded to whole filters.
+        per_layer: other sparsities by name of layer or pattern ("features.*"). A name goes before a pattern, a later
+            pattern before an earlier one; tied layers take the one that is given to any of them. These layers are
+            always ranked by themselves.
+        round_to: the channels that are left are rounded up to a multiple of this (the width of a SIMD register, say).
+        scope: "layer" removes the fraction from every layer; "global" ranks the filters of all layers together, by
+            their norm per weight, and may leave as little as one filter of a layer.
+        linear: prune the neurons of hidden linear layers too.
+        keep: names or patterns of layers to leave alone, and with them all that are tied to them.
+        check_images: float [N, C, H, W] in [0, 1], N >= 1, for the proof; without, 4 random ones of a fixed seed.
+
+    Returns:
+        The pruned module, on the same device, in the same mode and with the same `requires_grad`;
+        `checks["max_abs_difference"]` is the largest difference of a logit from the masked network's.
+
+    Raises:
+        CompressionError: a setting is out of range or names no layer, a layer would be emptied, nothing can be pruned,
+            or the result is not the masked dense network.
+    """
+    request = Request(
+        sparsity=sparsity,
+        per_layer=dict(per_layer or {}),
+        round_to=round_to,
+        scope=scope,
+        linear=linear,
+        keep=tuple(sorted(keep)),
+    )
+    dense, hardened = copy.deepcopy(module), copy.deepcopy(module)
+    images = _check_images(dense, input_shape, check_images)
+    before = costs(dense, input_shape=input_shape)
+    kinds = {name: cost.kind for name, cost in before.items() if cost.kind == "linear" or cost.kind.endswith("conv")}
+    coupling = trace(hardened, input_shape=input_shape)
+    selection = select(coupling.groups, modules=dict(dense.named_modules()), kinds=kinds, request=request)
+    coupling.remove(selection.removed)
+    outputs = gather(unit.outputs for unit in selection.removed)
+    inputs = gather(unit.inputs for unit in selection.removed)
+    difference = assert_equals_masked(dense, hardened, outputs=outputs, inputs=inputs, images=images)
+    _restore(hardened, dense)
+    after = costs(hardened, input_shape=input_shape)
+    layers = tuple(
+        LayerReport(
+            name=name,
+            kind=cost.kind,
+            channels_before=cost.channels,
+            channels_after=after[name].channels,
+            parameters_before=cost.parameters,
+            parameters_after=after[name].parameters,
+            macs_before=cost.macs,
+            macs_after=after[name].macs,
+            reason="" if name in outputs else selection.reasons.get(name, _unreached(cost.kind)),
+            removed=outputs.get(name, ()),
+        )
+        for name, cost in before.items()
+    )
+    return Compressed(
+        module=hardened,
+        layers=layers,
+        method="prune",
+        settings=request.json(),
+        checks={"max_abs_difference": difference, "check_images": float(len(images))},
+    )
+
+
+def _unreached(kind: str) -> str:
+    if kind == "linear" or kind.endswith("conv"):
+        return "the forward pass does not reach it"
+    return "it follows no convolution that could be pruned"
+
+
+def _check_images(module: nn.Module, input_shape: tuple[int, int, int], images: Tensor | None) -> Tensor:
+    like = image_like(module, input_shape)
+    if images is None:
+        seeded = torch.rand((_CHECK_IMAGES, *input_shape), generator=torch.Generator().manual_seed(0))
+        return seeded.to(like)
+    if images.ndim != 4 or len(images) == 0 or tuple(images.shape[1:]) != tuple(input_shape):
+        raise CompressionError(
+            "check_images do not fit the network",
+            expected=f"float [N, {', '.join(str(side) for side in input_shape)}], N >= 1",
+            got=f"{images.dtype} {list(images.shape)}",
+        )
+    return images.to(like)
+
+
+def _restore(hardened: nn.Module, dense: nn.Module) -> None:
+    """Mode and `requires_grad` of the dense network; no gradients."""
+    modes = {name: layer.training for name, layer in dense.named_modules()}
+    for name, layer in hardened.named_modules():
+        layer.training = modes[name]
+    trained = {name: parameter.requires_grad for name, parameter in dense.named_parameters()}
+    for name, parameter in hardened.named_parameters():
+        parameter.requires_grad_(trained[name])
+        parameter.grad = None

@@ -1,0 +1,226 @@
+"""Where a network comes from: this package's own, torchvision's, the user's code, or a `.pt2` file.
+
+Whatever it is, it leaves here as one module that takes pixels / 255 and gives logits, normalization inside, and it has
+been run: a wrong input shape, number of classes or fixed batch is found here and not after an hour of training.
+"""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import itertools
+import re
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from ...bench.data.factory import as_reference, call_factory, is_reference
+from ...runtime.errors import ModelError
+from .checkpoint import load_weights, read_checkpoint
+from .cnn8 import CNN8
+from .exported_program import load_exported
+from .normalize import Normalize, preprocess
+from .torchvision import Stem, build_torchvision, names
+
+__all__ = ["Source", "check_training", "load_source"]
+
+_WIDTH, _HIDDEN = 48, 128
+_CHECKPOINTS = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}
+_OTHER_FLOATS = re.compile(r"\b(double|half|(c10::)?bfloat16|float64|float16|dtype)\b", re.IGNORECASE)
+"""What PyTorch's errors say where a layer's numbers are not float32."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Source:
+    """A network that runs.
+
+    Attributes:
+        module: float32 [N, C, H, W] in [0, 1] -> logits float32 [N, K], in evaluation mode. With normalization it is a
+            Sequential of `preprocess` and `model`, else the network itself.
+        input_shape: (C, H, W).
+        classes: K names.
+        name: the model as it was asked for.
+        origin: what the network and its weights were made from, in words.
+    """
+
+    module: nn.Module
+    input_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    name: str
+    origin: str
+
+
+def load_source(
+    model: str,
+    *,
+    input_shape: tuple[int, int, int],
+    classes: Sequence[str],
+    width: int | None = None,
+    hidden: int | None = None,
+    stem: Stem | None = None,
+    pretrained: str | Path | None = None,
+    checkpoint: Path | None = None,
+    normalize: Normalize = "none",
+) -> Source:
+    """Build or load a network, and run it on two images of zeros and on three.
+
+    New weights come from torch's global generator: call `torch.manual_seed` first.
+
+    Args:
+        model: "cnn8", a torchvision classifier ("resnet18", "mobilenet_v2", "vgg16", ...), a `.pt2` file, or
+            `package.module:factory`, which is called without arguments and returns a module.
+        input_shape: (C, H, W), C = 1 or 3.
+        classes: K names.
+        width: channels of cnn8's first block (48 if not given); cnn8 only.
+        hidden: units of cnn8's first fully connected layer (128 if not given); cnn8 only.
+        stem: "cifar" for small images, "imagenet" as torchvision has it; torchvision's ResNets only.
+        pretrained: weights to start from, a name of torchvision's ("DEFAULT") or a file; a last layer for other classes
+            starts anew; torchvision's classifiers only.
+        checkpoint: a `.safetensors` or torch file that fits the network in every key; not for a `.pt2`.
+        normalize: "none", "imagenet" or (mean, std).
+
+    Raises:
+        ModelError: unknown, damaged, an option that does not apply, weights that do not fit, or a network that does not
+            take such images, in batches of any size, or give K logits.
+        MissingExtraError: a package is missing that this network needs.
+    """
+    if len(input_shape) != 3 or input_shape[0] not in (1, 3) or min(input_shape) < 1:
+        raise ModelError("not the shape of an image", expected="(C, H, W), C = 1 or 3", got=str(input_shape))
+    first = preprocess(normalize, input_shape[0])
+    options = {"width": width, "hidden": hidden, "stem": stem, "pretrained": pretrained, "checkpoint": checkpoint}
+
+    def allow(*names: str) -> None:
+        given = [name for name, value in options.items() if value is not None and name not in names]
+        if given:
+            raise ModelError(
+                f"{model} takes no {' and no '.join(given)}",
+                expected=", ".join(names) or "none of these options",
+                fix=f"leave out {', '.join(given)}",
+            )
+
+    if model == "cnn8":
+        allow("width", "hidden", "checkpoint")
+        network, origin = _cnn8(input_shape, len(classes), width, hidden)
+    elif Path(model).suffix == ".pt2":
+        allow()
+        network, origin = load_exported(Path(model)), f"exported program {model}"
+    elif is_reference(model):
+        allow("checkpoint")
+        network, origin = _from_factory(model), f"factory {model}"
+    else:
+        _check_name(model)
+        allow("stem", "pretrained", "checkpoint")
+        network, origin = build_torchvision(
+            model, channels=input_shape[0], classes=len(classes), stem=stem or "imagenet", pretrained=pretrained
+        )
+    if checkpoint is not None:
+        load_weights(network, read_checkpoint(checkpoint), origin=str(checkpoint))
+        origin += f", checkpoint {checkpoint}"
+    module = network if first is None else nn.Sequential(OrderedDict(preprocess=first, model=network))
+    module.eval()
+    for count in (2, 3):  # a batch axis that is fixed takes but one of them
+        _run(module, model, (count, *input_shape), len(classes))
+    return Source(module=module, input_shape=input_shape, classes=tuple(classes), name=model, origin=origin)
+
+
+def _cnn8(
+    input_shape: tuple[int, int, int], classes: int, width: int | None, hidden: int | None
+) -> tuple[nn.Module, str]:
+    channels, height, side = input_shape
+    width = _WIDTH if width is None else width
+    hidden = _HIDDEN if hidden is None else hidden
+    if height != side:
+        raise ModelError("cnn8 takes square images", expected="H = W", got=str(input_shape), fix="give an image size")
+    module = CNN8(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
+    return module, f"cnn8 of width {width}, hidden {hidden}"
+
+
+def _from_factory(reference: str) -> nn.Module:
+    network = call_factory(reference, ModelError)
+    if not isinstance(network, nn.Module):
+        raise ModelError(
+            f"{reference} did not return a network", expected="a torch.nn.Module", got=type(network).__name__
+        )
+    return network.cpu()
+
+
+def _check_name(model: str) -> None:
+    known = ("cnn8", *names())
+    if model in known:
+        return
+    expected = "cnn8, a torchvision classifier, a .pt2 file, or package.module:factory"
+    if Path(model).suffix in _CHECKPOINTS:
+        raise ModelError(
+            f"{model} is a checkpoint: weights without a network",
+            expected=expected,
+            fix="name the network and give this file as its checkpoint",
+        )
+    near = difflib.get_close_matches(model.lower(), known, n=1, cutoff=0.4)
+    fix = as_reference(model) or (f"did you mean {near[0]!r}?" if near else "")
+    raise ModelError(f"unknown model {model!r}", expected=expected, fix=fix)
+
+
+def _run(module: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> None:
+    try:
+        with torch.no_grad():
+            logits = module(torch.zeros(shape))
+    except Exception as error:  # whatever the network's layers raise on a shape that they do not take
+        raise ModelError(
+            f"{name} does not run on images of this shape",
+            expected=f"a network for float32 {list(shape)}",
+            got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            fix=_fix(module, name, str(error), shape[0]),
+        ) from error
+    got = f"{logits.dtype} {list(logits.shape)}" if isinstance(logits, torch.Tensor) else type(logits).__name__
+    if not isinstance(logits, torch.Tensor) or logits.shape != (shape[0], classes) or not logits.is_floating_point():
+        raise ModelError(
+            f"{name} does not give one logit a class",
+            expected=f"float logits [{shape[0]}, {classes}] for {shape[0]} images and {classes} classes",
+            got=got,
+            fix="give the network as many outputs as the data set has classes",
+        )
+    if not bool(torch.isfinite(logits).all()):
+        raise ModelError(f"{name} gives logits that are not finite", expected="finite logits on images of zeros")
+
+
+def check_training(module: nn.Module, name: str, input_shape: tuple[int, int, int], *, images: int) -> None:
+    """Run a copy of `module` forward and backward in training mode, on `images` black images.
+
+    Raises:
+        ModelError: it fails, gives something else than logits [N, K], or has nothing to train.
+    """
+    if not any(parameter.requires_grad for parameter in module.parameters()):
+        raise ModelError(
+            f"{name} has no parameter to train",
+            expected="parameters that require gradients",
+            fix="unfreeze them, or train nothing (--epochs 0 --standard --set train.epochs=0)",
+        )
+    try:
+        with torch.enable_grad(), torch.random.fork_rng(devices=[]):
+            logits = copy.deepcopy(module).train()(torch.zeros(images, *input_shape))
+            if not isinstance(logits, torch.Tensor) or logits.dim() != 2:
+                raise TypeError(f"{type(logits).__name__} instead of logits [N, K]")
+            logits.float().sum().backward()  # type: ignore[no-untyped-call]
+    except Exception as error:  # whatever the user's layers raise
+        raise ModelError(
+            f"{name} does not train",
+            expected=f"one tensor of logits in training mode too, differentiable, for batches of {images}",
+            got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
+            fix="return the logits alone in training too; batch norm on 1x1 maps needs batches of 2 or more",
+        ) from error
+
+
+def _fix(module: nn.Module, name: str, error: str, count: int) -> str:
+    exported = Path(name).suffix == ".pt2"
+    numbers = itertools.chain(module.parameters(), module.buffers())
+    if _OTHER_FLOATS.search(error) or any(x.is_floating_point() and x.dtype != torch.float32 for x in numbers):
+        return f"export {name} again from model.float()" if exported else "give the network in float32: network.float()"
+    if exported:
+        return f"export {name} again for this image size, with a batch dimension that may vary (dynamic_shapes)"
+    if count > 2:
+        return "give a network that takes any number of images"
+    return "give an image size that the network takes, or another network (stem 'cifar' for ResNets on small images)"

@@ -1,0 +1,124 @@
+"""The section `adversary` of a recipe: what fine-tuning is against."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ...bench.attacks.threat.threat_model import ThreatModel
+from ...runtime.errors import RecipeError
+from .section import Factor, Positive, Section
+
+__all__ = ["DISTILLING", "Adversary"]
+
+DISTILLING = ("ard", "rslad", "adaad")
+"""The objectives that learn from a robust teacher."""
+
+
+class Adversary(Section):
+    """The attack that training runs against, and what training makes of it."""
+
+    threat: str = Field("linf:0.1", description="norm:epsilon, epsilon in units of pixel / 255, such as linf:8/255")
+    objective: Literal["adversarial", "trades", "mart", "mmr", "ard", "rslad", "adaad"] = Field(
+        "adversarial", description="what the network minimizes; ard, rslad and adaad learn from a robust teacher"
+    )
+    weight: Factor | None = Field(
+        None,
+        description="beta of trades, lambda of mart and mmr, share of the adversarial part in distillation",
+    )
+    teacher: Path | None = Field(
+        None, description="bundle or ONNX file to learn from; without it the dense network is trained, see `teacher`"
+    )
+    temperature: Annotated[float, Field(ge=0.01, le=1000)] = Field(1.0, description="of ard's soft labels")
+    attack: Literal["fgsm", "n-fgsm", "pgd"] = Field(
+        "pgd", description="fgsm, n-fgsm: one step from a random start; pgd: `steps` steps"
+    )
+    steps: Annotated[int, Field(ge=1)] = Field(20, description="gradient steps of pgd")
+    step_size: Positive | None = Field(
+        None,
+        description="in units of epsilon's; by default 2 epsilon / steps, 1.25 epsilon for fgsm, epsilon for n-fgsm",
+    )
+    training_epsilon: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="radius of the ball that training searches in; the threat's own by default"
+    )
+    random_start: bool = Field(True, description="start at a random point of the ball instead of the image")
+    replays: Annotated[int, Field(ge=1)] = Field(
+        1, description="2 or more: free adversarial training, each batch so many times, one gradient for both sides"
+    )
+    grad_align: Factor = Field(0.0, description="weight of GradAlign's penalty; 0: none")
+    weight_perturbation: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.0, description="gamma of adversarial weight perturbation (AWP), such as 0.005; 0: none"
+    )
+
+    @field_validator("threat")
+    @classmethod
+    def _readable(cls, text: str) -> str:
+        threat = ThreatModel.parse(text)
+        if threat.target is not None:
+            raise RecipeError("training against a targeted adversary", expected="norm:epsilon", got=repr(text))
+        if not threat.epsilon:
+            raise RecipeError("an adversary in a ball of radius 0", expected="epsilon > 0", got=repr(text))
+        return str(threat)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Adversary:
+        _ = self.ball  # a radius out of range is refused
+        if self.replays > 1 and (self.objective != "adversarial" or self.weight_perturbation or self.grad_align):
+            raise RecipeError(
+                f"adversary.replays = {self.replays} is free adversarial training",
+                expected="objective adversarial, and neither grad_align nor weight_perturbation",
+                fix="adversary.replays = 1",
+            )
+        if self.objective == "trades" and not self.random_start and self.attack != "n-fgsm":
+            raise RecipeError(
+                "the loss that the adversary of trades raises is flat at the image itself",
+                expected="adversary.random_start = true",
+                got="false",
+            )
+        if self.attack == "n-fgsm" and not self.threat.startswith("linf:"):
+            raise RecipeError("the noise of n-fgsm is a linf ball's", expected="linf:epsilon", got=self.threat)
+        if self.attack == "n-fgsm" and not self.random_start:
+            raise RecipeError(
+                "n-fgsm is a random start and one step", expected="adversary.random_start = true", got="false"
+            )
+        if self.replays > 1 and self.attack != "pgd":
+            raise RecipeError(
+                f"adversary.replays = {self.replays} is free adversarial training, which makes its own one-step attack",
+                expected="adversary.attack left alone",
+                got=self.attack,
+            )
+        for key, given, used in (
+            ("weight", self.weight is not None, self.objective != "adversarial"),
+            ("temperature", self.temperature != 1, self.objective == "ard"),
+            ("teacher", self.teacher is not None, self.distils),
+        ):
+            if given and not used:
+                raise RecipeError(
+                    f"adversary.{key} says nothing to the objective {self.objective}",
+                    expected="another objective, or the key left out",
+                    got=repr(getattr(self, key)),
+                )
+        if self.distils and self.weight is not None and self.weight > 1:
+            raise RecipeError(
+                f"adversary.weight of {self.objective} is a share", expected="0 to 1", got=repr(self.weight)
+            )
+        return self
+
+    @property
+    def plain(self) -> Adversary:
+        """The same attack for plain adversarial training: what a teacher is trained against."""
+        return Adversary(**self.model_dump(exclude={"objective", "weight", "teacher", "temperature"}))
+
+    @property
+    def ball(self) -> ThreatModel:
+        """What training searches in."""
+        threat = ThreatModel.parse(self.threat)
+        return threat if self.training_epsilon is None else replace(threat, epsilon=self.training_epsilon)
+
+    @property
+    def distils(self) -> bool:
+        """Whether the objective learns from a teacher."""
+        return self.objective in DISTILLING

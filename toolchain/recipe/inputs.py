@@ -1,0 +1,40 @@
+"""The sections `data` and `model` of a recipe: what a build starts from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ...bench.data.resize import LARGEST_SIZE
+from .section import Section
+
+__all__ = ["DataSource", "Model"]
+
+
+class DataSource(Section):
+    """Where the images come from and how the training split is divided."""
+
+    name: str = Field("fashion-mnist", description="data set name, image folder, .npz file or package.module:factory")
+    root: Path | None = Field(None, description="folder to look in first for a data set given by name")
+    image_size: Annotated[int, Field(ge=8, le=LARGEST_SIZE)] | None = Field(
+        None, description="side in pixels to resize every image to"
+    )
+    heldout: Annotated[int, Field(ge=0)] = Field(2000, description="training images held out for early stopping")
+    calibration: Annotated[int, Field(ge=1)] = Field(512, description="training images that calibrate quantizers")
+    download: bool = Field(False, description="download a named data set where no folder holds it")
+
+
+class Model(Section):
+    """Which network."""
+
+    name: str = Field("cnn8", description="cnn8, a torchvision classifier, a .pt2 file or package.module:factory")
+    width: Annotated[int, Field(ge=1)] | None = Field(None, description="channels of cnn8's first block")
+    hidden: Annotated[int, Field(ge=1)] | None = Field(None, description="units of cnn8's hidden linear layer")
+    stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")
+    pretrained: str | None = Field(None, description="weights to start from, by torchvision's name or file")
+    checkpoint: Path | None = Field(None, description="trained weights; standard training is then skipped")
+    normalize: Literal["none", "imagenet"] | tuple[tuple[float, ...], tuple[float, ...]] = Field(
+        "none", description="none, imagenet or [means, deviations] of pixels / 255"
+    )

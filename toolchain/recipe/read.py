@@ -1,0 +1,156 @@
+"""Reads a recipe: a shipped one or a TOML file, with single keys overridden."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from ...bench.data.named import NAMES
+from ...runtime.errors import RecipeError
+from .adversary import DISTILLING
+from .recipe import Recipe
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+__all__ = ["load_recipe", "recipe_names", "with_overrides"]
+
+_PER_LAYER = "compress.per_layer."
+
+
+def recipe_names() -> list[str]:
+    """The recipes that ship with the package."""
+    folder = resources.files(__package__).joinpath("recipes")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_recipe(name: str) -> dict[str, Any]:
+    """The settings of a shipped recipe or of a TOML file, not validated yet.
+
+    Raises:
+        RecipeError: no such recipe, or no TOML.
+    """
+    path = Path(name)
+    is_file = os.path.isfile(path)  # noqa: PTH113 - unlike Path.is_file it says no to a name that no system can hold
+    if path.suffix == ".toml" or is_file:
+        if not is_file:
+            raise RecipeError(f"the recipe {name} does not exist", expected="a TOML file", fix=_shipped())
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise RecipeError(f"the recipe {name} cannot be read", got=error.strerror or str(error)) from error
+    elif name in recipe_names():
+        text = resources.files(__package__).joinpath("recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    else:
+        near = difflib.get_close_matches(name, recipe_names(), n=1, cutoff=0.4)
+        raise RecipeError(
+            f"unknown recipe {name!r}",
+            expected=_shipped(),
+            fix=f"did you mean {near[0]!r}?" if near else "give a recipe's name or a .toml file",
+        )
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"the recipe {name} is no TOML", got=str(error)) from error
+
+
+def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) -> Recipe:
+    """The recipe of `settings` with single values replaced.
+
+    Args:
+        settings: as in a TOML file.
+        overrides: by dotted key, "finetune.epochs": 5; behind "compress.per_layer." stands a layer's name, dots and
+            all. Another `model.name` drops the other settings of that section, which are about the recipe's own
+            network; a `data.name` that is no known one drops the root and the download; another threat, attack or
+            number of steps of the adversary drops the step size, and another objective the weight, the temperature and
+            a teacher that it has no use for. TOML has no way to unset them.
+
+    Raises:
+        RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
+    """
+    merged: dict[str, Any] = copy.deepcopy(dict(settings))
+    if _changed(merged, overrides, "model", "name"):
+        merged["model"] = {}
+    if _changed(merged, overrides, "data", "name") and overrides["data.name"] not in NAMES:
+        for key in ("root", "download"):
+            merged["data"].pop(key, None)
+    if any(_changed(merged, overrides, "adversary", key) for key in ("threat", "attack", "steps")):
+        merged["adversary"].pop("step_size", None)
+    if _changed(merged, overrides, "adversary", "objective"):
+        for key in ("weight", "temperature"):
+            merged["adversary"].pop(key, None)
+        if overrides["adversary.objective"] not in DISTILLING:
+            merged["adversary"].pop("teacher", None)
+    for dotted, value in overrides.items():
+        *sections, key = _parts(dotted)
+        place = merged
+        for section in sections:
+            place = place.setdefault(section, {})
+            if not isinstance(place, dict):
+                raise _unknown(dotted)
+        place[key] = value
+    try:
+        # strict, or `epochs = true` would be one epoch; by way of JSON, which unlike TOML's Python values has no types
+        # but a recipe's own (a path is a string, a tuple is a list)
+        return Recipe.model_validate_json(json.dumps(merged, default=str), strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        # branches of a union are part of pydantic's location, not of the key
+        where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
+        if first["type"] == "extra_forbidden":
+            raise _unknown(where) from error
+        meaning = dict(_keys(Recipe)).get(where, "")
+        raise RecipeError(
+            f"recipe key {where!r}",
+            expected=first["msg"].removeprefix("Input should be ") + (f" ({meaning})" if meaning else ""),
+            got=repr(first["input"]),
+        ) from error
+
+
+def _parts(dotted: str) -> list[str]:
+    layer = dotted.removeprefix(_PER_LAYER)
+    return dotted.split(".") if layer == dotted else [*_PER_LAYER.split(".")[:-1], layer]
+
+
+def _changed(settings: Mapping[str, Any], overrides: Mapping[str, Any], section: str, key: str) -> bool:
+    """Whether a value that a recipe's section gives, or would get by default, is replaced by another."""
+    given = settings.get(section)
+    dotted = f"{section}.{key}"
+    if dotted not in overrides or not isinstance(given, dict):
+        return False
+    return bool(overrides[dotted] != given.get(key, getattr(getattr(Recipe(), section), key)))
+
+
+def _unknown(key: str) -> RecipeError:
+    known = [name for name, _ in _keys(Recipe)]
+    section = key.rpartition(".")[0]
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+    siblings = [k for k in known if k.rpartition(".")[0] == section] or [k for k in known if "." not in k]
+    return RecipeError(
+        f"unknown recipe key {key!r}",
+        expected=", ".join(siblings),
+        fix=f"did you mean {near[0]!r}?" if near else "",
+    )
+
+
+def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Every key, dotted, and what it means."""
+    for name, field in model.model_fields.items():
+        yield prefix + name, field.description or ""
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys(field.annotation, f"{prefix}{name}.")
+
+
+def _shipped() -> str:
+    return f"one of {', '.join(recipe_names())}, or a .toml file"

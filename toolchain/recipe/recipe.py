@@ -1,0 +1,86 @@
+"""Recipe: everything a build does, seeds included. TOML on disk, flags override, unknown keys refused by name."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ...runtime.errors import RecipeError
+from .adversary import Adversary
+from .compression import Compression
+from .inputs import DataSource, Model
+from .quantization import Quantization
+from .section import Section
+from .training import FineTuning, TeacherTraining, Training, TwinTraining
+
+__all__ = ["Recipe"]
+
+
+class Recipe(Section):
+    """A build.
+
+    Raises:
+        pydantic.ValidationError: an unknown key or a value out of range; `load_recipe` turns it into a RecipeError.
+    """
+
+    name: str = Field("classifier", pattern=r"^\w[\w .+-]*$", description="the bundle's name, and its folder's")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(0, description="every random number of the build comes from it")
+    robust: bool = Field(False, description="fine-tune against the adversary")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training runs; auto: a GPU if any")
+    data: DataSource = DataSource()
+    model: Model = Model()
+    train: Training = Training()
+    compress: Compression = Compression()
+    adversary: Adversary = Adversary()
+    teacher: TeacherTraining = TeacherTraining()
+    finetune: FineTuning = FineTuning()
+    quantize: Quantization = Quantization()
+    finetune_twin: TwinTraining = TwinTraining()
+
+    @model_validator(mode="after")
+    def _whole_labels(self) -> Recipe:
+        objective = self.adversary.objective
+        soft = self.adversary.distils and (objective != "ard" or self.adversary.weight in (None, 1))
+        for section, settings in (("finetune", self.finetune), ("finetune_twin", self.finetune_twin)):
+            if self.robust and settings.cutmix and objective in ("mart", "mmr"):
+                raise RecipeError(
+                    f"{section}.cutmix mixes labels, and {objective} needs one an image",
+                    expected="0",
+                    got=repr(settings.cutmix),
+                )
+            if self.robust and settings.label_smoothing and soft:
+                raise RecipeError(
+                    f"{section}.label_smoothing: {objective} learns from the teacher and not from labels",
+                    expected="0",
+                    got=repr(settings.label_smoothing),
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _can_be_done(self) -> Recipe:
+        if self.robust and not self.finetune.epochs and not self.finetune_twin.epochs:
+            raise RecipeError(
+                "robust = true without an epoch against the adversary",
+                expected="finetune.epochs or finetune_twin.epochs of 1 or more",
+                fix="more epochs, or robust = false (--standard)",
+            )
+        for section in ("train", "finetune", "finetune_twin", "teacher"):
+            if not self.data.heldout and getattr(self, section).patience:
+                raise RecipeError(f"{section}.patience counts held-out accuracy", expected="data.heldout > 0", got="0")
+        return self
+
+    @property
+    def opponent(self) -> Adversary | None:
+        """Whom fine-tuning is against; None in a standard build."""
+        return self.adversary if self.robust else None
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether the network comes trained."""
+        return self.model.checkpoint is not None or self.model.name.endswith(".pt2")
+
+    @property
+    def trains_teacher(self) -> bool:
+        """Whether the dense network becomes the teacher, because none is given."""
+        return self.robust and self.adversary.distils and self.adversary.teacher is None
