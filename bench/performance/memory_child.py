@@ -1,4 +1,4 @@
-"""Run as `python -m hardtemper.bench.performance.memory_child PATH BATCH THREADS`: one engine alone in a process, and its memory.
+"""Run as `python -m` with PATH BATCH THREADS: one engine alone in a process, and its memory.
 
 Resident memory in MiB, as one JSON object on stdout: `baseline` with the runtime imported, `loaded` with the engine
 open, `peak` the most there ever was, over three calls. THREADS 0 means every core. torch is never imported here.

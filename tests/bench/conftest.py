@@ -15,7 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.export.bundle_writer import write_bundle
-from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
+from hardtemper.runtime.bundle.manifest import Input, Output, Provenance
 from hardtemper.runtime.cpu import instruction_set
 
 SHAPE = (1, 6, 6)

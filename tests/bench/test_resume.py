@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hardtemper.bench.attacks.catalogue import AttackPlan
 from hardtemper.bench.attacks.result import AttackResult
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.resume import Pieces
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult

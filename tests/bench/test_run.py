@@ -18,19 +18,19 @@ from onnx import TensorProto, helper, numpy_helper
 from hardtemper.bench import resume as pieces
 from hardtemper.bench import run
 from hardtemper.bench.attacks.catalogue import AttackPlan
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.pgd import pgd
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.bench.performance.memory import Memory
-from hardtemper.bench.report.text.report import BenchReport, SubjectReport
+from hardtemper.bench.report.report import BenchReport, SubjectReport
 from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.bench.robustness.corruptions import CorruptionResult, evaluate_corruptions
 from hardtemper.bench.robustness.curves import measure_curves
 from hardtemper.bench.robustness.replay_verdict import replay
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, IntegrityError, ModelError, RecipeError
 from hardtemper.runtime.files.sealed import write_sealed

@@ -41,7 +41,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.black_box.square import square
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.fab import fab
 from hardtemper.bench.attacks.white_box.half_precision import HalfPrecisionGradients
@@ -52,9 +52,9 @@ from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.bench.measurement import Environment
 from hardtemper.export.lower import lower
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.engine import open_onnx
-from hardtemper.toolchain.models.cnn8.source import load_source
+from hardtemper.toolchain.models.source import load_source
 
 WIDTH = 8  # of the ResNet's first stage
 THREAT = ThreatModel("linf", 25 / 255)

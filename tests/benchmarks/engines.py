@@ -27,7 +27,7 @@ from hardtemper.export.proofs.parity import check_parity
 from hardtemper.export.quantization.quantize import quantize
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
-from hardtemper.toolchain.models.cnn8.source import load_source
+from hardtemper.toolchain.models.source import load_source
 
 SHAPE = (3, 32, 32)
 

@@ -37,13 +37,13 @@ from two_phase import estimate_from_archives
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment
-from hardtemper.runtime.bundle.reader.reader import read_bundle
-from hardtemper.toolchain.build.pipeline.pipeline import build
-from hardtemper.toolchain.build.pipeline.teacher import load_teacher
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
-from hardtemper.toolchain.models.cnn8.source import Source, load_source
-from hardtemper.toolchain.recipe.recipe.read import load_recipe, with_overrides
-from hardtemper.toolchain.recipe.recipe.recipe import Recipe
+from hardtemper.toolchain.models.source import Source, load_source
+from hardtemper.toolchain.pipeline.pipeline import build
+from hardtemper.toolchain.pipeline.teacher import load_teacher
+from hardtemper.toolchain.recipe.read import load_recipe, with_overrides
+from hardtemper.toolchain.recipe.recipe import Recipe
 from hardtemper.toolchain.train.finetune import finetune
 
 RECIPE = "fashion-mnist"

@@ -28,14 +28,14 @@ import onnx
 import torch
 from torch import Tensor
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.measurement import Environment, wilson
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hardtemper.runtime.bundle.reader.reader import read_bundle
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import Engine, load
 
 

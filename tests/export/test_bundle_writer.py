@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from hardtemper.export.bundle_writer import check_target, update_measurements, write_bundle
-from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
-from hardtemper.runtime.bundle.reader.reader import Bundle, read_bundle
+from hardtemper.runtime.bundle.manifest import Input, Output, Provenance
+from hardtemper.runtime.bundle.reader import Bundle, read_bundle
 from hardtemper.runtime.errors import BundleError, BundleFormatError
 
 FILES: dict[str, Path | bytes] = {"graph.onnx": b"graph", "dense/model.onnx": b"dense", "engines/a/b.bin": b""}

@@ -19,10 +19,10 @@ from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.performance.gpu_latency import DeviceWork
 from hardtemper.bench.robustness.agreement import twin_logits
 from hardtemper.bench.settings import default_threat
-from hardtemper.export.twin.twin.twin import Twin
-from hardtemper.runtime.bundle.reader.reader import read_bundle
-from hardtemper.toolchain.models.cnn8.source import load_source
-from hardtemper.toolchain.recipe.recipe.recipe import Recipe
+from hardtemper.export.twin.twin import Twin
+from hardtemper.runtime.bundle.reader import read_bundle
+from hardtemper.toolchain.models.source import load_source
+from hardtemper.toolchain.recipe.recipe import Recipe
 
 __all__ = [
     "KINDS",

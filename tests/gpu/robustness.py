@@ -20,7 +20,7 @@ from hardtemper.bench.robustness.archive import write_archive
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult
 from hardtemper.bench.settings import default_threat
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.files.hashing import hash_file
 
 __all__ = ["replay", "robust", "verdict_of"]

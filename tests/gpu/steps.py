@@ -36,8 +36,8 @@ from table3 import table3
 from hardtemper.bench.measurement import Environment
 from hardtemper.bench.performance.gpu_latency import DeviceWork, measure_device_latency
 from hardtemper.bench.robustness.agreement import twin_logits
-from hardtemper.export.twin.twin.twin import Twin
-from hardtemper.toolchain.build.pipeline.pipeline import build
+from hardtemper.export.twin.twin import Twin
+from hardtemper.toolchain.pipeline.pipeline import build
 
 __all__ = ["STEPS", "default_device"]
 

@@ -16,10 +16,10 @@ from torch import nn
 from hardtemper.bench.settings import default_threat
 from hardtemper.export.lower import lower
 from hardtemper.export.quantization.quantize import quantize
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
-from hardtemper.toolchain.recipe.recipe.training import FineTuning, Training, TwinTraining
+from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.training import FineTuning, Training, TwinTraining
 from hardtemper.toolchain.train.finetune import finetune
 
 __all__ = ["table3"]

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hardtemper.runtime.bundle.reader.manifest import FORMAT_VERSION
-from hardtemper.runtime.bundle.reader.reader import read_bundle
+from hardtemper.runtime.bundle.manifest import FORMAT_VERSION
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import load
 
 CORPUS = Path(__file__).parent.parent / "data" / "bundles"

@@ -17,10 +17,10 @@ from torch import nn
 from hardtemper.bench.data.dataset import Part
 from hardtemper.export.lower import FloatGraph, lower
 from hardtemper.export.quantization.quantize import IntegerGraph, quantize
-from hardtemper.export.twin.twin.twin import Twin
-from hardtemper.toolchain.build.pipeline.pipeline import Build, build
-from hardtemper.toolchain.recipe.recipe.read import with_overrides
-from hardtemper.toolchain.recipe.recipe.training import Training
+from hardtemper.export.twin.twin import Twin
+from hardtemper.toolchain.pipeline.pipeline import Build, build
+from hardtemper.toolchain.recipe.read import with_overrides
+from hardtemper.toolchain.recipe.training import Training
 from hardtemper.toolchain.train.finetune import Trained, finetune
 
 CLASSES = 4
@@ -151,7 +151,7 @@ def lower_once() -> Iterator[None]:
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hardtemper.toolchain.build.pipeline.lower", remembering)
+        patch.setattr("hardtemper.toolchain.pipeline.pipeline.lower", remembering)
         yield
 
 

@@ -82,7 +82,7 @@ def build(
 
     An interrupted build goes on where it stopped when the same command is given again.
     """
-    from ..build.pipeline import build as run
+    from ..pipeline.pipeline import build as run
     from ..recipe.read import load_recipe, with_overrides
     from .tables import build_report
 

@@ -18,8 +18,8 @@ from ...runtime.bundle.manifest import MANIFEST_NAME, Manifest
 from ...runtime.errors import BundleFormatError, InputError
 from ...runtime.files.json_fields import integer, items, json_object, number, under
 from ...runtime.printable import printable
-from ..build.pipeline import Build
 from ..bundles.verification import Verification
+from ..pipeline.pipeline import Build
 from ..train.finetune import Trained
 
 __all__ = ["build_report", "bundle_report", "verification_report"]

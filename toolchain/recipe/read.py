@@ -31,7 +31,7 @@ _PER_LAYER = "compress.per_layer."
 
 def recipe_names() -> list[str]:
     """The recipes that ship with the package."""
-    folder = resources.files(__package__).joinpath("recipes")
+    folder = resources.files("hardtemper.toolchain.recipes")
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
@@ -51,7 +51,7 @@ def load_recipe(name: str) -> dict[str, Any]:
         except OSError as error:
             raise RecipeError(f"the recipe {name} cannot be read", got=error.strerror or str(error)) from error
     elif name in recipe_names():
-        text = resources.files(__package__).joinpath("recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+        text = resources.files("hardtemper.toolchain.recipes").joinpath(f"{name}.toml").read_text(encoding="utf-8")
     else:
         near = difflib.get_close_matches(name, recipe_names(), n=1, cutoff=0.4)
         raise RecipeError(

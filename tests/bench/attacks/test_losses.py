@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from hardtemper.bench.attacks.losses import ce, dlr, dlr_targeted, margin, margin_targeted, objective, rivals
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.runtime.errors import ModelError, RecipeError
 
 LOGITS = torch.tensor([[3.0, 1.0, -2.0, 0.5], [0.0, 4.0, 1.0, 2.0], [1.0, 1.0, 0.0, -1.0]])

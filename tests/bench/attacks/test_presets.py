@@ -6,7 +6,7 @@ import pytest
 
 from hardtemper.bench.attacks.catalogue import ATTACKS, AttackPlan
 from hardtemper.bench.attacks.presets import PRESETS, choose_attacks, mentions, wants_parent
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
 PAPER = ThreatModel("linf", 0.1)

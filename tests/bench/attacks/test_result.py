@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels

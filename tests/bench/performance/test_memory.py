@@ -43,7 +43,10 @@ def small(tmp_path: Path) -> Path:
 
 
 def test_the_child_imports_no_torch() -> None:
-    code = "import sys, hardtemper.bench.performance.memory_child; print(sorted({'torch', 'onnx', 'rich'} & set(sys.modules)))"
+    code = (
+        "import sys, hardtemper.bench.performance.memory_child; "
+        "print(sorted({'torch', 'onnx', 'rich'} & set(sys.modules)))"
+    )
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert child.stdout.strip() == "[]"
 

@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.measurement import Skip
-from hardtemper.bench.report.text.report import BenchReport
-from hardtemper.bench.report.text.text import check_writable, report_lines, report_table, write_report
+from hardtemper.bench.report.report import BenchReport
+from hardtemper.bench.report.text import check_writable, report_lines, report_table, write_report
 from hardtemper.bench.robustness.agreement import Agreement
 from hardtemper.bench.robustness.alarms import Alarm
 from hardtemper.bench.run import run_bench

@@ -18,13 +18,13 @@ from torch import Tensor
 from hardtemper.bench.attacks.catalogue import AttackPlan
 from hardtemper.bench.attacks.presets import choose_attacks
 from hardtemper.bench.attacks.result import AttackResult
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.robustness import alarms as module
 from hardtemper.bench.robustness.alarms import Alarm, Checks, look_for_alarms
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.radii import large_threat
 from hardtemper.bench.robustness.verdict import RobustnessResult
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 
 THREAT = ThreatModel("linf", 8 / 255)
 
@@ -98,7 +98,7 @@ def test_chance_raises_no_alarm(count: int, n: int, threshold: float, raised: bo
 
 
 def test_limits_are_those_of_the_readme(three_classes: Any) -> None:
-    text = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     table = text.partition("| alarm | a sign that | limit |\n")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| ([a-z][^|]*) \|[^|]*\| (\d+)(?: %)? \|$", table, re.MULTILINE)
     _, checks = checked(three_classes, [IDLE, choose_attacks("quick", THREAT).plans[-1]], count=150)

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.robustness.archive import Archive, read_archive, write_archive
 from hardtemper.runtime.errors import DataError, InputError
 
@@ -247,7 +247,8 @@ def test_reading_and_replaying_need_numpy_alone(tmp_path: Path) -> None:
     write_archive(replace(archive()), path)
     heavy = ("torch", "onnx", "onnxruntime", "click", "rich", "scipy", "pydantic")
     code = f"import sys; sys.modules.update(dict.fromkeys({heavy!r})); from pathlib import Path; import numpy as np; "
-    code += "from hardtemper.bench.robustness.archive import read_archive; from hardtemper.bench.robustness.replay_verdict import replay; "
+    code += "from hardtemper.bench.robustness.archive import read_archive; "
+    code += "from hardtemper.bench.robustness.replay_verdict import replay; "
     code += "a = read_archive(Path(sys.argv[1])); "
     code += "print(replay(a, lambda p: np.zeros((len(p), 3), np.float32), name='zero').clean)"
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)

@@ -23,11 +23,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hardtemper.bench.attacks.presets import choose_attacks
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
-from hardtemper.bench.report.text.report import SubjectReport
-from hardtemper.bench.report.text.text import report_lines, report_table
+from hardtemper.bench.report.report import SubjectReport
+from hardtemper.bench.report.text import report_lines, report_table
 from hardtemper.bench.robustness.alarms import Alarm, look_for_alarms
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult

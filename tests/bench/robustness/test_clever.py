@@ -9,8 +9,8 @@ import torch
 from scipy.stats import kstest, weibull_min
 from torch import nn
 
-from hardtemper.bench.attacks.threat.threat_model.norms import dual_length
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.norms import dual_length
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.robustness.clever import clever, reverse_weibull_location
 from hardtemper.runtime.errors import ModelError, RecipeError
 

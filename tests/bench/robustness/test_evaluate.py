@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from hardtemper.bench.attacks.catalogue import AttackPlan
 from hardtemper.bench.attacks.presets import choose_attacks
 from hardtemper.bench.attacks.result import AttackResult
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.measurement import wilson
 from hardtemper.bench.robustness.criteria import right_answers, withstood
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import DataError, GateError, RecipeError
 
 RADIUS = 10

@@ -10,10 +10,10 @@ import pytest
 
 from hardtemper.bench.attacks.catalogue import AttackPlan, on_twin
 from hardtemper.bench.attacks.result import AttackResult
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.data.dataset import Dataset
-from hardtemper.bench.report.text.report import SubjectReport
+from hardtemper.bench.report.report import SubjectReport
 from hardtemper.bench.resume import Pieces
 from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.bench.robustness.evaluate import evaluate_robustness

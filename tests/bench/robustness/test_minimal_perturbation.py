@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.deepfool import deepfool
 from hardtemper.bench.attacks.white_box.fab import fab
 from hardtemper.bench.robustness.minimal_perturbation import MinimalPerturbations, minimal_perturbations

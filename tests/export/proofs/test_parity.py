@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from hardtemper.export.lower import FloatGraph
 from hardtemper.export.proofs.parity import check_parity
 from hardtemper.export.quantization.quantize import IntegerGraph
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import ModelError
 
 Pixels = Callable[..., NDArray[np.uint8]]

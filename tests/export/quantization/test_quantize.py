@@ -19,7 +19,7 @@ from hardtemper.export.proofs.kernels import inspect_kernels
 from hardtemper.export.proofs.parity import check_parity
 from hardtemper.export.quantization.quantize import IntegerGraph, check_operators, quantize
 from hardtemper.export.quantization.scheme import Scheme
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import DataError, UnsupportedOperatorError
 
 Pixels = Callable[..., NDArray[np.uint8]]

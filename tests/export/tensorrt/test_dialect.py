@@ -20,7 +20,7 @@ from hardtemper.export.tensorrt.dialect import tensorrt_graph
 from hardtemper.export.tensorrt.tuning import Placement
 from hardtemper.export.tensorrt.versions import OPSET, Capabilities
 from hardtemper.runtime.errors import ModelError, UnsupportedOperatorError
-from hardtemper.toolchain.models.cnn8.cnn8 import CNN8
+from hardtemper.toolchain.models.cnn8 import CNN8
 
 Pixels = Callable[..., NDArray[np.uint8]]
 OLD, NEW = Capabilities.of("8.5.3.1"), Capabilities.of("10.16.1.11")

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from hardtemper.export.lower import FloatGraph, lower
 from hardtemper.export.quantization.quantize import IntegerGraph, quantize
 from hardtemper.export.quantization.scheme import Scheme
-from hardtemper.export.twin.twin import twin as twin_module
-from hardtemper.export.twin.twin.int8.onednn import exact
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin import twin as twin_module
+from hardtemper.export.twin.int8.onednn import exact
+from hardtemper.export.twin.twin import Twin
 
 Build = Callable[..., onnx.ModelProto]
 Run = Callable[..., Any]

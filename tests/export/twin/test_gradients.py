@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hardtemper.export.quantization.quantize import IntegerGraph
-from hardtemper.export.twin.twin.gradients import leak, leaking
-from hardtemper.export.twin.twin.twin import Twin
-from hardtemper.export.twin.twin.values.levels import gradient_dtype
+from hardtemper.export.twin.gradients import leak, leaking
+from hardtemper.export.twin.twin import Twin
+from hardtemper.export.twin.values.levels import gradient_dtype
 
 CLAMPS: dict[str, tuple[Callable[[Tensor], Tensor], float, float]] = {
     "nn.ReLU": (nn.ReLU(), 0, torch.inf),

@@ -17,7 +17,7 @@ from hardtemper.export.lower import FloatGraph
 from hardtemper.export.proofs.parity import check_parity
 from hardtemper.export.quantization.quantize import IntegerGraph, quantize
 from hardtemper.export.quantization.scheme import Scheme
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import ModelError
 
 Build = Callable[..., onnx.ModelProto]

@@ -19,7 +19,7 @@ from torch import nn
 from hardtemper.export.lower import FloatGraph
 from hardtemper.export.proofs.parity import check_parity
 from hardtemper.export.quantization.quantize import IntegerGraph
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 
 Build = Callable[..., onnx.ModelProto]
 Run = Callable[..., Any]

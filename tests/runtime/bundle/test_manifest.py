@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hardtemper.runtime.bundle.reader.manifest import (
+from hardtemper.runtime.bundle.manifest import (
     FORMAT_VERSION,
     FileEntry,
     Input,

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hardtemper.runtime.bundle.reader.reader import read_bundle
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.errors import BundleError, BundleFormatError, IntegrityError
 from hardtemper.runtime.files.hashing import hash_file
 

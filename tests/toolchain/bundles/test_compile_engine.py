@@ -18,11 +18,11 @@ import pytest
 from hardtemper.export.tensorrt.tuning import Placement
 from hardtemper.runtime.backends.cuda.driver import Gpu
 from hardtemper.runtime.backends.tensorrt.cache import read_engine, write_engine
-from hardtemper.runtime.bundle.reader.reader import read_bundle
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.toolchain.__main__ import main
-from hardtemper.toolchain.build.pipeline.pipeline import build
 from hardtemper.toolchain.bundles import compile_engine as module
-from hardtemper.toolchain.recipe.recipe.read import with_overrides
+from hardtemper.toolchain.pipeline.pipeline import build
+from hardtemper.toolchain.recipe.read import with_overrides
 
 GPU = Gpu(name="NVIDIA H200", compute_capability="9.0", cuda="12.8", pci_bus_id="0000:01:00.0")
 
@@ -39,7 +39,7 @@ def bundle(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fakes() -> ModuleType:
-    path = Path(__file__).parents[1] / "fakes" / "tensorrt.py"
+    path = Path(__file__).parents[2] / "fakes" / "tensorrt.py"
     spec = importlib.util.spec_from_file_location("fake_tensorrt", path)
     assert spec is not None
     assert spec.loader is not None
@@ -253,6 +253,7 @@ def test_engines_from_elsewhere(
 
 def test_compiling_needs_no_torch() -> None:
     """The machine that compiles need not be the one that trained."""
-    code = "import sys, hardtemper.toolchain.bundles.compile_engine, hardtemper.toolchain.cli; print('torch' in sys.modules)"
+    modules = "hardtemper.toolchain.bundles.compile_engine, hardtemper.toolchain.cli"
+    code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "False"

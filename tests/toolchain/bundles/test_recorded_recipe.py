@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from hardtemper.bench.data.named import NAMES
-from hardtemper.runtime.bundle.reader.reader import Bundle, read_bundle
+from hardtemper.runtime.bundle.reader import Bundle, read_bundle
 from hardtemper.runtime.errors import BundleFormatError, DataError
 from hardtemper.runtime.files.json_fields import boolean, integer, number, text
 from hardtemper.toolchain.bundles.recorded_recipe import load_recorded_data, recorded
 
-RELEASED = Path(__file__).parents[1] / "data" / "bundles" / "v1" / "linear"
+RELEASED = Path(__file__).parents[2] / "data" / "bundles" / "v1" / "linear"
 OWN = ["mine:data", "package.module:factory", "data.npz", "/etc", "./fashion-mnist", "../mnist", "~", "fashon-mnist"]
 
 

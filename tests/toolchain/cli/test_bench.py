@@ -16,14 +16,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench.attacks import catalogue as plans
 from hardtemper.bench.data.npz_file import load_npz
-from hardtemper.bench.report.text.report import BenchReport
-from hardtemper.bench.report.text.store import store_measurements
+from hardtemper.bench.report.report import BenchReport
+from hardtemper.bench.report.store import store_measurements
 from hardtemper.bench.resume import PIECES
 from hardtemper.bench.robustness.alarms import Alarm, Checks
 from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.export.bundle_writer import update_measurements, write_bundle
-from hardtemper.runtime.bundle.reader.manifest import Input, Output, Provenance
-from hardtemper.runtime.bundle.reader.reader import read_bundle
+from hardtemper.runtime.bundle.manifest import Input, Output, Provenance
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.cpu import instruction_set
 from hardtemper.runtime.errors import DataError, HardtemperError, InputError, IntegrityError
 from hardtemper.toolchain.__main__ import main

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardtemper.runtime.bundle.reader.manifest import Manifest
+from hardtemper.runtime.bundle.manifest import Manifest
 from hardtemper.runtime.errors import GateError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.bundles.verification import verify_bundle

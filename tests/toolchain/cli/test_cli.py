@@ -19,7 +19,7 @@ import hardtemper
 from hardtemper.runtime.errors import DataError, HardtemperError, RecipeError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.cli import cli
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.adversary import Adversary
 
 Fails = Callable[..., str]
 
@@ -180,7 +180,7 @@ def test_an_error_of_several_lines_becomes_one(
     def fail(*_: Any, **__: Any) -> None:
         raise HardtemperError("first\nsecond", got="third\n")
 
-    monkeypatch.setattr("hardtemper.toolchain.build.pipeline.build", fail)
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.build", fail)
     assert main(["build", "--recipe", str(recipe)]) == 1
     assert capsys.readouterr().err == "error: first second; got: third\n"
 
@@ -217,7 +217,7 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
         found.update(options, recipe=resolved)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("hardtemper.toolchain.build.pipeline.build", spy)
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.build", spy)
     monkeypatch.chdir(tmp_path)
     return found
 
@@ -374,7 +374,7 @@ def test_download_reaches_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
         seen.append(recipe.data.download)
         raise RecipeError("stop here")
 
-    monkeypatch.setattr("hardtemper.toolchain.build.pipeline.build", run)
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.build", run)
     for arguments in (["build", "--download"], ["build"]):
         assert main(arguments) == 2
     assert seen == [True, False]

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from hardtemper.runtime.errors import ModelError
-from hardtemper.toolchain.models.cnn8.checkpoint import load_weights, read_checkpoint
-from hardtemper.toolchain.models.cnn8.cnn8 import CNN8
+from hardtemper.toolchain.models.checkpoint import load_weights, read_checkpoint
+from hardtemper.toolchain.models.cnn8 import CNN8
 
 
 def make(seed: int, width: int = 2) -> CNN8:

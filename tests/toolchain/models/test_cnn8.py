@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hardtemper.runtime.errors import ModelError
-from hardtemper.toolchain.models.cnn8.cnn8 import CNN8
+from hardtemper.toolchain.models.cnn8 import CNN8
 
 
 def test_eight_layers_in_order() -> None:

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from hardtemper.runtime.errors import ModelError
-from hardtemper.toolchain.models.cnn8.cnn8 import CNN8
-from hardtemper.toolchain.models.cnn8.exported_program import load_exported
+from hardtemper.toolchain.models.cnn8 import CNN8
+from hardtemper.toolchain.models.exported_program import load_exported
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*isinstance.treespec, LeafSpec:FutureWarning")  # torch 2.13's own
 

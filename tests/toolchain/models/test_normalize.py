@@ -9,7 +9,7 @@ import torch
 
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import ModelError
-from hardtemper.toolchain.models.cnn8.normalize import Preprocess, preprocess
+from hardtemper.toolchain.models.normalize import Preprocess, preprocess
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from hardtemper.runtime.errors import InputError, ModelError
-from hardtemper.toolchain.models.cnn8.cnn8 import CNN8
-from hardtemper.toolchain.models.cnn8.normalize import Preprocess
-from hardtemper.toolchain.models.cnn8.source import load_source
+from hardtemper.toolchain.models.cnn8 import CNN8
+from hardtemper.toolchain.models.normalize import Preprocess
+from hardtemper.toolchain.models.source import load_source
 
 GRAY, COLOUR = (1, 28, 28), (3, 32, 32)
 TEN = tuple("0123456789")

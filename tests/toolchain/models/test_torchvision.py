@@ -12,7 +12,7 @@ from torch import nn
 
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import ModelError
-from hardtemper.toolchain.models.cnn8.torchvision import build_torchvision, names
+from hardtemper.toolchain.models.torchvision import build_torchvision, names
 
 NET = "shufflenet_v2_x0_5"  # the smallest of them with batch norms
 

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
-from hardtemper.toolchain.recipe.recipe.read import load_recipe, recipe_names, with_overrides
-from hardtemper.toolchain.recipe.recipe.recipe import Recipe
-from hardtemper.toolchain.recipe.recipe.training import Training
+from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.read import load_recipe, recipe_names, with_overrides
+from hardtemper.toolchain.recipe.recipe import Recipe
+from hardtemper.toolchain.recipe.training import Training
 
 SECTIONS = ["data", "model", "train", "compress", "adversary", "teacher", "finetune", "quantize", "finetune_twin"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.stats import beta
 from torch import Tensor
 
-from hardtemper.toolchain.recipe.recipe.training import Training
+from hardtemper.toolchain.recipe.training import Training
 from hardtemper.toolchain.train.augment import augmented
 
 EVERY = {"flip": True, "shift": 2, "cutout": 3, "cutmix": 1.0}

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hardtemper.toolchain.recipe.recipe.training import Training
+from hardtemper.toolchain.recipe.training import Training
 from hardtemper.toolchain.train.averaging import Average, average_of
 
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from hardtemper.bench.data.dataset import Part
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
-from hardtemper.toolchain.recipe.recipe.training import Training
+from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.training import Training
 from hardtemper.toolchain.train import cached_teacher
 from hardtemper.toolchain.train.cached_teacher import CachedTeacher
 from hardtemper.toolchain.train.finetune import finetune

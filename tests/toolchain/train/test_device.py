@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.build.pipeline.pipeline import build
-from hardtemper.toolchain.recipe.recipe.read import with_overrides
+from hardtemper.toolchain.pipeline.pipeline import build
+from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.train.device import resolve_device
 
 

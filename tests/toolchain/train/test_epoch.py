@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.data.dataset import Part
 from hardtemper.runtime.errors import ModelError
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
-from hardtemper.toolchain.recipe.recipe.training import Training, TwinTraining
+from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.training import Training, TwinTraining
 from hardtemper.toolchain.train.finetune import Trained, finetune
 from hardtemper.toolchain.train.schedule import learning_rate_share
 

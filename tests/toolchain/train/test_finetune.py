@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from hardtemper.bench.data.dataset import Part
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import DataError
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
-from hardtemper.toolchain.recipe.recipe.training import Training, TwinTraining
+from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.training import Training, TwinTraining
 from hardtemper.toolchain.train import finetune as module_under_test
 from hardtemper.toolchain.train.finetune import Trained, finetune
 from hardtemper.toolchain.train.heldout import score

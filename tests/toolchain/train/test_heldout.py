@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Part
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.train.heldout import held_out_accuracy
 
 

@@ -10,13 +10,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.attacks.white_box.pgd import pgd
 from hardtemper.bench.data.dataset import Part
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.train.inner_maximization import adversarial_images, gradient_misalignment
 from hardtemper.toolchain.train.objectives.adversarial import Adversarial
 from hardtemper.toolchain.train.objectives.objective import Objective

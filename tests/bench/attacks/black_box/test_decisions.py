@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
 from hardtemper.bench.attacks.black_box.decisions import Decisions, between, bisect, distance
-from hardtemper.bench.attacks.threat.threat_model.threat_model import Norm, ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import Norm, ThreatModel
 
 ANY = ThreatModel("linf", 1.0)
 IMAGES = hnp.arrays(np.uint8, (2, 1, 3, 3))

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from hardtemper.bench.attacks.black_box.decisions import Decisions, distance
 from hardtemper.bench.attacks.black_box.hop_skip_jump import _Search, hop_skip_jump
-from hardtemper.bench.attacks.threat.threat_model.threat_model import Norm, ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import Norm, ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
 Task = Any  # the fixture's class, in conftest.py

@@ -17,7 +17,7 @@ from hardtemper.bench.attacks.black_box.nes import nes
 from hardtemper.bench.attacks.black_box.score_ascent import Margin, ascend
 from hardtemper.bench.attacks.black_box.zoo import zoo
 from hardtemper.bench.attacks.result import AttackResult
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
 Task = Any  # the fixture's class, in conftest.py

@@ -15,7 +15,7 @@ from torch import nn
 from hardtemper.bench.attacks.access import Pixels
 from hardtemper.bench.attacks.black_box.square import square, window_side
 from hardtemper.bench.attacks.black_box.squares import squares_in
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.runtime.errors import ModelError, RecipeError
 
 Task = Any  # the fixture's class, in conftest.py

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hardtemper.bench.attacks.black_box.squares import LinfSquares, LpSquares, _eta, squares_in
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 
 
 def images(channels: int, height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:

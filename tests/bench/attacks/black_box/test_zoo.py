@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardtemper.bench.attacks.black_box.zoo import _Adam, zoo
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
 Task = Any  # the fixture's class, in conftest.py

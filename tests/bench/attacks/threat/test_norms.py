@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from hardtemper.bench.attacks.threat.threat_model.norms import dual_length, length
+from hardtemper.bench.attacks.threat.norms import dual_length, length
 
 VECTORS = hnp.arrays(np.float64, (2, 6), elements=st.floats(-10, 10))
 NORMS: Any = ["linf", "l2", "l1"]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd_steps import Halving, Sparsity, checkpoints
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.boundaries import closest, heights_and_normals, likeliest, towards
 from hardtemper.runtime.errors import ModelError
 

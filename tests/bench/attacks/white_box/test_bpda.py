@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.bpda import bpda
-from hardtemper.export.twin.twin.gradients import leak
+from hardtemper.export.twin.gradients import leak
 from hardtemper.runtime.errors import RecipeError
 
 LINF = ThreatModel("linf", 0.1)

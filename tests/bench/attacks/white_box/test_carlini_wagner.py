@@ -12,8 +12,8 @@ from scipy.optimize import nnls
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.losses import margin
-from hardtemper.bench.attacks.threat.threat_model.norms import length
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.norms import length
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.carlini_wagner import carlini_wagner
 from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
 from hardtemper.runtime.errors import RecipeError

@@ -12,11 +12,11 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.threat.threat_model.norms import dual_length, length
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.norms import dual_length, length
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.deepfool import deepfool
 from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import ModelError, RecipeError
 
 Task = Any  # the fixture's class, in conftest.py

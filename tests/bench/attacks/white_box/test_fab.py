@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.threat.threat_model.norms import length
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.norms import length
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.fab import _step, fab
 from hardtemper.bench.attacks.white_box.fab_projections import onto_hyperplane

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.optimize import linprog, minimize
 
-from hardtemper.bench.attacks.threat.threat_model.norms import length
+from hardtemper.bench.attacks.threat.norms import length
 from hardtemper.bench.attacks.white_box.fab_projections import onto_hyperplane
 
 POINTS = hnp.arrays(np.float64, (5, 7), elements=st.one_of(st.sampled_from([0.0, 1.0]), st.floats(0, 1)))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.losses import ce
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box import half_precision
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.fab import fab

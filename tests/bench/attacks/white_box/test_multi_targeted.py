@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.multi_targeted import multi_targeted
 from hardtemper.bench.attacks.white_box.pgd import pgd
 from hardtemper.runtime.errors import RecipeError

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.attacks.white_box.r_fgsm import r_fgsm
 from hardtemper.runtime.errors import RecipeError

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.threat.threat_model.threat_model import Norm, ThreatModel
+from hardtemper.bench.attacks.threat.threat_model import Norm, ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.bim import bim
 from hardtemper.bench.attacks.white_box.bpda import bpda

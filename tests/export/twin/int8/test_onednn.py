@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from hardtemper.export.twin.twin.int8 import onednn as byte_layers
-from hardtemper.export.twin.twin.int8.onednn import ByteConv, ByteGemm, Rescaling, exact, rescaling, trusted
-from hardtemper.export.twin.twin.windows import Window
+from hardtemper.export.twin.int8 import onednn as byte_layers
+from hardtemper.export.twin.int8.onednn import ByteConv, ByteGemm, Rescaling, exact, rescaling, trusted
+from hardtemper.export.twin.windows import Window
 
 needs_kernels = pytest.mark.skipif(not exact(), reason="no exact 8-bit kernels on this processor")
 

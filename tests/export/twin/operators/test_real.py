@@ -12,8 +12,8 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hardtemper.export.twin.twin.operators.table import OPERATORS, SEVERAL
-from hardtemper.export.twin.twin.twin import Twin
+from hardtemper.export.twin.operators.table import OPERATORS, SEVERAL
+from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import UnsupportedOperatorError
 
 _RNG = np.random.default_rng(0)

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from hardtemper.export.twin.twin.gradients import Target, clamp_round, round_ste
-from hardtemper.export.twin.twin.values.scaled import Averages, Mean, Product, Scaled, Sum, dense
+from hardtemper.export.twin.gradients import Target, clamp_round, round_ste
+from hardtemper.export.twin.values.scaled import Averages, Mean, Product, Scaled, Sum, dense
 from hardtemper.runtime.cpu import instruction_set
 
 Build = Callable[..., onnx.ModelProto]

@@ -24,7 +24,7 @@ from hardtemper.runtime.errors import MissingExtraError, ModelError
 
 SHAPE, CLASSES = (1, 8, 8), 10
 RELEASES = ("8.5.3.1", "10.16.1.11", "11.4.0.106")
-RECORDED = Path(__file__).parents[1] / "data" / "tensorrt"
+RECORDED = Path(__file__).parents[3] / "data" / "tensorrt"
 PROFILES = [(16, 32, 64), (1, 1, 4)]
 
 

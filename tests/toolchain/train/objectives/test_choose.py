@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.train.objectives.adversarial import Adversarial
 from hardtemper.toolchain.train.objectives.choose import objective_of
 from hardtemper.toolchain.train.objectives.distillation import (

@@ -15,17 +15,17 @@ from torch import Tensor, nn
 import hardtemper
 from hardtemper.bench.data.dataset import Dataset, Part
 from hardtemper.bench.data.load import load_dataset
-from hardtemper.export.twin.twin.twin import Twin
-from hardtemper.runtime.bundle.reader.reader import read_bundle
+from hardtemper.export.twin.twin import Twin
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError, RecipeError
-from hardtemper.toolchain.build.pipeline.checkpoints import Workspace
-from hardtemper.toolchain.build.pipeline.pipeline import build
-from hardtemper.toolchain.build.pipeline.teacher import load_teacher, train_teacher
-from hardtemper.toolchain.recipe.recipe.adversary import Adversary
-from hardtemper.toolchain.recipe.recipe.read import with_overrides
-from hardtemper.toolchain.recipe.recipe.recipe import Recipe
-from hardtemper.toolchain.recipe.recipe.training import TeacherTraining
+from hardtemper.toolchain.pipeline.checkpoints import Workspace
+from hardtemper.toolchain.pipeline.pipeline import build
+from hardtemper.toolchain.pipeline.teacher import load_teacher, train_teacher
+from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.read import with_overrides
+from hardtemper.toolchain.recipe.recipe import Recipe
+from hardtemper.toolchain.recipe.training import TeacherTraining
 from hardtemper.toolchain.train.finetune import finetune
 
 
@@ -218,7 +218,7 @@ def test_a_student_of_a_bundle(
         taught.append(teacher)
         return finetune(module, *arguments, teacher=teacher, **options)
 
-    monkeypatch.setattr("hardtemper.toolchain.build.pipeline.finetune", noting)
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.finetune", noting)
     recipe = with_overrides(distilling, {"adversary.teacher": str(tiny.path)})
     assert "teacher" not in stages(recipe, tmp_path / "out", "fine-tune")
     assert isinstance(taught[-1], Twin)

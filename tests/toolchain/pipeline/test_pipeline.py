@@ -22,13 +22,13 @@ from torch import nn
 import hardtemper
 from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.export.proofs.parity import check_parity
-from hardtemper.runtime.bundle.reader.reader import read_bundle
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError, RecipeError
 from hardtemper.runtime.files.hashing import hash_file
-from hardtemper.toolchain.build.pipeline.pipeline import Build, build
-from hardtemper.toolchain.recipe.recipe.read import with_overrides
-from hardtemper.toolchain.recipe.recipe.recipe import Recipe
+from hardtemper.toolchain.pipeline.pipeline import Build, build
+from hardtemper.toolchain.recipe.read import with_overrides
+from hardtemper.toolchain.recipe.recipe import Recipe
 
 pytestmark = pytest.mark.usefixtures("lower_once")
 
@@ -248,7 +248,7 @@ def test_a_failed_gate_leaves_no_bundle_but_the_checkpoints(
     def one_wrong(*arguments: Any, **options: Any) -> Any:
         return dataclasses.replace(check_parity(*arguments, **options), engine_logits=1, engine_images=1)
 
-    monkeypatch.setattr("hardtemper.toolchain.build.pipeline.check_parity", one_wrong)
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.check_parity", one_wrong)
     with pytest.raises(GateError, match="twin and engine on this machine"):
         build(with_overrides(settings, {}), out=tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.work"]

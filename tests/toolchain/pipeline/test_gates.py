@@ -13,8 +13,8 @@ from hardtemper.bench.data.load import load_dataset
 from hardtemper.export.proofs.kernels import Kernel, KernelReport
 from hardtemper.export.proofs.parity import ActivationParity, ParityReport
 from hardtemper.runtime.errors import GateError
-from hardtemper.toolchain.build.pipeline.gates import check_gates, proof_images
-from hardtemper.toolchain.recipe.recipe.read import with_overrides
+from hardtemper.toolchain.pipeline.gates import check_gates, proof_images
+from hardtemper.toolchain.recipe.read import with_overrides
 
 EXACT = ParityReport(images=4, engine_logits=0, engine_images=0, unoptimized_logits=0, exposed_logits=0, activations=())
 
@@ -112,7 +112,7 @@ def test_without_held_out_images_the_calibrations_stand_in(npz: object) -> None:
 def test_fewer_bits_are_told_only_where_they_help(
     here: str, bits: int, fix: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hardtemper.toolchain.build.gates.instruction_set", lambda: here)
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.gates.instruction_set", lambda: here)
     with pytest.raises(GateError) as caught:
         check_gates(with_overrides({}, {"quantize.weight_bits": bits}), ALL_INTEGER, wrong(engine_logits=7))
     assert ("fix: quantize.weight_bits = 7" in str(caught.value)) == fix

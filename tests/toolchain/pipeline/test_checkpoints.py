@@ -18,8 +18,8 @@ from torch import nn
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.runtime.errors import BundleError
-from hardtemper.toolchain.build.pipeline.checkpoints import Workspace, fingerprints
-from hardtemper.toolchain.recipe.recipe.read import with_overrides
+from hardtemper.toolchain.pipeline.checkpoints import Workspace, fingerprints
+from hardtemper.toolchain.recipe.read import with_overrides
 
 CHECKPOINT = {"module": {"w": torch.arange(4.0)}, "epochs": [{"number": 1, "loss": 0.5}], "best": None}
 
