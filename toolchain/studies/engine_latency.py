@@ -1,6 +1,6 @@
 """Hardened INT8 engine against dense float ONNX, side by side in one run: a ResNet-18 with half of its filters removed.
 
-    python tests/benchmarks/engines.py [--json FILE]
+    python -m hardtemper.toolchain.studies.engine_latency [--json FILE]
 
 Weights are random: latency does not depend on them. Input 3 x 32 x 32, stem for small images, one thread.
 """
@@ -19,15 +19,17 @@ import numpy as np
 import onnx_ir as ir
 import torch
 
-from hardtemper.bench.measurement import Environment
-from hardtemper.bench.performance.latency import measure_latency
-from hardtemper.export.lower import lower, pixel_graph
-from hardtemper.export.proofs.kernels import inspect_kernels
-from hardtemper.export.proofs.parity import check_parity
-from hardtemper.export.quantization.quantize import quantize
-from hardtemper.runtime.engine import open_onnx
-from hardtemper.toolchain.compress.pruning.filters import prune_filters
-from hardtemper.toolchain.models.source import load_source
+from ...bench.measurement import Environment
+from ...bench.performance.latency import measure_latency
+from ...export.lower import lower, pixel_graph
+from ...export.proofs.kernels import inspect_kernels
+from ...export.proofs.parity import check_parity
+from ...export.quantization.quantize import quantize
+from ...runtime.engine import open_onnx
+from ..compress.pruning.filters import prune_filters
+from ..models.source import load_source
+
+__all__: list[str] = []
 
 SHAPE = (3, 32, 32)
 
