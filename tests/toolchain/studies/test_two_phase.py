@@ -81,9 +81,7 @@ def test_engines_on_the_same_images_count_as_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("engine", "indices"), [("b", [1, 2]), ("a", [1, 9])])
-def test_archives_that_do_not_belong_together_are_refused(
-    two_phase: ModuleType, tmp_path: Path, engine: str, indices: list[int]
-) -> None:
+def test_archives_that_do_not_belong_together_are_refused(tmp_path: Path, engine: str, indices: list[int]) -> None:
     cheap = archive(tmp_path / "cheap.npz", [0, 1, 2, 3], [], wrong=0)
     part = archive(tmp_path / "part.npz", indices, [], wrong=0, engine=engine)
     with pytest.raises(ValueError, match=r"engines|not a part"):
