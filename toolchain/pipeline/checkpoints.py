@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import onnx
@@ -31,10 +31,12 @@ from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.precision import resolve
 
-__all__ = ["Resumable", "Workspace", "fingerprints"]
-
+__all__ = ["STAGES", "StageCheckpoints", "Workspace", "fingerprints"]
 
 STAGES = ("dense", "teacher", "finetune", "twin")
+"""The stages that leave a checkpoint, in order."""
+_STORED_AS = dict(zip(("train", "teacher", "fine-tune", "fine-tune twin"), STAGES, strict=True))
+"""By the name of the stage in training, from which its random numbers come."""
 
 
 def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
@@ -89,13 +91,6 @@ def _of_module(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class Resumable(TypedDict):
-    """Two arguments of `finetune`."""
-
-    resume: dict[str, Any] | None
-    save: Callable[[dict[str, Any]], None]
-
-
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """The checkpoints of one build."""
@@ -114,13 +109,6 @@ class Workspace:
         checkpoint: dict[str, Any] = found["checkpoint"]
         return checkpoint
 
-    def stage(self, stage: str, fingerprint: str) -> Resumable:
-        """What `finetune` needs to go on where this stage stopped."""
-        return {
-            "resume": self.load(stage, fingerprint),
-            "save": lambda checkpoint: self.save(stage, fingerprint, checkpoint),
-        }
-
     def make(self) -> None:
         """Make the folder, so that one that cannot be made is found before anything is computed.
 
@@ -132,7 +120,7 @@ class Workspace:
         except OSError as error:
             raise self._unwritable(error) from error
 
-    def save(self, stage: str, fingerprint: str, checkpoint: dict[str, Any]) -> None:
+    def save(self, stage: str, fingerprint: str, checkpoint: Mapping[str, Any]) -> None:
         """Replace the stage's checkpoint.
 
         Raises:
@@ -140,7 +128,7 @@ class Workspace:
         """
         self.make()
         buffer = io.BytesIO()
-        torch.save({"fingerprint": fingerprint, "checkpoint": checkpoint}, buffer)
+        torch.save({"fingerprint": fingerprint, "checkpoint": dict(checkpoint)}, buffer)
         try:
             write_sealed(self.folder / f"{stage}.pt", buffer.getvalue())
         except OSError as error:
@@ -159,3 +147,26 @@ class Workspace:
                     file.unlink()
         with suppress(OSError):
             self.folder.rmdir()
+
+
+@dataclass(frozen=True, slots=True)
+class StageCheckpoints:
+    """The checkpoints of one build, by the names that training gives its stages: see `Checkpoints`.
+
+    Attributes:
+        work: where they are.
+        marks: the fingerprint of each of `STAGES`.
+    """
+
+    work: Workspace
+    marks: Mapping[str, str]
+
+    def load(self, stage: str) -> dict[str, Any] | None:
+        """The stage's checkpoint, if it has the stage's fingerprint."""
+        stored = _STORED_AS[stage]
+        return self.work.load(stored, self.marks[stored])
+
+    def save(self, stage: str, checkpoint: Mapping[str, Any]) -> None:
+        """Replace the stage's checkpoint."""
+        stored = _STORED_AS[stage]
+        self.work.save(stored, self.marks[stored], checkpoint)

@@ -17,7 +17,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import onnx_ir as ir
-import torch
 
 from ...bench.measurement import Environment
 from ...bench.performance.latency import measure_latency
@@ -41,7 +40,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="store the figures there")
     parser.add_argument("--repeats", type=int, default=50)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
     images = np.random.default_rng(0).integers(0, 256, (256, *SHAPE), dtype=np.uint8)
     dense = load_source("resnet18", input_shape=SHAPE, classes=tuple("0123456789"), stem="cifar").module
     pruned = prune_filters(dense, FilterPruning(sparsity=0.5), Context(input_shape=SHAPE))
