@@ -1,8 +1,8 @@
 """A folder of sealed files by name, where interrupted work goes on.
 
 Rule: the folder is made before anything is computed, so that one that cannot be written is found at once. A file is
-replaced whole and opened only if its own hash fits (`sealed.py`). Finished work removes the files that it names and what
-killed runs left of them, and nothing else: the folder may be shared.
+replaced whole and opened only if its own hash fits (`sealed.py`). Finished work removes the files that it names and
+what killed runs left of them, and nothing else: the folder may be shared.
 """
 
 from __future__ import annotations
