@@ -28,8 +28,10 @@ from ...export.proofs.kernels import inspect_kernels
 from ...export.proofs.parity import check_parity
 from ...export.quantization.quantize import quantize
 from ...runtime.engine import open_onnx
+from ..compress.context import Context
 from ..compress.pruning.filters import prune_filters
 from ..models.source import load_source
+from ..recipe.filter_pruning import FilterPruning
 
 __all__: list[str] = []
 
@@ -49,7 +51,7 @@ def measure(dense: nn.Module, *, name: str, repeats: int) -> dict[str, Any]:
         JSON values: MACs and parameters before and after, share of integer MACs, differing logits, latencies.
     """
     images = np.random.default_rng(0).integers(0, 256, (256, *SHAPE), dtype=np.uint8)
-    pruned = prune_filters(dense, input_shape=SHAPE, sparsity=0.5)
+    pruned = prune_filters(dense, FilterPruning(sparsity=0.5), Context(input_shape=SHAPE))
     float_dense = lower(dense, input_shape=SHAPE)
     integer = quantize(lower(pruned.module, input_shape=SHAPE), images[:64])
     whole = quantize(float_dense, images[:64])

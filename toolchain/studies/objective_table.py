@@ -37,7 +37,8 @@ from ...bench.data.dataset import Dataset
 from ...bench.data.load import load_dataset
 from ...bench.measurement import Environment
 from ...runtime.bundle.reader import read_bundle
-from ..compress.pruning.filters import prune_filters
+from ..compress.chain import compress
+from ..compress.context import Context
 from ..models.source import Source, load_source
 from ..pipeline.pipeline import build
 from ..pipeline.teacher import load_teacher
@@ -160,9 +161,8 @@ def cost(arguments: argparse.Namespace) -> None:
     plain = recipe("adversarial", 0, arguments.out, None)
     data, source = network(plain)
     check = torch.from_numpy(data.calibration.images[:16]).float() / 255
-    pruned = prune_filters(
-        source.module, input_shape=source.input_shape, sparsity=plain.compress.sparsity, check_images=check
-    ).module
+    context = Context(input_shape=source.input_shape, check_images=check)
+    pruned = compress(source.module, plain.compress, context).module
     teacher = None if arguments.teacher is None else load_teacher(arguments.teacher, data)
     recipes = {name: recipe(name, 0, arguments.out, arguments.teacher) for name in arguments.only or ROWS}
     part = data.train.subset(_COST_IMAGES, seed=0)
