@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import InputError
-from ..runtime.files.sealed import read_sealed, write_sealed
+from ..runtime.files.store import Store
 from .attacks.catalogue import AttackPlan
 from .attacks.result import AttackResult
 from .attacks.threat.threat_model import ThreatModel
@@ -74,10 +73,12 @@ class Pieces:
         """
         path = self.folder / f"{self._key({**what, 'graph': self.digests[graph]}, arrays)}.piece"
         self.used.add(path)
-        content = read_sealed(path)
+        content = self._store.read(path.name)
         if content is None:
             found = compute()
-            self._write(path, found)
+            buffer = io.BytesIO()
+            np.savez(buffer, **found)  # type: ignore[arg-type]
+            self._store.write(path.name, buffer.getvalue())
             return found
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return dict(stored)
@@ -88,19 +89,15 @@ class Pieces:
         Raises:
             InputError: it cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from None
+        self._store.make()
 
     def remove(self) -> None:
         """Delete what was used, and what a killed run left of it; the folder too if nothing else is in it."""
-        for path in self.used:
-            for file in (path, *self.folder.glob(f"{path.name}.*.tmp")):
-                with suppress(OSError):
-                    file.unlink()
-        with suppress(OSError):
-            self.folder.rmdir()
+        self._store.remove(path.name for path in self.used)
+
+    @property
+    def _store(self) -> Store:
+        return Store(folder=self.folder, error=InputError, what="cannot write", fix="choose another --work")
 
     def _key(self, what: Mapping[str, object], arrays: Sequence[NDArray[Any]]) -> str:
         kinds = [[str(array.dtype), *array.shape] for array in arrays]
@@ -109,23 +106,6 @@ class Pieces:
         for array in arrays:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
-
-    def _write(self, path: Path, found: Arrays) -> None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **found)  # type: ignore[arg-type]
-        for last in (False, False, True):
-            self.make()
-            try:
-                write_sealed(path, buffer.getvalue())
-                break
-            except FileNotFoundError as error:  # another run that was done has just deleted the folder
-                if last:
-                    raise self._unwritable(error) from None
-            except OSError as error:
-                raise self._unwritable(error) from None
-
-    def _unwritable(self, error: OSError) -> InputError:
-        return InputError(f"{self.folder}: cannot write", got=error.strerror or str(error), fix="choose another --work")
 
 
 @cache

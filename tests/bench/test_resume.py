@@ -156,9 +156,9 @@ def test_a_run_removes_only_what_it_read_or_wrote(pieces: Pieces) -> None:
 
 def test_a_run_that_is_done_does_not_stop_another_one(pieces: Pieces, monkeypatch: pytest.MonkeyPatch) -> None:
     """It removes the folder just when the other one is about to write there."""
-    from hardtemper.bench import resume as module
+    from hardtemper.runtime.files import store
 
-    write_sealed, times = module.write_sealed, []
+    write_sealed, times = store.write_sealed, []
 
     def write(path: Path, content: bytes) -> None:
         if not times:
@@ -166,7 +166,7 @@ def test_a_run_that_is_done_does_not_stop_another_one(pieces: Pieces, monkeypatc
         times.append(path)
         write_sealed(path, content)
 
-    monkeypatch.setattr(module, "write_sealed", write)
+    monkeypatch.setattr(store, "write_sealed", write)
     assert_same(run(pieces), run(None))
     assert len(times) > 3
     assert times[0] == times[1]

@@ -723,7 +723,7 @@ def test_what_is_measured_besides_goes_on_too(
         written.append(path)
         write_sealed(path, content)
 
-    monkeypatch.setattr(pieces, "write_sealed", counted)
+    monkeypatch.setattr("hardtemper.runtime.files.store.write_sealed", counted)
     path = model_file(tmp_path, three_classes.onnx())
     asked = settings(preset="paper", curves=True, corruptions=True, images=20, **ONE)
 
