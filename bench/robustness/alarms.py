@@ -32,6 +32,7 @@ from ...runtime.progress import ProgressCallback, silent
 from ..attacks.access import Model, Scores
 from ..attacks.catalogue import AttackPlan, on_twin
 from ..attacks.losses import ce, rivals
+from ..attacks.threat.geometry import ball_of
 from ..attacks.threat.threat_model import ThreatModel
 from ..attacks.white_box.apgd import apgd
 from ..attacks.white_box.gradient import device_of, frozen, logits_and_gradient, logits_of
@@ -202,14 +203,14 @@ def _flat_loss(twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64]
     """What is compared rises with the cross-entropy, but is not rounded to zero where the network is sure."""
     x, y = _tensors(twin, images, labels)
     threat, generator = replace(result.threat, target=None), torch.Generator().manual_seed(result.seed)
-    length = max(threat.epsilon / 2, 1 / 255)
+    ball, length = ball_of(threat), max(threat.epsilon / 2, 1 / 255)
     count = 0
     if len(x):
         with frozen(twin):
             logits, _, grad = logits_and_gradient(twin, x, (y,), ce, _BATCH)
 
             def gain(direction: Tensor) -> Tensor:
-                moved = threat.step(x, direction, length).clamp(0, 1)
+                moved = ball.step(x, direction, length).clamp(0, 1)
                 return _rivalry(logits_of(twin, moved, _BATCH), y) - _rivalry(logits, y)
 
             noise = [torch.randn(x.shape, generator=generator).to(x.device) for _ in range(_RANDOM_STEPS)]

@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ...runtime.errors import DataError, GateError, RecipeError
@@ -186,7 +185,7 @@ class _Court:
         )
 
     def _refuse_outside(self, plan: AttackPlan, adversarial: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
-        inside = self.threat.contains(torch.from_numpy(adversarial), torch.from_numpy(self.images[rows]))
+        inside = self.threat.contains(adversarial, self.images[rows])
         if not inside.all():
             raise GateError(
                 f"{plan.name} left the threat model {self.threat}",

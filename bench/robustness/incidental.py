@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..attacks.access import Model
@@ -60,7 +59,7 @@ class Finds:
         The outcome costs nothing: its time went into what the search was made for.
         """
         result, labels = self.result, self.labels[rows]
-        inside = result.threat.contains(torch.from_numpy(candidates), torch.from_numpy(self.images[rows])).numpy()
+        inside = result.threat.contains(candidates, self.images[rows])
         left = result.robust[rows] & inside
         broken = left & ~withstood(logits, labels, result.threat)
         if not broken.any():

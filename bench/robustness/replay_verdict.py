@@ -130,8 +130,8 @@ def replay(
     classes, unanswered = answers(archive.images, 0)
     right = (classes == archive.labels) & ~unanswered
     classes, unanswered = answers(archive.adversarial, len(archive.images))
-    fooled = archive.fooled(classes, archive.labels[archive.rows])
-    broken = fooled & ~unanswered if archive.header["threat"]["target"] is not None else fooled | unanswered
+    fooled = archive.threat.fooled(classes, archive.labels[archive.rows])
+    broken = fooled & ~unanswered if archive.threat.target is not None else fooled | unanswered
     robust = right.copy()
     robust[archive.rows[broken]] = False
     header = archive.header

@@ -212,8 +212,8 @@ def test_a_gradient_that_is_not_finite_counts_as_zero() -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_the_large_ball_holds_gray_for_every_image(norm: Any) -> None:
     ball = large_threat(ThreatModel(norm, 0.1), (1, 6, 6))
-    black, gray = torch.zeros(1, 1, 6, 6, dtype=torch.uint8), torch.from_numpy(GRAY[:1])
-    assert ball.contains(gray, torch.stack([black, 255 - black]).flatten(0, 1)).all()
+    black, gray = np.zeros((1, 1, 6, 6), np.uint8), GRAY[:1]
+    assert ball.contains(np.concatenate([gray, gray]), np.concatenate([black, 255 - black])).all()
     assert not ball.contains(gray + 1, black)
     larger = ThreatModel(norm, 1.0 if norm == "linf" else 99.0)
     assert large_threat(larger, (1, 6, 6)) == larger
