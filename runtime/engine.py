@@ -100,7 +100,7 @@ class Engine:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | Bundle,
     *,
     backend: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
     threads: int | None = None,
@@ -109,7 +109,7 @@ def load(
     """Open a bundle.
 
     Args:
-        path: the bundle's folder.
+        path: the bundle's folder, or a bundle that was read, which is not read or hashed again.
         backend: "onnxruntime" on the processor, or "tensorrt" on the GPU, with the engine that `toolchain compile`
             built on this machine.
         threads: threads within an operator, 1 to 8192; None for every core. For ONNX Runtime only.
@@ -128,7 +128,7 @@ def load(
     if backend not in ("onnxruntime", "tensorrt") or (backend == "tensorrt" and threads is not None):
         got = f"{backend!r}" if threads is None else f"{backend!r} with threads {threads}"
         raise InputError("backend", expected="onnxruntime, or tensorrt without threads", got=got)
-    bundle = read_bundle(path, check=check)
+    bundle = path if isinstance(path, Bundle) else read_bundle(path, check=check)
     manifest = bundle.manifest
     if backend == "tensorrt":
         from .backends.tensorrt.open import open_cached
