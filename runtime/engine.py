@@ -23,6 +23,7 @@ from .bundle.reader import Bundle, read_bundle
 from .cpu import instruction_set, sums_can_saturate
 from .errors import BundleFormatError, InputError, ModelError
 from .pixels import check_images, to_pixels
+from .shapes import Float32, Int64, UInt8
 
 __all__ = ["Engine", "InstructionSetWarning", "load", "open_onnx"]
 
@@ -64,7 +65,7 @@ class Engine:
         """(C, H, W) of the images."""
         return self.backend.input_shape
 
-    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, images: NDArray[Any]) -> Float32[NDArray[np.float32], "n k"]:
         """Logits of images.
 
         Args:
@@ -86,11 +87,11 @@ class Engine:
             logits[start : start + step] = self._run(pixels)
         return logits
 
-    def predict(self, images: NDArray[Any]) -> NDArray[np.int64]:
+    def predict(self, images: NDArray[Any]) -> Int64[NDArray[np.int64], " n"]:
         """The class of each image, int64 [N]: where the largest logit is (the first one of equals)."""
         return np.asarray(self(images).argmax(axis=1), np.int64)
 
-    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, pixels: UInt8[NDArray[np.uint8], "n c h w"]) -> Float32[NDArray[np.float32], "n k"]:
         n = len(pixels)
         if self.backend.batch is not None and n < self.backend.batch:
             pixels = np.concatenate([pixels, np.zeros((self.backend.batch - n, *self.input_shape), np.uint8)])

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ..attacks.catalogue import AttackPlan, on_twin
 from ..attacks.losses import ce, rivals
+from ..attacks.threat.geometry import ball_of
 from ..attacks.white_box.apgd import apgd
 from ..attacks.white_box.gradient import device_of, frozen, logits_and_gradient, logits_of
 from ..attacks.white_box.multi_targeted import multi_targeted
@@ -176,14 +177,14 @@ def _flat_loss(case: Case, rows: NDArray[np.int64]) -> Alarm:
     """What is compared rises with the cross-entropy, but is not rounded to zero where the network is sure."""
     twin, (x, y) = case.white_box, _tensors(case, rows)
     threat, generator = replace(case.threat, target=None), torch.Generator().manual_seed(case.seed)
-    length = max(threat.epsilon / 2, 1 / 255)
+    ball, length = ball_of(threat), max(threat.epsilon / 2, 1 / 255)
     count = 0
     if len(x):
         with frozen(twin):
             logits, _, grad = logits_and_gradient(twin, x, (y,), ce, _BATCH)
 
             def gain(direction: Tensor) -> Tensor:
-                moved = threat.step(x, direction, length).clamp(0, 1)
+                moved = ball.step(x, direction, length).clamp(0, 1)
                 return _rivalry(logits_of(twin, moved, _BATCH), y) - _rivalry(logits, y)
 
             noise = [torch.randn(x.shape, generator=generator).to(x.device) for _ in range(_RANDOM_STEPS)]

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ...runtime.errors import DataError, GateError, RecipeError
@@ -127,7 +126,7 @@ def _joined(case: Case, parts: Sequence[Candidates]) -> Candidates:
 
 
 def _refuse_outside(case: Case, plan: AttackPlan, adversarial: NDArray[np.uint8], rows: NDArray[np.int64]) -> None:
-    inside = case.threat.contains(torch.from_numpy(adversarial), torch.from_numpy(case.images[rows]))
+    inside = case.threat.contains(adversarial, case.images[rows])
     if not inside.all():
         raise GateError(
             f"{plan.name} left the threat model {case.threat}",

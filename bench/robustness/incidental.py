@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..attacks.catalogue import AttackPlan
@@ -47,8 +46,7 @@ class RunningVerdict:
         The outcome costs no time of its own: the search was made for another figure.
         """
         result, labels = self.result, self.case.labels[rows]
-        originals = torch.from_numpy(self.case.images[rows])
-        inside = result.threat.contains(torch.from_numpy(candidates), originals).numpy()
+        inside = result.threat.contains(candidates, self.case.images[rows])
         left = result.robust[rows] & inside
         broken = left & ~withstood(logits, labels, result.threat)
         if not broken.any():

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from ...runtime.errors import RecipeError
 from ..attacks.access import Model, Scores
-from ..attacks.threat.threat_model import Norm, ThreatModel
+from ..attacks.threat.threat_model import Norm, ThreatModel, move_size
 from ..attacks.white_box.fab import fab
 from ..attacks.white_box.gradient import device_of, frozen
 from ..measurement import Measurement, Setting, measured, share
@@ -179,7 +179,7 @@ def _shorten(
         moved = pixels[rows] + times[:, None, None, None] * deltas[rows]
         candidates = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
         fooled = ~right_answers(engine(candidates), labels[rows])
-        sizes = _size(candidates.astype(np.int64) - pixels[rows], norm)
+        sizes = move_size(candidates.astype(np.int64) - pixels[rows], norm)
         shorter = fooled & (sizes < best[rows])
         best[rows[shorter]] = sizes[shorter]
         adversarial[rows[shorter]] = candidates[shorter]
@@ -202,15 +202,8 @@ def _shorten(
         low[rows[~fooled]] = middle[~fooled]
 
 
-def _size(moves: NDArray[np.int64], norm: Norm) -> NDArray[np.int64]:
-    """The length [N] of whole moves [N, C, H, W] in levels, squared for l2: what `ThreatModel.pixel_radius` bounds."""
-    flat = abs(moves.reshape(len(moves), -1))
-    sizes: NDArray[np.int64] = flat.max(1) if norm == "linf" else (flat * flat if norm == "l2" else flat).sum(1)
-    return sizes
-
-
 def _levels(values: NDArray[np.float64], norm: Norm) -> NDArray[np.float64]:
-    """`_size` from lengths in [0, 1], exact."""
+    """`move_size` from lengths in [0, 1], exact."""
     levels = 255 * values
     exact: NDArray[np.float64] = np.rint(levels * levels if norm == "l2" else levels)
     return exact

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench.attacks import catalogue as plans
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.report.store import store_measurements
@@ -308,7 +309,7 @@ def test_the_verdict_lies_beside_the_target_or_where_it_is_told(model: Path, dat
         names.add(verdict.name)
         assert verdict.match("model-paper-linf-8_255-n20-seed0-????????.npz")
         assert str(verdict) in result.stderr.replace("\n", "")
-        assert read_archive(verdict).threat == "linf:8/255"
+        assert read_archive(verdict).threat == ThreatModel("linf", 8 / 255)
     assert len(names) == 1
 
 
