@@ -15,7 +15,6 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.errors import InputError
-from ..runtime.files.sealed import read_sealed, write_sealed
+from ..runtime.files.store import Store
 from .attacks.catalogue import AttackPlan
 from .attacks.result import AttackResult
 from .attacks.threat.threat_model import ThreatModel
@@ -129,10 +128,12 @@ class ResumeStore:
         """
         path = self.folder / f"{self._key({**what, 'graph': self.digests[graph]}, arrays)}.part"
         self.used.add(path)
-        content = read_sealed(path)
+        content = self._files.read(path.name)
         if content is None:
             found = compute()
-            self._write(path, found)
+            buffer = io.BytesIO()
+            np.savez(buffer, **found)  # type: ignore[arg-type]
+            self._files.write(path.name, buffer.getvalue())
             return found
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return dict(stored)
@@ -143,19 +144,11 @@ class ResumeStore:
         Raises:
             InputError: it cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from None
+        self._files.make()
 
     def remove(self) -> None:
         """Delete the files that were used, and what a killed run left of them; an empty folder too."""
-        for path in self.used:
-            for file in (path, *self.folder.glob(f"{path.name}.*.tmp")):
-                with suppress(OSError):
-                    file.unlink()
-        with suppress(OSError):
-            self.folder.rmdir()
+        self._files.remove(path.name for path in self.used)
 
     def _key(self, what: Mapping[str, object], arrays: Sequence[NDArray[Any]]) -> str:
         kinds = [[str(array.dtype), *array.shape] for array in arrays]
@@ -165,19 +158,6 @@ class ResumeStore:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
-    def _write(self, path: Path, found: Arrays) -> None:
-        buffer = io.BytesIO()
-        np.savez(buffer, **found)  # type: ignore[arg-type]
-        for last in (False, False, True):
-            self.make()
-            try:
-                write_sealed(path, buffer.getvalue())
-                break
-            except FileNotFoundError as error:  # another run that was done has just deleted the folder
-                if last:
-                    raise self._unwritable(error) from None
-            except OSError as error:
-                raise self._unwritable(error) from None
-
-    def _unwritable(self, error: OSError) -> InputError:
-        return InputError(f"{self.folder}: cannot write", got=error.strerror or str(error), fix="choose another --work")
+    @property
+    def _files(self) -> Store:
+        return Store(folder=self.folder, error=InputError, what="cannot write", fix="choose another --work")

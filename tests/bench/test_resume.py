@@ -159,7 +159,7 @@ def test_a_run_removes_only_what_it_read_or_wrote(store: ResumeStore) -> None:
 
 def test_a_run_that_is_done_does_not_stop_another_one(store: ResumeStore, monkeypatch: pytest.MonkeyPatch) -> None:
     """It removes the folder just when the other one is about to write there."""
-    from hardtemper.bench import resume as module
+    from hardtemper.runtime.files import store as module
 
     write_sealed, times = module.write_sealed, []
 

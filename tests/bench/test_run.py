@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hardtemper.bench import resume, run
+from hardtemper.bench import run
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.bench.report.report import BenchReport, SubjectReport
@@ -283,7 +283,7 @@ def test_every_part_of_a_run_goes_on(
         written.append(path)
         write_sealed(path, content)
 
-    monkeypatch.setattr(resume, "write_sealed", counted)
+    monkeypatch.setattr("hardtemper.runtime.files.store.write_sealed", counted)
     path = model_file(tmp_path, three_classes.onnx())
     asked = settings(preset="paper", curves=True, corruptions=True, images=20, **ONE)
 
