@@ -41,6 +41,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ...bench.attacks.black_box.square import square
+from ...bench.attacks.threat.geometry import ball_of
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.attacks.white_box.apgd import apgd
 from ...bench.attacks.white_box.fab import fab
@@ -252,7 +253,7 @@ def measured(network: nn.Module, run: Attack, x: Pixels, y: Labels) -> dict[str,
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     x_adv = floats(found) if isinstance(found, np.ndarray) else found
     assert float((x_adv - floats(x)).abs().max()) <= THREAT.epsilon + 1e-6
-    pixels = floats(THREAT.to_pixels(x_adv, torch.from_numpy(x)).numpy())
+    pixels = floats(ball_of(THREAT).to_pixels(x_adv, torch.from_numpy(x)).numpy())
     with torch.no_grad():
         right, *stands = (network(images).argmax(1).numpy() == y for images in (floats(x), x_adv, pixels))
     robust, robust_8bit = (right & stood for stood in stands)

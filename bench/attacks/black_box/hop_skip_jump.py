@@ -31,6 +31,7 @@ from ....runtime.errors import RecipeError
 from ....runtime.progress import ProgressCallback, silent
 from ..access import Pixels, Scores
 from ..result import AttackResult
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .decisions import Decisions, Rows, bisect, distance
 from .score_ascent import ASKED_AT_ONCE, refuse_l1
@@ -103,7 +104,7 @@ def hop_skip_jump(
         nearer = rows[moved < best[rows]]
         nearest[nearer] = present[nearer]
         best[rows] = np.minimum(best[rows], moved)
-        done = search.inside(present[rows], images[rows]) & early_stop
+        done = threat.contains(present[rows], images[rows]) & early_stop
         rows = rows[(decisions.left[rows] >= reserve + _FEWEST) & ~done]
         if len(rows):
             left = decisions.left[rows]
@@ -114,7 +115,7 @@ def hop_skip_jump(
             normal = search.normal(present[rows], rows, counts)
             present[rows] = search.jump(present[rows], images[rows], normal, rows, step)
     progress("hop-skip-jump", queries, queries, f"{len(rows)} of {len(images)} images searched")
-    adversarial = threat.to_pixels(torch.from_numpy(nearest).float() / 255, torch.from_numpy(images)).numpy()
+    adversarial = ball_of(threat).to_pixels(torch.from_numpy(nearest).float() / 255, torch.from_numpy(images)).numpy()
     return AttackResult(
         name="hop-skip-jump",
         settings={
@@ -171,19 +172,17 @@ class _Search:
     def approach(self, far: Pixels, x: Pixels, rows: Rows) -> Pixels:
         """Adversarial images nearer to x than `far`: in the ball, if the projection still fools, or at the boundary."""
         near: Pixels = far.copy()
-        outside = np.flatnonzero(~self.inside(far, x))
-        projected = self.threat.to_pixels(
-            torch.from_numpy(far[outside]).float() / 255, torch.from_numpy(x[outside])
-        ).numpy()
+        outside = np.flatnonzero(~self.threat.contains(far, x))
+        projected = (
+            ball_of(self.threat)
+            .to_pixels(torch.from_numpy(far[outside]).float() / 255, torch.from_numpy(x[outside]))
+            .numpy()
+        )
         fooled = self.decisions.fooled(projected, rows[outside])
         near[outside[fooled]] = projected[fooled]
-        on = np.flatnonzero(~(self.inside(near, x) & self.early_stop))
+        on = np.flatnonzero(~(self.threat.contains(near, x) & self.early_stop))
         near[on] = bisect(self.decisions, x[on], near[on], rows[on], norm=self.threat.norm, rng=self.rng)
         return near
-
-    def inside(self, images: Pixels, x: Pixels) -> NDArray[np.bool_]:
-        """Which images lie in the ball around x."""
-        return np.asarray(self.threat.contains(torch.from_numpy(images), torch.from_numpy(x)).numpy(), np.bool_)
 
     def normal(self, present: Pixels, rows: Rows, counts: NDArray[np.int64]) -> NDArray[np.float32]:
         """The boundary's normal at `present`, towards where the engine is fooled, from `counts` [N] samples."""

@@ -29,6 +29,7 @@ from ....runtime.errors import RecipeError
 from ....runtime.progress import ProgressCallback, silent
 from ..access import Pixels, Scores
 from ..result import AttackResult
+from ..threat.geometry import Ball, ball_of
 from ..threat.threat_model import ThreatModel
 from .score_ascent import ASKED_AT_ONCE, Margin, ascend, refuse_l1
 
@@ -90,7 +91,7 @@ def nes(
             levels=255 * sigma,
             step_size=step_size,
             momentum=momentum,
-            threat=threat,
+            ball=ball_of(threat),
             rng=np.random.default_rng(seed),
             mean=torch.zeros(images.shape),
         ),
@@ -110,7 +111,7 @@ class _Estimate:
     levels: float  # sigma
     step_size: float
     momentum: float
-    threat: ThreatModel
+    ball: Ball
     rng: np.random.Generator
     mean: Tensor  # m, float [N, C, H, W]
 
@@ -126,7 +127,7 @@ class _Estimate:
             left -= len(noise)
         grad /= grad.flatten(1).norm(dim=1).clamp_(min=torch.finfo(grad.dtype).tiny).view(-1, 1, 1, 1)
         mean = self.mean[rows] = self.momentum * self.mean[rows] + (1 - self.momentum) * grad
-        return self.threat.step(x_adv, mean, self.step_size)
+        return self.ball.step(x_adv, mean, self.step_size)
 
 
 def _eight_bit(levels: NDArray[np.float32]) -> Pixels:

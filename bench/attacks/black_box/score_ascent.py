@@ -22,6 +22,7 @@ from ....runtime.progress import ProgressCallback
 from ..access import Pixels, Scores
 from ..losses import objective
 from ..result import AttackResult
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 
 __all__ = ["ASKED_AT_ONCE", "Margin", "Rule", "ascend", "refuse_l1"]
@@ -97,7 +98,7 @@ def ascend(
             f"{name} cannot take a step", expected=f"at least {rule.queries + 1} queries", got=f"queries {queries}"
         )
     start = time.perf_counter()
-    loss, evaluations = objective("margin", threat), len(images)
+    ball, loss, evaluations = ball_of(threat), objective("margin", threat), len(images)
     pixels, x = torch.from_numpy(images), torch.from_numpy(images).float() / 255
     result, x_adv, best = images.copy(), x.clone(), torch.full((len(images),), -torch.inf)
     answers = scores(images).argmax(1) if len(images) else labels[:0]
@@ -112,9 +113,9 @@ def ascend(
             logits = torch.from_numpy(scores(candidates.reshape(-1, *candidates.shape[2:])))
             return loss(logits, y).nan_to_num_().view(len(candidates), len(rows))
 
-        now = threat.to_pixels(x_adv[rows], pixels[rows]).numpy()
-        x_adv[rows] = threat.project(rule.step(margin, now, x_adv[rows], rows), x[rows])
-        candidate = threat.to_pixels(x_adv[rows], pixels[rows]).numpy()
+        now = ball.to_pixels(x_adv[rows], pixels[rows]).numpy()
+        x_adv[rows] = ball.project(rule.step(margin, now, x_adv[rows], rows), x[rows])
+        candidate = ball.to_pixels(x_adv[rows], pixels[rows]).numpy()
         logits = scores(candidate)
         evaluations += len(rows) * (rule.queries + 1)
         fooled = threat.fooled(logits.argmax(1), labels[rows])

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from ....runtime.errors import RecipeError
 from ..access import Model
+from ..threat.geometry import ball_of
 from ..threat.norms import length
 from ..threat.threat_model import Norm, ThreatModel
 from .boundaries import Boundaries, closest, heights_and_normals, likeliest
@@ -138,6 +139,7 @@ def _walk(
     batch_size: int,
 ) -> Tensor:
     """Algorithm 1 for the images `rows` from the points `x_adv`; the rows that are not finished."""
+    ball = ball_of(threat)
     for _ in range(steps):
         logits, heights, normals = heights_and_normals(
             model, x_adv, y[rows], classes[rows], boundaries=boundaries, batch_size=batch_size
@@ -153,7 +155,7 @@ def _walk(
         x_adv = _step(*points, height, w, norm=threat.norm, alpha_max=alpha_max, eta=eta).view_as(centre)
         fooled, done = nearest.offer(rows, x_adv, logits_of(model, x_adv, batch_size))
         shorter = centre + beta * (x_adv - centre)
-        shorter = threat.project(shorter, centre) if cut else shorter
+        shorter = ball.project(shorter, centre) if cut else shorter
         x_adv = torch.where(fooled.view(-1, *[1] * (x.ndim - 1)), shorter, x_adv)
         if done.any():
             rows, x_adv = rows[~done], x_adv[~done]

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..access import Model
 from ..result import AttackResult
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import device_of, frozen
 
@@ -64,7 +65,7 @@ def attack_pixels(
             generator=torch.Generator().manual_seed(seed),
             **settings,
         )
-    adversarial: NDArray[np.uint8] = searched.to_pixels(x_adv, pixels).cpu().numpy()
+    adversarial: NDArray[np.uint8] = ball_of(searched).to_pixels(x_adv, pixels).cpu().numpy()
     return AttackResult(
         name=name,
         settings={"threat": str(threat), "seed": seed, **settings},

@@ -20,6 +20,7 @@ from torch import Tensor
 from ....runtime.errors import RecipeError
 from ..access import Model
 from ..losses import Loss, objective
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import frozen, logits_and_gradient, logits_of
 from .stopping import broken
@@ -135,11 +136,12 @@ def ascend(
     Returns:
         The points, float [N, C, H, W], and which of them are known to be broken, bool [N].
     """
+    ball = ball_of(threat)
     verdict = partial(broken, model, threat=threat, batch_size=batch_size)
     result = x.clone()
     found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     active = torch.arange(len(x), device=x.device)  # where the images still searched came from
-    x_adv = threat.random_start(x, generator) if random_start else x
+    x_adv = ball.random_start(x, generator) if random_start else x
     for _ in range(steps):
         if not len(active):
             return result, found
@@ -149,7 +151,7 @@ def ascend(
             found[active[done]] = True
             active, x, x_adv, grad = (part[~done] for part in (active, x, x_adv, grad))
             labels = tuple(label[~done] for label in labels)
-        x_adv = threat.project(threat.step(x_adv, grad, step_size), x)
+        x_adv = ball.project(ball.step(x_adv, grad, step_size), x)
     result[active] = x_adv
     if stop == "early and at the end" and len(active):
         found[active] = verdict(logits_of(model, x_adv, batch_size), x_adv, x, labels[0])

@@ -5,7 +5,7 @@ Tramer et al. 2018 (arXiv:1705.07204):
     x'    = x  + alpha sign( N(0, I) )
     x_adv = x' + (epsilon - alpha) sign( grad_x' l(f(x'), y) )
 
-In l2 and l1 both steps are the norm's own (`ThreatModel.step`) instead of the sign.
+In l2 and l1 both steps are the norm's own (`Ball.step`) instead of the sign.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from ....runtime.errors import RecipeError
 from ..access import Model
 from ..losses import objective
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import frozen, logits_and_gradient
 
@@ -56,15 +57,15 @@ def r_fgsm(
     """
     if not 0 <= random_share <= 1:
         raise RecipeError("random_share of r_fgsm out of range", expected="0 to 1", got=repr(random_share))
-    alpha = random_share * threat.epsilon
+    ball, alpha = ball_of(threat), random_share * threat.epsilon
     device = x.device if generator is None else generator.device
     noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
-    start = threat.project(threat.step(x, noise, alpha), x)
+    start = ball.project(ball.step(x, noise, alpha), x)
     result = x.clone()
     active = (torch.ones_like(y) if threat.target is None else y != threat.target).nonzero().squeeze(1)
     if len(active):
         start, x = start[active], x[active]
         with frozen(model):
             _, _, grad = logits_and_gradient(model, start, (y[active],), objective(loss, threat), batch_size)
-        result[active] = threat.project(threat.step(start, grad, threat.epsilon - alpha), x)
+        result[active] = ball.project(ball.step(start, grad, threat.epsilon - alpha), x)
     return result

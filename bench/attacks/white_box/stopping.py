@@ -13,6 +13,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..access import Model
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import logits_of
 
@@ -36,7 +37,7 @@ def broken(
     fooled: Tensor = threat.fooled(logits.argmax(1), y)
     where = fooled.nonzero().squeeze(1)
     if len(where):
-        pixels = threat.to_pixels(x_adv[where], (x[where] * 255).round().byte())
+        pixels = ball_of(threat).to_pixels(x_adv[where], (x[where] * 255).round().byte())
         predictions = logits_of(model, pixels.to(x.dtype) / 255, batch_size).argmax(1)
         fooled[where] = threat.fooled(predictions, y[where])
     return fooled

@@ -19,6 +19,7 @@ from torch import Tensor
 from ....runtime.errors import RecipeError
 from ..access import Model
 from ..losses import objective
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import frozen, logits_and_gradient, logits_of
 
@@ -72,5 +73,5 @@ def wrm(
         for t in range(steps if len(active) else 0):
             _, _, grad = logits_and_gradient(model, x_adv, labels, raised, batch_size)
             x_adv = (x_adv + (grad / gamma - (x_adv - centre)) / math.sqrt(t + 2)).clamp_(0, 1)
-    result[active] = threat.project(x_adv, centre)
+    result[active] = ball_of(threat).project(x_adv, centre)
     return result

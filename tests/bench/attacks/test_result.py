@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
@@ -30,7 +31,7 @@ def test_result(task: Task, text: str, attack: Any, settings: dict[str, Any]) ->
     assert result.settings == {"threat": text, "seed": 3, **settings}
     assert result.adversarial.dtype == np.uint8
     assert result.adversarial.shape == task.pixels.shape
-    assert threat.contains(torch.from_numpy(result.adversarial), torch.from_numpy(task.pixels)).all()
+    assert threat.contains(result.adversarial, task.pixels).all()
     assert np.array_equal(result.adversarial, again.adversarial)
     assert np.array_equal(task.pixels, before)
     assert result.seconds > 0
@@ -69,8 +70,8 @@ def test_what_the_search_was_asked_about_is_what_comes_back(text: str, moves: li
     asked = []
 
     def attack(model: Any, x: Any, y: Any, *, threat: ThreatModel, generator: Any) -> Any:
-        x_adv = threat.project(x + torch.tensor(moves).view(2, 3) / 255, x)
-        asked.append(threat.to_pixels(x_adv, (x * 255).round().byte()))  # as `verdict.broken`
+        x_adv = ball_of(threat).project(x + torch.tensor(moves).view(2, 3) / 255, x)
+        asked.append(ball_of(threat).to_pixels(x_adv, (x * 255).round().byte()))  # as `verdict.broken`
         return x_adv
 
     result = attack_pixels("any", attack, torch.nn.Flatten(), pixels, np.zeros(500, np.int64), threat=threat, seed=0)
