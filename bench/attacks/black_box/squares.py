@@ -1,6 +1,6 @@
 """The sampling distributions of the Square Attack on 8-bit levels: where it starts, and what it tries next.
 
-Andriushchenko et al. 2020 (arXiv:1912.00049), algorithms 2 and 3, and for l1 their like in AutoAttack (Croce & Hein
+Andriushchenko et al. 2020 (arXiv:1912.00049), algorithms 2 and 3, and for l1 the variant of AutoAttack (Croce & Hein
 2021, arXiv:2103.01208). With q an image's levels, R = `pixel_radius` and norms of p = 2 or 1:
 
     linf    window <- clip(q +- R), one sign for each channel

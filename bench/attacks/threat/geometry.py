@@ -23,10 +23,17 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ....runtime.shapes import Float, Int64, UInt8
 from . import l1_ball
 from .threat_model import ThreatModel
 
-__all__ = ["Ball", "L1Ball", "L2Ball", "LinfBall", "ball_of"]
+__all__ = ["Ball", "L1Ball", "L2Ball", "LinfBall", "Size", "ball_of"]
+
+Points = Float[Tensor, " n *d"]
+Images = UInt8[Tensor, " n *d"]
+Counts = Int64[Tensor, " n"]
+Size = float | Float[Tensor, " n"]
+"""A length for all images, or one for each."""
 
 _LEAST = 1e-20
 """Small beside any vector whose largest entry is 1, and its reciprocal, times a length, far from infinity."""
@@ -35,36 +42,36 @@ _LEAST = 1e-20
 class Ball(Protocol):
     """What every norm gives a search; `ball_of` makes it from a threat model."""
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def project(self, x_adv: Points, x: Points) -> Points:
         """Points in B(x).
 
         Args:
-            x_adv: float [N, ...], anywhere.
-            x: float [N, ...] in [0, 1], the centres.
+            x_adv: anywhere.
+            x: the centres, in [0, 1].
         """
 
-    def step(self, x_adv: Tensor, grad: Tensor, step_size: float | Tensor, *, sparsity: Tensor | None = None) -> Tensor:
+    def step(self, x_adv: Points, grad: Points, step_size: Size, *, sparsity: Counts | None = None) -> Points:
         """One step of steepest ascent, not projected on the ball.
 
         Args:
-            x_adv: float [N, ...].
-            grad: gradient of the loss to raise, like x_adv; where it is zero, the point stays.
-            step_size: length of the step in the norm, for all images or one each [N].
-            sparsity: int64 [N] >= 1, how many coordinates share the step alike; l1 reads it, the others do not.
+            x_adv: the points.
+            grad: gradient of the loss to raise; where it is zero, the point stays.
+            step_size: length of the step in the norm.
+            sparsity: >= 1, how many coordinates share the step alike; l1 reads it, the others do not.
         """
 
-    def random_start(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
-        """Random points in B(x), float [N, ...] like x in [0, 1]."""
+    def random_start(self, x: Points, generator: torch.Generator | None = None) -> Points:
+        """Random points in B(x), for x in [0, 1]."""
 
-    def to_pixels(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def to_pixels(self, x_adv: Points, x: Images) -> Images:
         """8-bit images next to the points, never outside the ball.
 
         Args:
-            x_adv: float [N, ...] in [0, 1]; where it is not a number, the pixel stays the original.
-            x: uint8 [N, ...], the original images.
+            x_adv: in [0, 1]; where it is not a number, the pixel stays the original.
+            x: the original images.
 
         Returns:
-            uint8 [N, ...], for which `ThreatModel.contains` is true.
+            Images for which `ThreatModel.contains` is true.
         """
 
 
@@ -84,19 +91,19 @@ class LinfBall:
     epsilon: float
     pixel_radius: int
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def project(self, x_adv: Points, x: Points) -> Points:
         return torch.clamp(x_adv, (x - self.epsilon).clamp_(min=0), (x + self.epsilon).clamp_(max=1))
 
-    def step(self, x_adv: Tensor, grad: Tensor, step_size: float | Tensor, *, sparsity: Tensor | None = None) -> Tensor:
+    def step(self, x_adv: Points, grad: Points, step_size: Size, *, sparsity: Counts | None = None) -> Points:
         if isinstance(step_size, Tensor):
             return x_adv + step_size.view(-1, *[1] * (grad.ndim - 1)) * grad.sign()
         return torch.add(x_adv, grad.sign(), alpha=step_size)
 
-    def random_start(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def random_start(self, x: Points, generator: torch.Generator | None = None) -> Points:
         noise = torch.rand(x.shape, generator=generator, device=_device(x, generator), dtype=x.dtype) * 2 - 1
         return self.project(x + self.epsilon * noise.to(x.device), x)
 
-    def to_pixels(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def to_pixels(self, x_adv: Points, x: Images) -> Images:
         levels, centre = (x_adv * 255).round_().clamp_(0, 255), x.to(torch.int16)
         levels = torch.where(levels.isnan(), centre, levels).to(torch.int16)
         return torch.clamp(levels, centre - self.pixel_radius, centre + self.pixel_radius).clamp_(0, 255).byte()
@@ -112,23 +119,23 @@ class L2Ball:
     epsilon: float
     pixel_radius: int
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def project(self, x_adv: Points, x: Points) -> Points:
         delta = x_adv - x
         length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1).clamp_(min=torch.finfo(x.dtype).tiny)
         shrink = (self.epsilon / length).clamp_(max=1).view(-1, *[1] * (x.ndim - 1))
         return (x + delta * shrink).clamp_(0, 1)
 
-    def step(self, x_adv: Tensor, grad: Tensor, step_size: float | Tensor, *, sparsity: Tensor | None = None) -> Tensor:
+    def step(self, x_adv: Points, grad: Points, step_size: Size, *, sparsity: Counts | None = None) -> Points:
         return x_adv + _rescaled(grad, step_size)
 
-    def random_start(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def random_start(self, x: Points, generator: torch.Generator | None = None) -> Points:
         device = _device(x, generator)
         noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype)
         # A radius of u^(1/d) makes the volume uniform; the direction of a normal vector is uniform already.
         radius = torch.rand(len(x), generator=generator, device=device, dtype=x.dtype) ** (1 / math.prod(x.shape[1:]))
         return self.project(x + _rescaled(noise, self.epsilon * radius).to(x.device), x)
 
-    def to_pixels(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def to_pixels(self, x_adv: Points, x: Images) -> Images:
         return _rounded(self, x_adv, x, self.pixel_radius, squared=True)
 
 
@@ -143,21 +150,21 @@ class L1Ball:
     epsilon: float
     pixel_radius: int
 
-    def project(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def project(self, x_adv: Points, x: Points) -> Points:
         return l1_ball.project(x_adv.flatten(1), x.flatten(1), self.epsilon).view_as(x)
 
-    def step(self, x_adv: Tensor, grad: Tensor, step_size: float | Tensor, *, sparsity: Tensor | None = None) -> Tensor:
+    def step(self, x_adv: Points, grad: Points, step_size: Size, *, sparsity: Counts | None = None) -> Points:
         length = step_size.unsqueeze(1) if isinstance(step_size, Tensor) else step_size
         flat, slope = x_adv.flatten(1), grad.flatten(1)
         if sparsity is None:
             return l1_ball.ascend_in_box(flat, slope, length).view_as(x_adv)
         return l1_ball.ascend_evenly(flat, slope, length, sparsity).view_as(x_adv)
 
-    def random_start(self, x: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    def random_start(self, x: Points, generator: torch.Generator | None = None) -> Points:
         noise = torch.randn(x.shape, generator=generator, device=_device(x, generator), dtype=x.dtype)
         return self.project(x + noise.to(x.device), x)
 
-    def to_pixels(self, x_adv: Tensor, x: Tensor) -> Tensor:
+    def to_pixels(self, x_adv: Points, x: Images) -> Images:
         return _rounded(self, x_adv, x, self.pixel_radius, squared=False)
 
 

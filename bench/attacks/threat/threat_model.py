@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Bool, Int64, UInt8
 
 __all__ = ["LARGEST", "Norm", "ThreatModel", "move_size"]
 
@@ -145,8 +146,10 @@ class ThreatModel:
         radius = math.sqrt(self.pixel_radius) if self.norm == "l2" else self.pixel_radius
         return replace(self, epsilon=min(self.epsilon, radius / 255))
 
-    def contains(self, adversarial: NDArray[np.uint8], x: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        """Whether 8-bit images [N, ...] lie in the ball around the images x [N, ...], in integers: bool [N]."""
+    def contains(
+        self, adversarial: UInt8[NDArray[np.uint8], " n *d"], x: UInt8[NDArray[np.uint8], " n *d"]
+    ) -> Bool[NDArray[np.bool_], " n"]:
+        """Whether 8-bit images lie in the ball around the images x, in integers."""
         inside = np.ones(len(x), np.bool_)
         count = max(1, _PIECE // max(1, math.prod(x.shape[1:])))
         for start in range(0, len(x), count):
@@ -155,8 +158,8 @@ class ThreatModel:
         return inside
 
 
-def move_size(moves: NDArray[np.int64], norm: Norm) -> NDArray[np.int64]:
-    """What `ThreatModel.pixel_radius` bounds, int64 [N], of moves int64 [N, ...] in levels."""
+def move_size(moves: Int64[NDArray[np.int64], "n ..."], norm: Norm) -> Int64[NDArray[np.int64], " n"]:
+    """What `ThreatModel.pixel_radius` bounds, of moves in levels."""
     flat = np.abs(moves).reshape(len(moves), math.prod(moves.shape[1:]))
     size: NDArray[np.int64] = flat.max(1, initial=0) if norm == "linf" else (flat**2 if norm == "l2" else flat).sum(1)
     return size

@@ -10,8 +10,7 @@ the ball of 3 epsilon, as many in that of 2 epsilon, each search from the best p
 2021, arXiv:2103.01208, multi-epsilon l1-APGD). Of 1, 2 or 4 steps none is left for the ball itself, where the
 projection alone is looked at. Step sizes are in `apgd_steps`.
 
-An image leaves the search as soon as it is broken, as an 8-bit image (see `verdict`); carrying on would give the same
-verdict.
+An image leaves the search as soon as it is broken as an 8-bit image (see `stopping`).
 """
 
 from __future__ import annotations
@@ -23,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..losses import Loss, dlr_targeted, objective, rivals
 from ..threat.geometry import ball_of
@@ -36,8 +36,8 @@ __all__ = ["apgd"]
 
 def apgd(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     loss: Literal["ce", "margin", "dlr", "dlr-targeted"] = "ce",
@@ -46,28 +46,18 @@ def apgd(
     targets: int = 9,
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """Search adversarial examples with Auto-PGD.
+) -> Float[Tensor, "n c h w"]:
+    """Auto-PGD. See `Attack`.
 
     Args:
-        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
-        x: float [N, C, H, W], 8-bit images divided by 255.
-        y: int64 [N], the right classes; images that the model gets wrong as they are come back as they are.
-        threat: the ball to stay in; images of its target come back as they are.
         loss: "ce", "margin", "dlr", or "dlr-targeted" (APGD-T: a search towards each of the likeliest wrong classes in
             turn). Where the threat model has a target, all of them aim at that, and "dlr-targeted" is "dlr".
         steps: gradient steps a search, at least 1.
         restarts: searches from new random points (for each target), for images that the ones before did not break.
         targets: for "dlr-targeted", how many wrong classes, likeliest first; at most K - 1 are used.
-        generator: makes the random starts, and so the result, reproducible.
-        batch_size: images a pass.
 
     Returns:
-        float [N, C, H, W] in the ball; for an image that was not broken, the last search's point of highest loss.
-
-    Raises:
-        RecipeError: settings out of range.
-        ModelError: too few classes for the loss or the target.
+        For an image that was not broken, the last search's point of highest loss.
     """
     if steps < 1 or restarts < 1 or targets < 1:
         raise RecipeError(
