@@ -105,7 +105,7 @@ def test_chance_raises_no_alarm(count: int, n: int, threshold: float, raised: bo
 
 
 def test_limits_are_those_of_the_readme(three_classes: Any) -> None:
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "alarms" / "README.md").read_text(encoding="utf-8")
     table = text.partition("| alarm | a sign that | limit |\n")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| ([a-z][^|]*) \|[^|]*\| (\d+)(?: %)? \|$", table, re.MULTILINE)
     _, checks = checked(three_classes, [IDLE, choose_attacks("quick", THREAT).plans[-1]], count=150)
