@@ -5,9 +5,9 @@ Between an image x and an adversarial one x' lies a boundary, which a bisection 
     l2      q(s) = x + sign(x' - x) floor( s |x' - x| + t )
     linf    q(s) = x' clipped to x +- floor( s ||x' - x||_inf + t )
 
-with t drawn from [0, 1) for each pixel; q(0) = x, q(1) = x'. One t for all pixels would be too coarse: all would move by
-a level at once, farther across the boundary than the noise of an estimate reaches. With a t for each, pixels move one by
-one.
+with t drawn from [0, 1) for each pixel; q(0) = x, q(1) = x'. One t for all pixels would be too coarse. All would move
+by a level at once, farther across the boundary than the noise of an estimate reaches. With a t for each, pixels move
+one by one.
 """
 
 from __future__ import annotations
