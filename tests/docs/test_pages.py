@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import importlib.util
 import inspect
@@ -19,6 +18,9 @@ import hardtemper
 from hardtemper.bench.attacks.catalogue import ATTACKS, AttackPlan
 from hardtemper.bench.attacks.presets import PRESETS
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
+from hardtemper.bench.robustness.alarm_table import ALARMS
+from hardtemper.export.quantization.targets import TARGETS
+from hardtemper.runtime.backends.table import BACKENDS
 from hardtemper.runtime.bundle.manifest import Manifest
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.cli import cli
@@ -184,35 +186,29 @@ def test_the_objectives_are_listed(doc: Doc) -> None:
     assert tuple(row[0].split("`")[1] for row in rows) == known
 
 
-def limits() -> dict[str, float]:
-    """The alarms that the code can raise, and their limits in per cent, as the source gives them."""
-    found: dict[str, float] = {}
-    for path in (ROOT / "bench" / "robustness").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Alarm":
-                given = {word.arg: ast.literal_eval(word.value) for word in node.keywords if _constant(word.value)}
-                assert {"name", "threshold"} <= given.keys()
-                found[given["name"]] = 100 * given["threshold"]
-    return found
-
-
-def _constant(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant)
-
-
 def test_every_alarm_has_a_page_with_its_limit(doc: Doc) -> None:
+    limits = {name: 100 * kind.threshold for name, kind in ALARMS.items()}
     rows = doc("docs/alarms/README.md").table("| alarm | a sign that | limit |")
-    assert {row[0]: float(row[2].removesuffix(" %")) for row in rows} == limits()
+    assert {row[0]: float(row[2].removesuffix(" %")) for row in rows} == limits
     there = {path.stem for path in (ROOT / "docs" / "alarms").glob("*.md")} - {"README"}
-    assert there == {name.replace(" ", "-") for name in limits()}
-    for name, limit in limits().items():
-        page = doc(f"docs/alarms/{name.replace(' ', '-')}.md")
-        assert page.text.startswith(f"# Alarm: {name}\n**Raised if**")
-        said = re.search(r"Limit:\s(\d+)( %)?", page.text)
-        assert said is not None
-        assert float(said[1]) == limit
-        for part in ("**Why it matters.**", "**What the figure says.**", "**What to do**"):
-            assert part in page.text, f"{page.name}: {part}"
+    assert there == {name.replace(" ", "-") for name in limits}
+
+
+@pytest.mark.parametrize("name", ALARMS)
+def test_a_page_says_what_why_and_what_to_do(doc: Doc, name: str) -> None:
+    page = doc(f"docs/alarms/{name.replace(' ', '-')}.md")
+    assert page.text.startswith(f"# Alarm: {name}\n**Raised if**")
+    said = re.search(r"Limit:\s(\d+)( %)?", page.text)
+    assert said is not None
+    assert float(said[1]) == 100 * ALARMS[name].threshold
+    for part in ("**Why it matters.**", "**What the figure says.**", "**What to do**"):
+        assert part in page.text
+
+
+def test_targets_and_backends_are_described(doc: Doc) -> None:
+    schemes = [row[0] for row in doc("docs/exactness.md").table("| | activations | weights |")]
+    assert {name.split("`")[1].split()[1] for name in schemes} == set(TARGETS)
+    assert all(f"`{name}`" in doc("docs/python.md").text for name in BACKENDS)
 
 
 def test_the_manifest_is_described(doc: Doc) -> None:
