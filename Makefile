@@ -27,7 +27,7 @@ lint: install
 	$(BIN)/lint-imports
 
 bench: install $(DATA)
-	$(BIN)/python tests/benchmarks/engines.py --json bench/results/engines.json
+	$(BIN)/python -m hardtemper.toolchain.studies.engine_latency --json bench/results/engines.json
 
 gpu: install $(DATA)
 	$(BIN)/python tests/gpu/check.py --out out/gpu

@@ -25,8 +25,9 @@ import onnxruntime as ort
 from .. import __version__
 from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.errors import InputError
+from .measures import measure_of
 
-__all__ = ["Environment", "Measurement", "Setting", "Skip", "share", "wilson"]
+__all__ = ["Environment", "Measurement", "Setting", "Skip", "measured", "share", "wilson"]
 
 Setting = str | int | float | bool | None
 
@@ -36,12 +37,12 @@ class Measurement:
     """One number.
 
     Attributes:
-        name: what was measured, such as "latency" or "robust-accuracy".
+        name: what was measured; `measures.py` lists every name.
         value: finite.
-        unit: "ms", "MiB", "%", "images/s", "images", "bytes", "x".
+        unit: as in `measures.py`.
         n: how many runs, images or files the number was taken from.
-        spread: (low, high) around the value: the 95 % Wilson interval of a share, the 10th and 90th percentile of
-            times; None where the number has none, such as a file's size.
+        spread: (low, high) around the value, as `measures.py` says; None where the number has none, such as a file's
+            size.
         settings: what the number depends on: batch, threads, attack, seed and so on.
 
     Raises:
@@ -154,12 +155,27 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
+def measured(
+    name: str,
+    value: float,
+    *,
+    n: int,
+    spread: tuple[float, float] | None = None,
+    settings: Mapping[str, Setting] | None = None,
+) -> Measurement:
+    """A measurement in the unit that `measures.py` gives its name.
+
+    Raises:
+        InputError: no measure has that name, or the value is not finite.
+    """
+    unit = measure_of(name).unit
+    return Measurement(name=name, value=value, unit=unit, n=n, spread=spread, settings=settings or {})
+
+
 def share(name: str, successes: int, n: int, **settings: Setting) -> Measurement:
     """`successes` of `n` in per cent, with its 95 % Wilson interval."""
     low, high = wilson(successes, n)
-    return Measurement(
-        name=name, value=100 * successes / n, unit="%", n=n, spread=(100 * low, 100 * high), settings=settings
-    )
+    return measured(name, 100 * successes / n, n=n, spread=(100 * low, 100 * high), settings=settings)
 
 
 def _cores() -> int:

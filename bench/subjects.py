@@ -1,14 +1,16 @@
 """What is measured: a bundle's engine beside the dense network it came from, or one ONNX file alone.
 
-Each comes with its own twin, made from the very graph that the engine runs. Where no twin can be made the reason is
-kept, and only attacks on scores remain. Other networks may be opened beside them, for candidates that transfer.
+Each is opened once for each number of threads, and its graph hashed right afterwards: what was opened is what is
+hashed. It is hashed once more at the end of what was measured of it (`Subject.check`). Each comes with its own twin,
+made from the very graph that the engine runs. Where no twin can be made the reason is kept, and only attacks on scores
+remain. Other networks may be opened beside them, for candidates that transfer.
 """
 
 from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,28 +19,34 @@ import torch
 from torch import nn
 
 from ..export.twin.twin import Twin
-from ..runtime.bundle.reader import read_bundle
+from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.engine import Engine, load, open_onnx
 from ..runtime.errors import HardtemperError, IntegrityError, ModelError
 from .attacks.white_box.gradient import frozen
 from .attacks.white_box.half_precision import HalfPrecisionGradients
-from .graph_digest import digest_of
+from .graph_digest import digest_of, graph_files
 
-__all__ = ["Subject", "open_others", "open_subjects"]
+__all__ = ["Subject", "Threads", "open_others", "open_subjects", "read_target"]
+
+Threads = int | None
+"""Threads within an operator; None for every core."""
 
 _RESERVED = ("engine", "twin", "parent")
 """What an attack may name as its target besides other networks."""
 
+_Open = Callable[[Threads], Engine]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Subject:
-    """One engine.
+    """One engine, open.
 
     Attributes:
         name: "dense" or "shipped" for a bundle, "model" for an ONNX file.
-        path: what `open` opens: the bundle's folder or the ONNX file.
+        path: the bundle's folder or the ONNX file.
         graph: the ONNX file that runs.
         digest: SHA-256 of the graph with its weights.
+        engines: its sessions, by number of threads; one for every core (None) at least.
         twin: its differentiable form; None where there is none.
         no_twin: why not, "" where there is one.
         notes: what a reader of its numbers must know.
@@ -48,29 +56,23 @@ class Subject:
     path: Path
     graph: Path
     digest: str
+    engines: Mapping[Threads, Engine] = field(repr=False)
     twin: Twin | None = field(repr=False)
     no_twin: str
     notes: tuple[str, ...]
+
+    @property
+    def engine(self) -> Engine:
+        """The session that uses every core."""
+        return self.engines[None]
 
     @property
     def searched(self) -> nn.Module | None:
         """What white-box attacks follow: the twin, of a float network with gradients in half precision."""
         return self.twin if self.twin is None or self.twin.quantizers else HalfPrecisionGradients(self.twin)
 
-    def open(self, threads: int | None) -> Engine:
-        """The engine; threads within an operator, None for every core.
-
-        Raises:
-            IntegrityError: its files are not those of `digest` any more.
-        """
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they are in `notes` already
-            engine = _open(self.path, threads=threads)
-        self.check()  # after, not before: what was opened is what is hashed
-        return engine
-
     def check(self) -> None:
-        """Refuse a graph that is not that of `digest` any more: what was measured of it would be of another network.
+        """Refuse a graph that is not that of `digest` any more: what was measured may be of another network.
 
         Raises:
             IntegrityError: it is not.
@@ -80,30 +82,46 @@ class Subject:
         except Exception as error:  # a file that is being replaced may be missing, cut off, anything
             digest = f"{type(error).__name__}: {error}"
         if digest != self.digest:
-            what, fix = f"{self.graph}: the file changed while it was measured", "run bench again"
-            raise IntegrityError(what, expected=f"SHA-256 {self.digest}", got=digest, fix=fix)
+            raise _changed(self.graph, "measured", expected=f"SHA-256 {self.digest}", got=digest)
 
 
-def open_subjects(target: Path, *, dense: bool = True) -> tuple[Subject, ...]:
+def read_target(path: Path) -> Path | Bundle:
+    """A bundle, read and checked; or the path of an ONNX file as it is.
+
+    Raises:
+        BundleError: neither.
+    """
+    return path if path.suffix == ".onnx" and not path.is_dir() else read_bundle(path)
+
+
+def open_subjects(
+    target: Path | Bundle, *, dense: bool = True, threads: Collection[Threads] = ()
+) -> tuple[Subject, ...]:
     """Open a bundle (with `dense`, its dense network first, where it holds one) or an ONNX file.
+
+    Args:
+        target: see `read_target`.
+        dense: open the dense network too.
+        threads: numbers of threads to open sessions for, besides every core.
 
     Raises:
         BundleError, ModelError: it cannot be opened.
+        IntegrityError: it was replaced meanwhile.
     """
-    if target.suffix == ".onnx" and not target.is_dir():
-        return (_subject("model", target, target),)
-    bundle = read_bundle(target)
-    parent = bundle.manifest.dense
-    shipped = _subject("shipped", target, bundle.file(bundle.manifest.graph))
+    if isinstance(target, Path):
+        return (_subject("model", target, target, _file(target), threads),)
+    parent, graph = target.manifest.dense, target.file(target.manifest.graph)
+    shipped = _subject("shipped", target.path, graph, lambda count: load(target, threads=count), threads)
     if parent is None or not dense:
         return (shipped,)
-    return (_subject("dense", bundle.file(parent), bundle.file(parent)), shipped)
+    path = target.file(parent)
+    return (_subject("dense", path, path, _file(path), threads), shipped)
 
 
 def open_others(
-    target: Path, *, parent: bool, paths: Sequence[Path], opened: Sequence[Subject] = ()
+    target: Path | Bundle, *, parent: bool, paths: Sequence[Path], opened: Sequence[Subject] = ()
 ) -> tuple[Subject, ...]:
-    """Networks to make candidates on that are tried on the target.
+    """Other networks: candidates made on them are tried on the target.
 
     Args:
         target: what is attacked.
@@ -113,16 +131,15 @@ def open_others(
 
     Raises:
         BundleError, ModelError: one cannot be opened, or has no twin.
+        IntegrityError: one was replaced meanwhile.
     """
     found = []
-    if parent and target.is_dir():
-        bundle = read_bundle(target, check=False)
-        if bundle.manifest.dense is not None:
-            dense = bundle.file(bundle.manifest.dense)
-            known = [replace(subject, name="parent") for subject in opened if subject.graph == dense]
-            found += known or [_subject("parent", dense, dense)]
+    if parent and isinstance(target, Bundle) and target.manifest.dense is not None:
+        dense = target.file(target.manifest.dense)
+        known = [replace(subject, name="parent") for subject in opened if subject.graph == dense]
+        found += known or [_subject("parent", dense, dense, _file(dense), ())]
     for path in paths:
-        (other,) = open_subjects(path, dense=False)
+        (other,) = open_subjects(read_target(path), dense=False)
         if other.twin is None:
             fix = "name a network of operators that the twin knows"
             raise ModelError(f"{path}: nothing transfers from it", got=other.no_twin, fix=fix)
@@ -136,34 +153,51 @@ def _free(name: str, taken: set[str]) -> str:
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
-def _subject(name: str, path: Path, graph: Path) -> Subject:
+def _file(path: Path) -> _Open:
+    return lambda count: open_onnx(path, threads=count)
+
+
+def _subject(name: str, path: Path, graph: Path, open_engine: _Open, threads: Collection[Threads]) -> Subject:
+    before = _identity(graph)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        engine = _open(path, threads=None)
-    digest = digest_of(graph)
+        engines = {count: open_engine(count) for count in dict.fromkeys([None, *threads])}
+    engine = engines[None]
     model = onnx.load(graph)
+    digest = digest_of(graph)
+    if _identity(graph) != before:
+        raise _changed(graph, "opened", expected="one file from the first byte to the last", got="another one")
     twin, reason = _twin(model, engine)
-    notes = [str(warning.message) for warning in caught]
+    notes = list(dict.fromkeys(str(warning.message) for warning in caught))
     if engine.backend.batch is not None:
         notes.append(f"the graph takes batches of {engine.backend.batch} only: calls are cut or padded to that")
     last = [node.op_type for node in model.graph.node if model.graph.output[0].name in node.output]
     if last == ["Softmax"]:
         notes.append("the graph ends in a Softmax: gradients vanish where it is sure, so white-box attacks look weak")
-    subject = Subject(
+    return Subject(
         name=name,
         path=path,
         graph=graph,
         digest=digest,
+        engines=engines,
         twin=twin,
         no_twin=reason,
         notes=tuple(notes),
     )
-    subject.check()  # the twin was made of what is hashed
-    return subject
 
 
-def _open(path: Path, *, threads: int | None) -> Engine:
-    return load(path, threads=threads, check=False) if path.is_dir() else open_onnx(path, threads=threads)
+def _identity(graph: Path) -> list[tuple[int, int, int]] | None:
+    """Which files lie there and when each was last written, without hashing; None where that cannot be told."""
+    try:
+        found = [file.stat() for file in graph_files(graph)]
+    except Exception:  # no such file, or no graph: opening it says what is wrong
+        return None
+    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in found]
+
+
+def _changed(graph: Path, doing: str, *, expected: str, got: str) -> IntegrityError:
+    what = f"{graph}: the file changed while it was {doing}"
+    return IntegrityError(what, expected=expected, got=got, fix="run bench again")
 
 
 def _twin(model: onnx.ModelProto, engine: Engine) -> tuple[Twin | None, str]:

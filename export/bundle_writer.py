@@ -21,8 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Input, Manifest, Output, Provenance, check_path
-from ..runtime.bundle.reader import Bundle, read_bundle, strangers
+from ..runtime.bundle.reader import Bundle, read_bundle, unlisted_files
 from ..runtime.errors import BundleError
+from ..runtime.files.atomic import replace_file, sync_folder, write_synced
 
 __all__ = ["check_target", "update_measurements", "write_bundle"]
 
@@ -52,7 +53,7 @@ def write_bundle(
         files: what goes in: path in the bundle -> the bytes, or a file to copy. `graph` and `dense` are among them.
         overwrite: replace the bundle at `path`. A folder that is neither empty nor a bundle is never replaced.
 
-    The other arguments are the manifest's fields (`runtime/manifest.py`).
+    The other arguments are the manifest's fields (`runtime/bundle/manifest.py`).
 
     Raises:
         BundleFormatError: a field of the manifest is wrong.
@@ -74,9 +75,9 @@ def write_bundle(
             measurements=tuple(measurements),
             proofs=proofs,
         )
-        _write(temporary / MANIFEST_NAME, manifest.to_json().encode())
+        write_synced(temporary / MANIFEST_NAME, manifest.to_json().encode())
         for folder, _, _ in os.walk(temporary, topdown=False):
-            _sync_folder(Path(folder))
+            sync_folder(Path(folder))
         _put_in_place(temporary, target)
     return Bundle(path=Path(path), manifest=manifest)
 
@@ -93,7 +94,7 @@ def check_target(path: str | Path, *, overwrite: bool) -> Path:
     """
     target = Path(os.path.realpath(path))
     _refuse_long_names(target)
-    if not os.path.exists(target):  # noqa: PTH110 - see runtime/bundle.py
+    if not os.path.exists(target):  # noqa: PTH110 - see runtime/bundle/reader.py
         return target
     if not overwrite:
         raise BundleError(f"{target}: exists already", fix="choose another path, or overwrite the bundle")
@@ -102,12 +103,12 @@ def check_target(path: str | Path, *, overwrite: bool) -> Path:
         raise BundleError(
             f"{target}: will not be overwritten", expected="a bundle", got="something else", fix="remove it"
         )
-    foreign = list(strangers(target, _listed(target)))
-    if foreign:
+    unlisted = list(unlisted_files(target, _listed(target)))
+    if unlisted:
         raise BundleError(
             f"{target}: will not be overwritten",
             expected="nothing in it that its manifest does not list",
-            got=", ".join(foreign[:3]) + (", ..." if len(foreign) > 3 else ""),
+            got=", ".join(unlisted[:3]) + (", ..." if len(unlisted) > 3 else ""),
             fix="move it out of the bundle",
         )
     return target
@@ -127,9 +128,7 @@ def update_measurements(bundle: Bundle, measurements: Sequence[Mapping[str, Any]
     target = Path(os.path.realpath(bundle.path))
     # Beside the bundle, not in it: what a kill leaves in the folder would be a file that the manifest does not list.
     with _as_bundle_error(f"{bundle.path}: cannot write the manifest"), _sibling(target, "json") as temporary:
-        _write(temporary, manifest.to_json().encode())
-        temporary.replace(target / MANIFEST_NAME)
-        _sync_folder(target)
+        replace_file(target / MANIFEST_NAME, manifest.to_json().encode(), temporary=temporary)
     return Bundle(path=bundle.path, manifest=manifest)
 
 
@@ -138,7 +137,7 @@ def _refuse_long_names(target: Path) -> None:
     if not target.name:
         return
     sibling = _beside(target, "json")
-    known = next(folder for folder in sibling.parents if os.path.isdir(folder))  # noqa: PTH112 - see runtime/bundle.py
+    known = next(folder for folder in sibling.parents if os.path.isdir(folder))  # noqa: PTH112 - see runtime/bundle/reader.py
     # A name below a folder that is missing is not looked at, so each is asked for where a folder is.
     if any(map(_is_too_long, (*(known / part for part in sibling.relative_to(known).parts), sibling))):
         raise BundleError(
@@ -207,7 +206,7 @@ def _write_file(folder: Path, relative: str, content: Path | bytes) -> FileEntry
     path = folder / check_path(relative, f"files[{relative!r}]")
     path.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(content, bytes):
-        _write(path, content)
+        write_synced(path, content)
         return FileEntry(path=relative, sha256=hashlib.sha256(content).hexdigest(), bytes=len(content))
     digest, size = hashlib.sha256(), 0
     # The hash is of what was written, not of a second reading: the source may change meanwhile.
@@ -220,28 +219,10 @@ def _write_file(folder: Path, relative: str, content: Path | bytes) -> FileEntry
     return FileEntry(path=relative, sha256=digest.hexdigest(), bytes=size)
 
 
-def _write(path: Path, content: bytes) -> None:
-    with path.open("xb") as sink:
-        sink.write(content)
-        sink.flush()
-        os.fsync(sink.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the folder's entries durable; Windows cannot open folders and does it by itself."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _put_in_place(temporary: Path, target: Path) -> None:
     if not target.exists():
         temporary.rename(target)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
         return
     old = _beside(target, "old")
     target.rename(old)
@@ -250,6 +231,6 @@ def _put_in_place(temporary: Path, target: Path) -> None:
     except BaseException:
         old.rename(target)
         raise
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
     # Only now: until the new name is on disk, this is the one bundle that is sure to survive.
     shutil.rmtree(old, ignore_errors=True)

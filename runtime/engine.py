@@ -11,18 +11,20 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backends.onnxruntime import OnnxRuntimeBackend
 from .backends.protocol import Backend
+from .backends.table import BACKENDS
 from .bundle.manifest import MANIFEST_NAME, Manifest
 from .bundle.reader import Bundle, read_bundle
 from .cpu import instruction_set, sums_can_saturate
 from .errors import BundleFormatError, InputError, ModelError
 from .pixels import check_images, to_pixels
+from .shapes import Float32, Int64, UInt8
 
 __all__ = ["Engine", "InstructionSetWarning", "load", "open_onnx"]
 
@@ -64,7 +66,7 @@ class Engine:
         """(C, H, W) of the images."""
         return self.backend.input_shape
 
-    def __call__(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def __call__(self, images: NDArray[Any]) -> Float32[NDArray[np.float32], "n k"]:
         """Logits of images.
 
         Args:
@@ -86,11 +88,11 @@ class Engine:
             logits[start : start + step] = self._run(pixels)
         return logits
 
-    def predict(self, images: NDArray[Any]) -> NDArray[np.int64]:
+    def predict(self, images: NDArray[Any]) -> Int64[NDArray[np.int64], " n"]:
         """The class of each image, int64 [N]: where the largest logit is (the first one of equals)."""
         return np.asarray(self(images).argmax(axis=1), np.int64)
 
-    def _run(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _run(self, pixels: UInt8[NDArray[np.uint8], "n c h w"]) -> Float32[NDArray[np.float32], "n k"]:
         n = len(pixels)
         if self.backend.batch is not None and n < self.backend.batch:
             pixels = np.concatenate([pixels, np.zeros((self.backend.batch - n, *self.input_shape), np.uint8)])
@@ -100,20 +102,20 @@ class Engine:
 
 
 def load(
-    path: str | Path,
+    path: str | Path | Bundle,
     *,
-    backend: Literal["onnxruntime", "tensorrt"] = "onnxruntime",
+    backend: str = "onnxruntime",
     threads: int | None = None,
     check: bool = True,
 ) -> Engine:
     """Open a bundle.
 
     Args:
-        path: the bundle's folder.
-        backend: "onnxruntime" on the processor, or "tensorrt" on the GPU, with the engine that `toolchain compile`
-            built on this machine.
-        threads: threads within an operator, 1 to 8192; None for every core. For ONNX Runtime only.
-        check: hash every file first (see `read_bundle`).
+        path: the bundle's folder, or a bundle that was read, which is not read or hashed again.
+        backend: a name in `BACKENDS`: "onnxruntime" on the processor, or "tensorrt" on the GPU, with the engine that
+            `toolchain compile` built on this machine.
+        threads: threads within an operator, 1 to 8192; None for every core. Only for a backend that takes them.
+        check: hash every file of a folder first (see `read_bundle`).
 
     Raises:
         BundleError: the folder, its manifest or one of its files cannot be used, or no engine was built from it here.
@@ -125,26 +127,17 @@ def load(
         InstructionSetWarning: the bundle was proved on another processor, and this one's uint8 x int8 kernels can
             saturate, or it is of another architecture.
     """
-    if backend not in ("onnxruntime", "tensorrt") or (backend == "tensorrt" and threads is not None):
+    opener = BACKENDS.get(backend)
+    if opener is None or (threads is not None and not opener.takes_threads):
+        names = (name if row.takes_threads else f"{name} without threads" for name, row in BACKENDS.items())
         got = f"{backend!r}" if threads is None else f"{backend!r} with threads {threads}"
-        raise InputError("backend", expected="onnxruntime, or tensorrt without threads", got=got)
-    bundle = read_bundle(path, check=check)
-    manifest = bundle.manifest
-    if backend == "tensorrt":
-        from .backends.tensorrt.open import open_cached
-
-        on_gpu = open_cached(bundle.file(manifest.graph))
-        _compare(bundle, _shapes(manifest, on_gpu))
-        return Engine(backend=on_gpu, labels=manifest.output.classes, bundle=bundle)
-    on_cpu = OnnxRuntimeBackend(bundle.file(manifest.graph), threads=threads)
-    names = (
-        ("input.dtype", manifest.input.dtype, on_cpu.input_dtype),
-        ("input.name", manifest.input.name, on_cpu.input_name),
-        ("output.name", manifest.output.name, on_cpu.output_name),
-    )
-    _compare(bundle, (*_shapes(manifest, on_cpu), *names))
-    _warn_of_other_kernels(manifest)
-    return Engine(backend=on_cpu, labels=manifest.output.classes, bundle=bundle)
+        raise InputError("backend", expected=" or ".join(names), got=got)
+    bundle = path if isinstance(path, Bundle) else read_bundle(path, check=check)
+    opened = opener.open(bundle.file(bundle.manifest.graph), threads)
+    _compare(bundle, opened.fields)
+    if opener.on_processor:
+        _warn_of_other_kernels(bundle.manifest)
+    return Engine(backend=opened.backend, labels=bundle.manifest.output.classes, bundle=bundle)
 
 
 def open_onnx(path: str | Path, *, threads: int | None = None) -> Engine:
@@ -162,19 +155,20 @@ def open_onnx(path: str | Path, *, threads: int | None = None) -> Engine:
     return Engine(backend=backend, labels=tuple(str(index) for index in range(backend.classes)))
 
 
-def _shapes(manifest: Manifest, backend: Backend) -> tuple[tuple[str, object, object], ...]:
-    return (
-        ("input.shape", list(manifest.input.shape), list(backend.input_shape)),
-        ("output.classes", f"{len(manifest.output.classes)} labels", f"{backend.classes} labels"),
-    )
-
-
-def _compare(bundle: Bundle, fields: tuple[tuple[str, object, object], ...]) -> None:
-    """Fields as (path, what the manifest says, what the graph says)."""
-    for field, said, found in fields:
-        if said != found:
+def _compare(bundle: Bundle, found: Mapping[str, object]) -> None:
+    """Refuse a manifest that says another thing than the graph."""
+    manifest = bundle.manifest
+    said = {
+        "input.shape": list(manifest.input.shape),
+        "input.dtype": manifest.input.dtype,
+        "input.name": manifest.input.name,
+        "output.name": manifest.output.name,
+        "output.classes": f"{len(manifest.output.classes)} labels",
+    }
+    for field, in_graph in found.items():
+        if said[field] != in_graph:
             what = f"{bundle.path}: {MANIFEST_NAME}: {field}"
-            raise BundleFormatError(what, expected=f"{found}, as in {bundle.manifest.graph}", got=str(said))
+            raise BundleFormatError(what, expected=f"{in_graph}, as in {manifest.graph}", got=str(said[field]))
 
 
 def _warn_of_other_kernels(manifest: Manifest) -> None:

@@ -9,8 +9,11 @@
                       the four of AutoAttack (Croce & Hein 2020, arXiv:2003.01690) with its settings: 100 steps, 9
                       targets, 5000 queries; in l1 5 restarts and 5 targets, as in its code
 
-White-box attacks search on the twin; black-box ones ask the engine itself. A name that makes no sense for a threat
-model or a number of classes says why instead of giving a plan.
+White-box attacks search on the twin; black-box ones ask the engine itself. Where an attack does not fit a threat model
+or a number of classes, its maker says why instead of giving a plan.
+
+To add an attack: a file in `white_box` or `black_box` with a function of the file's name (see `access`), and a row in
+`ATTACKS`. Presets, error messages and tests read this table.
 """
 
 from __future__ import annotations
@@ -50,8 +53,8 @@ class AttackPlan:
 
     Attributes:
         name: what it is called in a report.
-        target: what is searched: the differentiable "twin" (white-box), the "engine" (scores only), or another model by
-            name (transfer).
+        target: what the search asks: the differentiable "twin" (white-box), the "engine" (scores only), or another
+            model by name (transfer).
         search: called as search(model or engine, images, labels, threat=, seed=, **settings).
         settings: the attack's own.
     """
@@ -73,8 +76,7 @@ Maker = Callable[[ThreatModel, int], AttackPlan | str]
 def transfer(model: str, threat: ThreatModel) -> AttackPlan:
     """Candidates that are searched on another model, far beyond its decision: the loss is raised to the last step.
 
-    From two robust networks to a third, this broke 52 and 58 of 869 images; APGD on the cross-entropy, which is done
-    where the other model's decision flips, 25 and 41; from an undefended one 27 and 25.
+    Points right where the other model's decision flips break a third model less often.
     """
     settings: dict[str, Setting] = {
         "steps": 50,
@@ -162,4 +164,4 @@ ATTACKS: Mapping[str, Maker] = {
     "zoo": partial(_only_in, ("linf", "l2"), _on_engine("zoo", zoo, queries=5000)),
     "square": lambda *_: _on_engine("square", square, queries=5000),
 }
-"""White-box ones first: a sequential run counts what only queries broke, and they come last there."""
+"""White-box attacks first. A sequential run keeps this order, and so counts the images that only queries broke."""

@@ -28,12 +28,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...runtime.errors import ModelError, RecipeError
+from ...runtime.shapes import Float, Int64
 from .threat.threat_model import ThreatModel
 
 __all__ = ["Loss", "ce", "dlr", "dlr_targeted", "margin", "margin_targeted", "objective", "rivals"]
 
-Loss = Callable[..., Tensor]
-"""loss(logits float [N, K], labels int64 [N], *more labels) -> float [N]."""
+Logits = Float[Tensor, "n k"]
+Classes = Int64[Tensor, " n"]
+Values = Float[Tensor, " n"]
+
+Loss = Callable[..., Values]
+"""loss(logits, labels, *more labels) -> one value an image."""
 
 _NO_ZERO = 1e-12  # as published: keeps the ratio finite where the leading logits are equal
 
@@ -46,7 +51,7 @@ def objective(name: str, threat: ThreatModel) -> Loss:
         threat: whose target counts.
 
     Returns:
-        loss(logits float [N, K], y int64 [N]) -> float [N].
+        A function of the logits and the right classes.
 
     Raises:
         RecipeError: no such loss.
@@ -58,7 +63,7 @@ def objective(name: str, threat: ThreatModel) -> Loss:
     if (target := threat.target) is None:
         return losses[name]
 
-    def towards(logits: Tensor, y: Tensor) -> Tensor:
+    def towards(logits: Logits, y: Classes) -> Values:
         if target >= logits.shape[1]:
             raise ModelError(
                 "the threat model's target is no class of the model",
@@ -73,24 +78,24 @@ def objective(name: str, threat: ThreatModel) -> Loss:
     return towards
 
 
-def ce(logits: Tensor, y: Tensor) -> Tensor:
-    """Cross-entropy, float [N]; labels are classes int64 [N], or shares of each class float [N, K]."""
+def ce(logits: Logits, y: Classes | Float[Tensor, "n k"]) -> Values:
+    """Cross-entropy; labels are classes, or shares of each class."""
     _refuse_unknown(logits, y)
     return F.cross_entropy(logits, y, reduction="none")
 
 
-def margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The best wrong logit less the right one, float [N]."""
+def margin(logits: Logits, y: Classes) -> Values:
+    """The best wrong logit less the right one."""
     return rivals(logits, y).max(1).values - _at(logits, y)
 
 
-def margin_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """The logit of the class `target` int64 [N] less the right one, float [N]."""
+def margin_targeted(logits: Logits, y: Classes, target: Classes) -> Values:
+    """The logit of the class `target` less the right one."""
     return _at(logits, target) - _at(logits, y)
 
 
-def dlr(logits: Tensor, y: Tensor) -> Tensor:
-    """Difference of logits ratio, float [N].
+def dlr(logits: Logits, y: Classes) -> Values:
+    """Difference of logits ratio.
 
     Raises:
         ModelError: fewer than 3 classes.
@@ -99,8 +104,8 @@ def dlr(logits: Tensor, y: Tensor) -> Tensor:
     return margin(logits, y) / (top[:, 0] - top[:, 2] + _NO_ZERO)
 
 
-def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
-    """Difference of logits ratio towards the class `target` int64 [N], float [N].
+def dlr_targeted(logits: Logits, y: Classes, target: Classes) -> Values:
+    """Difference of logits ratio towards the class `target`.
 
     Raises:
         ModelError: fewer than 4 classes.
@@ -109,8 +114,8 @@ def dlr_targeted(logits: Tensor, y: Tensor, target: Tensor) -> Tensor:
     return margin_targeted(logits, y, target) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + _NO_ZERO)
 
 
-def rivals(logits: Tensor, y: Tensor) -> Tensor:
-    """The logits [N, K] with the right class's at minus infinity."""
+def rivals(logits: Logits, y: Classes) -> Logits:
+    """The logits with the right class's at minus infinity."""
     _refuse_unknown(logits, y)
     return logits.scatter(1, y.unsqueeze(1), -torch.inf)
 

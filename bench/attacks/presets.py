@@ -9,7 +9,7 @@
 
 "transfer" stands for one attack on each other model there is: the dense float network that a bundle was made from, and
 whatever the caller brings. With fewer than 4 classes the targeted difference of logits ratio does not exist; then, as
-AutoAttack advises, the untargeted one is taken, and with 2 classes the margin. Settings are those of `plans`.
+AutoAttack advises, the untargeted one is taken, and with 2 classes the margin. Settings are those of `catalogue`.
 """
 
 from __future__ import annotations

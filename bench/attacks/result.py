@@ -1,7 +1,7 @@
 """What an attack hands back: 8-bit images inside the ball, and what they cost.
 
-Candidates are real 8-bit images because those are what an engine can be given; whether they break the engine is for the
-engine to say, so a result carries no verdict.
+An engine takes 8-bit images, so candidates are 8-bit images. Whether they break the engine, the engine itself decides:
+a result carries no verdict.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ...runtime.shapes import UInt8
 
 __all__ = ["AttackResult"]
 
@@ -22,13 +24,13 @@ class AttackResult:
     Attributes:
         name: what the attack is called in a report, such as "apgd-ce".
         settings: everything needed to run it again, threat model and seed included; strings and numbers.
-        adversarial: uint8 [N, C, H, W], one candidate for each image, inside the ball.
+        adversarial: one candidate for each image, inside the ball.
         seconds: wall-clock time of the search.
         evaluations: images passed through the model in all: forward (and backward) passes, or queries.
     """
 
     name: str
     settings: Mapping[str, str | int | float | bool]
-    adversarial: NDArray[np.uint8]
+    adversarial: UInt8[NDArray[np.uint8], "n c h w"]
     seconds: float
     evaluations: int

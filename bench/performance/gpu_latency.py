@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import InputError
 from ...runtime.progress import ProgressCallback, silent
-from ..measurement import Measurement, Setting
+from ..measurement import Measurement, Setting, measured
 from .latency import Latency, no_garbage_collection, summarize, take_batch
 
 __all__ = ["STEPS", "DeviceLatency", "DeviceWork", "measure_device_latency"]
@@ -83,7 +83,9 @@ class DeviceLatency:
         found = []
         for step, latency in self.steps.items():
             median, throughput, speedup = latency.measurements(**settings, step=step)
-            renamed = Measurement(**{**median.to_dict(), "name": "device-latency", "spread": median.spread})
+            renamed = measured(
+                "device-latency", median.value, n=median.n, spread=median.spread, settings=median.settings
+            )
             found += [renamed] if step != "total" else [renamed, throughput, speedup]
         return tuple(found)
 

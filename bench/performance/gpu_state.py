@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import InputError, MissingExtraError
-from ..measurement import Measurement
+from ..measurement import Measurement, measured
 from .gpu_latency import DeviceWork
 
 __all__ = ["DeviceMemory", "DeviceState", "measure_device_memory", "read_device"]
@@ -94,10 +94,9 @@ class DeviceMemory:
 
     def measurement(self) -> Measurement:
         """What was added, with the other figures among its settings."""
-        return Measurement(
-            name="device-memory",
-            value=self.added_mib,
-            unit="MiB",
+        return measured(
+            "device-memory",
+            self.added_mib,
             n=1,
             settings={"batch": self.batch, "process_mib": self.process_mib, "framework_mib": self.framework_mib},
         )

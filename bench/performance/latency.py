@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import InputError
 from ...runtime.progress import ProgressCallback, silent
-from ..measurement import Measurement, Setting
+from ..measurement import Measurement, Setting, measured
 
 __all__ = ["Latency", "measure_latency", "no_garbage_collection", "summarize", "take_batch"]
 
@@ -61,22 +61,15 @@ class Latency:
         shared = {**settings, "batch": self.batch}
         statistics = {key: value for key, value in asdict(self).items() if key.endswith("_ms") and key != "median_ms"}
         return (
-            Measurement(
-                name="latency",
-                value=self.median_ms,
-                unit="ms",
+            measured(
+                "latency",
+                self.median_ms,
                 n=self.n,
                 spread=(self.p10_ms, self.p90_ms),
                 settings={**shared, **statistics},
             ),
-            Measurement(name="throughput", value=self.images_per_second, unit="images/s", n=self.n, settings=shared),
-            Measurement(
-                name="speedup",
-                value=self.speedup,
-                unit="x",
-                n=self.n,
-                settings={**shared, "paired": self.paired_speedup},
-            ),
+            measured("throughput", self.images_per_second, n=self.n, settings=shared),
+            measured("speedup", self.speedup, n=self.n, settings={**shared, "paired": self.paired_speedup}),
         )
 
 

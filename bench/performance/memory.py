@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...runtime.errors import ModelError
-from ..measurement import Measurement
+from ..measurement import Measurement, measured
 
 __all__ = ["Memory", "measure_memory"]
 
@@ -41,10 +41,9 @@ class Memory:
         """The peak, with the other figures among its settings; None where there is no peak."""
         if self.peak_mib is None:
             return None
-        return Measurement(
-            name="peak-memory",
-            value=self.peak_mib,
-            unit="MiB",
+        return measured(
+            "peak-memory",
+            self.peak_mib,
             n=1,
             settings={
                 "batch": self.batch,

@@ -6,7 +6,7 @@ import zlib
 from pathlib import Path
 
 from ..graph_digest import graph_files
-from ..measurement import Measurement
+from ..measurement import Measurement, measured
 
 __all__ = ["measure_size"]
 
@@ -20,8 +20,8 @@ def measure_size(graph: Path) -> tuple[Measurement, Measurement]:
     plain = sum(file.stat().st_size for file in files)
     packed = sum(_gzip_bytes(file) for file in files)
     return (
-        Measurement(name="size", value=plain, unit="bytes", n=len(files)),
-        Measurement(name="size-gzip", value=packed, unit="bytes", n=len(files), settings={"level": 9}),
+        measured("size", plain, n=len(files)),
+        measured("size-gzip", packed, n=len(files), settings={"level": 9}),
     )
 
 

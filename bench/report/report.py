@@ -25,16 +25,12 @@ class SubjectReport:
         name: "dense", "shipped" or "model" (`subjects.py`).
         path: the bundle's folder or the ONNX file.
         graph_sha256: of the graph with its weights; "" in reports that were written before it was stored.
-        measurements: "size", "size-gzip", "parameters", "latency", "throughput", "speedup", "peak-memory",
-            "clean-accuracy", "robust-accuracy", "broken-by-queries-only", "broken-by-transfer-only", "alarm",
-            "twin-mismatch", "verdict-moved"; and where they were asked for "robust-accuracy-by-epsilon", "-by-steps",
-            "-by-distance", "minimal-perturbation-p25", "-p50", "-p75", "clever", "corruption-accuracy",
-            "mean-corruption-accuracy", "mean-corruption-error".
+        measurements: names, labels and units are in `measures.py`.
         skipped: what is missing from these.
         notes: what a reader of the numbers must know.
-        perturbations: where curves were asked for, of each image that they are of its place in the test part and the
-            length of the smallest perturbation that was found to break it, in levels and the threat model's norm: 0
-            where it is wrong as it is, None where none was found.
+        perturbations: where curves were asked for, one pair for each of their images: its place in the test part, and
+            the length of the smallest perturbation that was found to break it, in levels and the threat model's norm (0
+            where the image is wrong as it is, None where none was found).
         robustness: the verdict with its adversarial images; not part of the JSON form, nor of equality.
     """
 

@@ -6,12 +6,13 @@ import errno
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ...runtime.errors import InputError
 from ...runtime.files.atomic import write_whole
 from ..measurement import Measurement
+from ..measures import SECTIONS, measure_of
+from ..robustness.alarm_table import ALARMS
 from .report import BenchReport, SubjectReport
 
 if TYPE_CHECKING:
@@ -28,12 +29,14 @@ def report_table(report: BenchReport) -> Table:
     from rich.text import Text
 
     columns = [dict(row_of(measurement) for measurement in subject.measurements) for subject in report.subjects]
-    labels = sorted(dict.fromkeys(label for rows in columns for label in rows), key=_section)
+    every = [measurement for subject in report.subjects for measurement in subject.measurements]
+    sections = {row_of(m)[0]: SECTIONS.index(measure_of(m.name).section) for m in every}
+    labels = sorted(sections, key=sections.__getitem__)  # the sort is stable
     table = Table(title=Text(report.target), caption=Text(_caption(report)), caption_justify="left")
     table.add_column("")
     for subject in report.subjects:
         table.add_column(Text(subject.name), justify="right")
-    for _, section in itertools.groupby(labels, key=_section):
+    for _, section in itertools.groupby(labels, key=sections.__getitem__):
         for label in section:
             table.add_row(Text(label), *(Text(rows.get(label, "-")) for rows in columns))
         table.add_section()
@@ -77,7 +80,7 @@ def _remarks(subject: SubjectReport) -> list[str]:
     alarms = [m for m in subject.measurements if m.name == "alarm" and m.settings["raised"]]
     lines = [
         f"ALARM, {m.settings['alarm']}: {m.value:.1f} % of {m.n}, where {m.settings['threshold']:g} % is the limit: "
-        f"{m.settings['says']}"
+        f"{m.settings['says']}. What to do: {ALARMS[str(m.settings['alarm'])].advice}"
         for m in alarms
     ]
     lines += [f"{skip.what} skipped: {skip.reason}" for skip in subject.skipped]
@@ -99,123 +102,31 @@ def _caption(report: BenchReport) -> str:
     )
 
 
-def _section(label: str) -> int:
-    """Rows that belong together stand together; the sort is stable."""
-    return next(section for word, section in _SECTIONS.items() if label.startswith(word))
-
-
 def row_of(measurement: Measurement) -> tuple[str, str]:
-    """A measurement's label and text, in a table's row."""
-    return _ROWS[measurement.name](measurement)
+    """A measurement's label and text, in a table's row.
+
+    Raises:
+        InputError: no measure has that name.
+        LookupError: a setting that the row shows is missing.
+    """
+    measure = measure_of(measurement.name)
+    low, high = measurement.spread or (measurement.value, measurement.value)
+    numbers = {"value": measurement.value, "low": low, "high": high}
+    shown = {key: format(number / measure.divisor, measure.format) for key, number in numbers.items()}
+    words = {**measurement.settings, **_phrases(measurement), "n": measurement.n}
+    return measure.label.format(**words), measure.text.format(**words, **shown)
 
 
-def _size(m: Measurement) -> tuple[str, str]:
-    return m.name.replace("-", ", "), f"{m.value / 1024:,.1f} KiB"
-
-
-def _latency(m: Measurement) -> tuple[str, str]:
-    p90, p99 = m.settings["p90_ms"], m.settings["p99_ms"]
-    return f"latency, batch {m.settings['batch']} (n {m.n})", f"{m.value:.3f} ms (p90 {p90:.3f}, p99 {p99:.3f})"
-
-
-def _speedup(m: Measurement) -> tuple[str, str]:
-    return f"speedup, batch {m.settings['batch']}", f"{m.value:.2f} x (paired {m.settings['paired']:.2f})"
-
-
-def _memory(m: Measurement) -> tuple[str, str]:
-    baseline = m.settings["baseline_mib"]
-    alone = "" if baseline is None else f" (runtime alone {baseline:.1f})"
-    return f"memory, peak, batch {m.settings['batch']}", f"{m.value:.1f} MiB{alone}"
-
-
-def _attack(m: Measurement) -> tuple[str, str]:
-    left = ", remaining only" if m.settings.get("remaining_only") else ""
-    alarms = m.settings.get("alarms", "none")
-    doubt = "" if alarms == "none" else f" ALARM: {alarms}"
-    return f"robust, {m.settings['attack']}{left} (n {m.n})", _share(m) + doubt
-
-
-def _alarm(m: Measurement) -> tuple[str, str]:
-    state = "RAISED" if m.settings["raised"] else "quiet"
-    # n stands with the figure: engines are checked on different numbers of images, and share a row
-    return f"alarm, {m.settings['alarm']}", f"{state}, {m.value:.1f} % of {m.n} (limit {m.settings['threshold']:g} %)"
-
-
-def _distance(m: Measurement) -> tuple[str, str]:
-    name, _, quartile = m.name.rpartition("-")
-    return f"distance, {name.replace('-', ' ')} found, {quartile} (n {m.n})", f"{m.value:.1f} levels"
-
-
-def _clever(m: Measurement) -> tuple[str, str]:
-    low, high = m.spread or (m.value, m.value)
-    return f"distance, CLEVER score, median (n {m.n})", f"{m.value:.1f} levels (p25 {low:.1f}, p75 {high:.1f})"
-
-
-def _by_distance(m: Measurement) -> tuple[str, str]:
-    return f"distance, beyond {m.settings['norm']}:{m.settings['epsilon']:.4g} (n {m.n})", _share(m)
-
-
-def _corruption(m: Measurement) -> tuple[str, str]:
-    return f"corrupted, {m.settings['corruption']} {m.settings['severity']} (n {m.n})", _share(m)
-
-
-def _only(m: Measurement) -> tuple[str, str]:
-    return f"robust, {m.name.replace('-', ' ')} (n {m.n})", _share(m)
-
-
-def _mismatch(m: Measurement) -> tuple[str, str]:
-    label = f"twin's logits differ, {m.settings['on']}"
-    if not m.value:
-        return label, f"0 of {m.n} images"
-    largest = m.settings["largest_difference"]
+def _phrases(m: Measurement) -> dict[str, str]:
+    """Words of a row that depend on a setting; empty where the setting is missing or says nothing."""
+    settings = m.settings
+    alarms, baseline = settings.get("alarms", "none"), settings.get("baseline_mib")
+    largest = settings.get("largest_difference")
     by = "" if largest is None else f", by {largest:.0e}"
-    return label, f"{m.value:.0f} of {m.n} images (class: {m.settings['classes']}{by})"
-
-
-def _share(m: Measurement) -> str:
-    low, high = m.spread or (m.value, m.value)
-    return f"{m.value:.1f} % [{low:.1f}, {high:.1f}]"
-
-
-_ROWS: Mapping[str, Callable[[Measurement], tuple[str, str]]] = {
-    "size": _size,
-    "size-gzip": _size,
-    "parameters": lambda m: ("parameters", f"{m.value:,.0f}"),
-    "latency": _latency,
-    "throughput": lambda m: (f"throughput, batch {m.settings['batch']}", f"{m.value:,.0f} images/s"),
-    "speedup": _speedup,
-    "peak-memory": _memory,
-    "clean-accuracy": lambda m: (f"accuracy, clean (n {m.n})", _share(m)),
-    "robust-accuracy": _attack,
-    "broken-by-queries-only": _only,
-    "broken-by-transfer-only": _only,
-    "alarm": _alarm,
-    "twin-mismatch": _mismatch,
-    "verdict-moved": lambda m: ("twin's verdict differs", f"{m.value:.0f} of {m.n} images"),
-    "robust-accuracy-by-epsilon": lambda m: (f"curve, {m.settings['threat']} (n {m.n})", _share(m)),
-    "minimal-perturbation-p25": _distance,
-    "minimal-perturbation-p50": _distance,
-    "minimal-perturbation-p75": _distance,
-    "robust-accuracy-by-distance": _by_distance,
-    "clever": _clever,
-    "corruption-accuracy": _corruption,
-    "mean-corruption-accuracy": lambda m: (f"corrupted, mean accuracy (n {m.n})", f"{m.value:.1f} %"),
-    "mean-corruption-error": lambda m: (f"corrupted, mean error (n {m.n})", f"{m.value:.1f} %"),
-    "robust-accuracy-by-steps": lambda m: (f"curve, pgd, {m.settings['steps']} steps (n {m.n})", _share(m)),
-}
-
-_SECTIONS: Mapping[str, int] = {
-    "size": 0,
-    "parameters": 0,
-    "latency": 1,
-    "throughput": 1,
-    "speedup": 1,
-    "memory": 2,
-    "accuracy": 3,
-    "robust": 3,
-    "alarm": 4,
-    "twin": 5,
-    "curve": 6,
-    "distance": 7,
-    "corrupted": 8,
-}
+    return {
+        "scope": ", remaining only" if settings.get("remaining_only") else "",
+        "doubt": "" if alarms == "none" else f" ALARM: {alarms}",
+        "state": "RAISED" if settings.get("raised") else "quiet",
+        "runtime_alone": "" if baseline is None else f" (runtime alone {baseline:.1f})",
+        "difference": f" (class: {settings['classes']}{by})" if m.value and "classes" in settings else "",
+    }

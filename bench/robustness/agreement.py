@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ..attacks.access import Model
 from ..attacks.white_box.gradient import device_of, frozen
-from ..measurement import Measurement, Setting
+from ..measurement import Measurement, Setting, measured
 
 __all__ = ["Agreement", "compare", "twin_logits"]
 
@@ -39,10 +39,9 @@ class Agreement:
     def measurement(self, on: str, **settings: Setting) -> Measurement:
         """The images with a logit that differs, as "twin-mismatch"; `on` says which images were compared."""
         largest = self.largest if np.isfinite(self.largest) else None
-        return Measurement(
-            name="twin-mismatch",
-            value=self.logits,
-            unit="images",
+        return measured(
+            "twin-mismatch",
+            self.logits,
             n=self.n,
             settings={**settings, "on": on, "classes": self.classes, "largest_difference": largest},
         )

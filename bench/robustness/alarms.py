@@ -1,7 +1,7 @@
 """Signs that a robust accuracy is not robustness: gradients that mislead, attacks that did not converge, noise.
 
 After Athalye et al. 2018 (arXiv:1802.00420, section 3.1), Carlini et al. 2019 (arXiv:1902.06705, section 3) and the
-checks of AutoAttack (Croce & Hein 2020, arXiv:2003.01690). Each is a share of images, k of n, with a threshold:
+checks of AutoAttack (Croce & Hein 2020, arXiv:2003.01690). Each is a share of images, k of n:
 
     without gradients  queries or transfer break images that no attack on the twin broke, nor APGD with twice the steps,
                        nor MultiTargeted, which is exact where the network is linear
@@ -12,9 +12,7 @@ checks of AutoAttack (Croce & Hein 2020, arXiv:2003.01690). Each is a share of i
     random             the engine gives other logits to the same images when it is asked again
     twin differs       candidates that break one of twin and engine only: another network than the engine was attacked
 
-An alarm is raised where the lower end of the 95 % Wilson interval of k / n is above the threshold, and by two images at
-least where that is not 0. A sound network may stay below it by chance, hardly above. What has no gradient is checked
-for "random" alone. Candidates of these searches that lie in the threat model's ball are handed to `keep` (`finds.py`).
+The thresholds, and what each alarm means, are in `alarm_table.py`. Without a twin, only "random" is checked.
 """
 
 from __future__ import annotations
@@ -28,18 +26,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...runtime.progress import ProgressCallback, silent
-from ..attacks.access import Model, Scores
 from ..attacks.catalogue import AttackPlan, on_twin
 from ..attacks.losses import ce, rivals
-from ..attacks.threat.threat_model import ThreatModel
+from ..attacks.threat.geometry import ball_of
 from ..attacks.white_box.apgd import apgd
 from ..attacks.white_box.gradient import device_of, frozen, logits_and_gradient, logits_of
 from ..attacks.white_box.multi_targeted import multi_targeted
 from ..measurement import Measurement, Setting, Skip, share, wilson
-from ..resume import Pieces, searching
-from .criteria import withstood
-from .incidental import Keep, forget
+from .alarm_table import ALARMS
+from .case import Case
 from .radii import large_threat
 from .verdict import RobustnessResult
 
@@ -54,24 +49,13 @@ _SURVIVORS = 10
 _BATCH = 128
 _RANDOM_STEPS = 5
 
-_SAYS = {
-    "without gradients": "attacks without gradients break what white-box attacks missed, also stronger ones: the "
-    "gradients mislead",
-    "flat loss": "the loss is flat along its gradient: attacks that follow it search in the dark",
-    "zero gradient": "the gradient is zero or not finite: attacks that follow it do not move",
-    "large epsilon": "images withstand a ball in which nothing can be told apart: the attack does not work here",
-    "more steps": "more steps from another start break more: these attacks had not converged, stronger ones leave less",
-    "random": "the engine is random: one answer to a candidate proves nothing",
-    "twin differs": "twin and engine are not one network: white-box attacks were made on another one",
-}
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Alarm:
     """One check.
 
     Attributes:
-        name: see the module's list.
+        name: a key of `ALARMS`.
         count: images with the sign, 0 to n.
         n: images that were looked at, 1 or more.
         threshold: share of n up to which nothing is wrong.
@@ -90,7 +74,7 @@ class Alarm:
     @property
     def says(self) -> str:
         """What the sign means, in a sentence."""
-        return _SAYS[self.name]
+        return ALARMS[self.name].meaning
 
     def measurement(self, **settings: Setting) -> Measurement:
         """The share in per cent, as "alarm"."""
@@ -116,49 +100,39 @@ class Checks:
         return tuple(alarm.name for alarm in self.alarms if alarm.raised)
 
 
-def look_for_alarms(
-    result: RobustnessResult,
-    engine: Scores,
-    twin: Model | None,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    *,
-    pieces: Pieces | None = None,
-    keep: Keep = forget,
-    progress: ProgressCallback = silent,
-) -> Checks:
+def look_for_alarms(case: Case, result: RobustnessResult) -> Checks:
     """Make every check that the verdict and the models allow.
 
     Args:
-        result: the verdict on these images.
-        engine, twin, images, labels: as for `evaluate_robustness`.
-        pieces: as for `evaluate_robustness`.
-        keep: told of every candidate that the engine was asked about.
-        progress: told after each check.
+        case: what was attacked. Progress is told after each check.
+        result: the verdict on it.
     """
     chosen = _draw(result.right, result.seed)
-    found = [_random(engine, images[chosen])] if len(chosen) else []
+    found = [_random(case, chosen)] if len(chosen) else []
     found += _twin_differs(result)
     skipped: list[Skip] = []
-    if twin is None:
+    if case.twin is None:
         return Checks(alarms=tuple(found), skipped=())
-    after = _After(engine, twin, images, labels, pieces, keep)
     survivors = _draw(result.robust, result.seed)
     checks: list[Callable[[], Alarm | None]] = [
-        partial(_without_gradients, after, result),
-        partial(_zero_gradient, twin, images[chosen], labels[chosen]),
-        partial(_flat_loss, twin, images[chosen], labels[chosen], result),
-        partial(_large_epsilon, after, chosen, result),
+        partial(_without_gradients, case, result),
+        partial(_zero_gradient, case, chosen),
+        partial(_flat_loss, case, chosen),
+        partial(_large_epsilon, case, chosen),
     ]
     if len(survivors) >= _SURVIVORS:
-        checks.append(partial(_more_steps, after, survivors, result))
+        checks.append(partial(_more_steps, case, survivors, result))
     else:
         reason = f"{len(survivors)} images withstood everything, and fewer than {_SURVIVORS} say nothing"
         skipped.append(Skip(what="alarm more steps", reason=reason))
     for index, check in enumerate(checks):
         found += [alarm for alarm in [check()] if alarm is not None and alarm.n]
-        progress("alarms", index + 1, len(checks), "")
+        case.progress("alarms", index + 1, len(checks), "")
     return Checks(alarms=tuple(found), skipped=tuple(skipped))
+
+
+def _alarm(name: str, count: int, n: int) -> Alarm:
+    return Alarm(name=name, count=count, n=n, threshold=ALARMS[name].threshold)
 
 
 def _draw(mask: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
@@ -174,49 +148,49 @@ def _twin_differs(result: RobustnessResult) -> list[Alarm]:
     only = [(outcome.broken_twin_only, outcome.broken_engine_only) for outcome in result.attacks]
     if not attacked or (None, None) in only:
         return []
-    count = sum((twin or 0) + (engine or 0) for twin, engine in only)
-    return [Alarm(name="twin differs", count=count, n=attacked, threshold=0.01)]
+    return [_alarm("twin differs", sum((twin or 0) + (engine or 0) for twin, engine in only), attacked)]
 
 
-def _random(engine: Scores, images: NDArray[np.uint8]) -> Alarm:
-    differs = (engine(images) != engine(images)).any(1)
-    return Alarm(name="random", count=int(differs.sum()), n=len(images), threshold=0.0)
+def _random(case: Case, rows: NDArray[np.int64]) -> Alarm:
+    images = case.images[rows]
+    differs = (case.engine(images) != case.engine(images)).any(1)
+    return _alarm("random", int(differs.sum()), len(rows))
 
 
-def _tensors(model: Model, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    device = device_of(model)
-    return torch.from_numpy(images).to(device).float() / 255, torch.from_numpy(labels).to(device)
+def _tensors(case: Case, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    device = device_of(case.white_box)
+    x = torch.from_numpy(case.images[rows]).to(device).float() / 255
+    return x, torch.from_numpy(case.labels[rows]).to(device)
 
 
-def _zero_gradient(twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64]) -> Alarm:
-    x, y = _tensors(twin, images, labels)
+def _zero_gradient(case: Case, rows: NDArray[np.int64]) -> Alarm:
+    x, y = _tensors(case, rows)
     count = 0
     if len(x):
-        with frozen(twin):
-            grad = logits_and_gradient(twin, x, (y,), ce, _BATCH)[2].flatten(1)
+        with frozen(case.white_box):
+            grad = logits_and_gradient(case.white_box, x, (y,), ce, _BATCH)[2].flatten(1)
         count = int(((grad == 0).all(1) | ~grad.isfinite().all(1)).sum())
-    return Alarm(name="zero gradient", count=count, n=len(images), threshold=0.05)
+    return _alarm("zero gradient", count, len(rows))
 
 
-def _flat_loss(twin: Model, images: NDArray[np.uint8], labels: NDArray[np.int64], result: RobustnessResult) -> Alarm:
+def _flat_loss(case: Case, rows: NDArray[np.int64]) -> Alarm:
     """What is compared rises with the cross-entropy, but is not rounded to zero where the network is sure."""
-    x, y = _tensors(twin, images, labels)
-    threat, generator = replace(result.threat, target=None), torch.Generator().manual_seed(result.seed)
-    length = max(threat.epsilon / 2, 1 / 255)
+    twin, (x, y) = case.white_box, _tensors(case, rows)
+    threat, generator = replace(case.threat, target=None), torch.Generator().manual_seed(case.seed)
+    ball, length = ball_of(threat), max(threat.epsilon / 2, 1 / 255)
     count = 0
     if len(x):
         with frozen(twin):
             logits, _, grad = logits_and_gradient(twin, x, (y,), ce, _BATCH)
 
             def gain(direction: Tensor) -> Tensor:
-                moved = threat.step(x, direction, length).clamp(0, 1)
+                moved = ball.step(x, direction, length).clamp(0, 1)
                 return _rivalry(logits_of(twin, moved, _BATCH), y) - _rivalry(logits, y)
 
             noise = [torch.randn(x.shape, generator=generator).to(x.device) for _ in range(_RANDOM_STEPS)]
             best = torch.stack([gain(direction) for direction in noise]).amax(0)
             count = int((~(gain(grad.nan_to_num()) > best.clamp(min=0))).sum())
-    # Rounding to integers alone makes it 5 to 10 % on INT8 networks that no attack finds anything wrong with.
-    return Alarm(name="flat loss", count=count, n=len(images), threshold=0.25)
+    return _alarm("flat loss", count, len(rows))
 
 
 def _rivalry(logits: Tensor, y: Tensor) -> Tensor:
@@ -225,52 +199,30 @@ def _rivalry(logits: Tensor, y: Tensor) -> Tensor:
     return rivals(wide, y).logsumexp(1) - wide.gather(1, y.unsqueeze(1)).squeeze(1)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _After:
-    """Attacks on the twin, whose candidates are asked of the engine."""
-
-    engine: Scores
-    twin: Model
-    images: NDArray[np.uint8]
-    labels: NDArray[np.int64]
-    pieces: Pieces | None
-    keep: Keep
-
-    def stood(self, plan: AttackPlan, rows: NDArray[np.int64], threat: ThreatModel, seed: int) -> NDArray[np.bool_]:
-        """Which of the images `rows` withstand an attack."""
-        if not len(rows):
-            return np.zeros(0, bool)
-        search = searching(plan, self.pieces)
-        found = search(self.twin, self.images[rows], self.labels[rows], threat=threat, seed=seed)
-        logits = self.engine(found.adversarial)
-        self.keep(plan, rows, found.adversarial, logits)
-        return withstood(logits, self.labels[rows], threat)
-
-
-def _without_gradients(after: _After, result: RobustnessResult) -> Alarm | None:
+def _without_gradients(case: Case, result: RobustnessResult) -> Alarm | None:
     white = result.white_box
     if white is None or (result.queries_only, result.transfer_only) == (None, None) or not result.clean:
         return None
     missed = np.flatnonzero(result.right & ~white & ~result.robust)
     # A weak attack misses much: what a stronger one finds along the gradients is not their fault.
-    threat, plans = result.threat, [_stronger("alarm without gradients", result)]
-    if threat.target is None:
+    plans = [_stronger("alarm without gradients", result)]
+    if case.threat.target is None:
         name = "alarm without gradients, multi-targeted"
-        plans.append(on_twin(name, multi_targeted, steps=50, step_size=threat.epsilon / 10, targets=9))
+        plans.append(on_twin(name, multi_targeted, steps=50, step_size=case.threat.epsilon / 10, targets=9))
     for plan in plans:
-        missed = missed[after.stood(plan, missed, threat, _other_seed(result))]
-    return Alarm(name="without gradients", count=len(missed), n=result.clean, threshold=0.01)
+        missed = missed[case.withstands(plan, missed, seed=_other_seed(case))]
+    return _alarm("without gradients", len(missed), result.clean)
 
 
-def _large_epsilon(after: _After, rows: NDArray[np.int64], result: RobustnessResult) -> Alarm:
-    threat = replace(large_threat(result.threat, after.images.shape[1:]), target=None)
-    stood = after.stood(on_twin("alarm large epsilon", apgd, steps=50), rows, threat, result.seed)
-    return Alarm(name="large epsilon", count=int(stood.sum()), n=len(rows), threshold=0.05)
+def _large_epsilon(case: Case, rows: NDArray[np.int64]) -> Alarm:
+    threat = replace(large_threat(case.threat, case.images.shape[1:]), target=None)
+    stood = case.withstands(on_twin("alarm large epsilon", apgd, steps=50), rows, threat=threat)
+    return _alarm("large epsilon", int(stood.sum()), len(rows))
 
 
-def _more_steps(after: _After, rows: NDArray[np.int64], result: RobustnessResult) -> Alarm:
-    stood = after.stood(_stronger("alarm more steps", result), rows, result.threat, _other_seed(result))
-    return Alarm(name="more steps", count=int((~stood).sum()), n=len(rows), threshold=0.05)
+def _more_steps(case: Case, rows: NDArray[np.int64], result: RobustnessResult) -> Alarm:
+    stood = case.withstands(_stronger("alarm more steps", result), rows, seed=_other_seed(case))
+    return _alarm("more steps", int((~stood).sum()), len(rows))
 
 
 def _stronger(name: str, result: RobustnessResult) -> AttackPlan:
@@ -278,6 +230,6 @@ def _stronger(name: str, result: RobustnessResult) -> AttackPlan:
     return on_twin(name, apgd, steps=min(max(2 * max(steps, default=0), 50), 200))
 
 
-def _other_seed(result: RobustnessResult) -> int:
+def _other_seed(case: Case) -> int:
     """Another one than the attacks had: the same start would find the same."""
-    return int(np.random.SeedSequence([result.seed, 2**32 - 1]).generate_state(1)[0])
+    return case.stream(2**32 - 1)

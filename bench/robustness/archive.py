@@ -4,12 +4,9 @@ Rule: a NumPy .npz without pickles. Of the N attacked images: `images` uint8 [N,
 in the test split) int64 [N]. Of the M candidates that broke the engine or its twin: `adversarial` uint8 [M, C, H, W],
 `rows` int64 [M] (which image), `attacks` int64 [M] (which attack), `on_engine` and `on_twin` bool [M]. `header` is JSON
 with the threat model, the attacks, the SHA-256 of the engine's graph and of every array. A file is read only if every
-array fits its hash, no image is of the target's class, and every candidate is inside the ball, in levels of 1/255:
+array fits its hash, no image is of the target's class, and every candidate is inside the ball (`ThreatModel.contains`).
 
-    linf:  max_i |q'_i - q_i| <= floor(255 epsilon)       l1:  sum_i |q'_i - q_i|   <= floor(255 epsilon)
-                                                          l2:  sum_i (q'_i - q_i)^2 <= floor((255 epsilon)^2)
-
-Needs numpy alone: the one who doubts a verdict need not install what made it.
+Needs numpy alone, so that a verdict can be checked without torch.
 """
 
 from __future__ import annotations
@@ -21,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +26,7 @@ from numpy.typing import NDArray
 from ...runtime.errors import DataError, InputError
 from ...runtime.files.atomic import write_whole
 from ...runtime.files.npz import read_arrays
+from ..attacks.threat.threat_model import LARGEST, Norm, ThreatModel
 
 __all__ = ["FORMAT_VERSION", "Archive", "read_archive", "write_archive"]
 
@@ -37,10 +35,6 @@ FORMAT_VERSION = 1
 
 _ARRAYS = {"images": "u1", "labels": "i8", "indices": "i8", "adversarial": "u1"}
 _ARRAYS |= {"rows": "i8", "attacks": "i8", "on_engine": "b1", "on_twin": "b1"}
-
-_SLACK = 1e-6  # as in `ThreatModel.pixel_radius`: 255 * (8 / 255) is a hair off 8
-
-_PIECE = 1 << 20  # pixels whose moves are computed at once, in int64
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -82,10 +76,10 @@ class Archive:
         for name, below in (("labels", self.header["classes"]), ("rows", n), ("attacks", len(self.names))):
             array = getattr(self, name)
             _expect(bool(((array >= 0) & (array < below)).all()), name, f"numbers below {below}", "others")
-        target = self.header["threat"]["target"]
+        target = self.threat.target
         already = 0 if target is None else int((self.labels == target).sum())
         _expect(not already, "labels", f"no image of the target class {target}", f"{already} of {n}")
-        outside = int((~self._inside()).sum())
+        outside = int((~self.threat.contains(self.adversarial, self.images[self.rows])).sum())
         _expect(not outside, "adversarial", f"every candidate in {self.threat}", f"{outside} of {m} outside")
 
     @property
@@ -94,33 +88,10 @@ class Archive:
         return tuple(str(attack["name"]) for attack in self.header["attacks"])
 
     @property
-    def threat(self) -> str:
-        """The threat model in a word, "linf:8/255->3"."""
-        threat = self.header["threat"]
-        levels = round(255 * threat["epsilon"])
-        whole = threat["norm"] == "linf" and levels / 255 == threat["epsilon"]
-        ball = f"{threat['norm']}:{levels}/255" if whole else f"{threat['norm']}:{threat['epsilon']!r}"
-        return ball if threat["target"] is None else f"{ball}->{threat['target']}"
-
-    def fooled(self, predictions: NDArray[np.int64], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Which predictions [N] are what the attacker wants: a wrong class, or the target."""
-        target = self.header["threat"]["target"]
-        wrong: NDArray[np.bool_] = predictions != labels
-        return wrong if target is None else wrong & (predictions == target)
-
-    def _inside(self) -> NDArray[np.bool_]:
-        threat = self.header["threat"]
-        norm, radius = threat["norm"], 255 * float(threat["epsilon"])
-        limit = math.floor((radius * radius if norm == "l2" else radius) + _SLACK)
-        inside = np.ones(len(self.rows), bool)
-        step = max(1, _PIECE // max(1, math.prod(self.images.shape[1:])))
-        for start in range(0, len(inside), step):  # moves as int64 take eight times the images' memory
-            piece = slice(start, start + step)
-            moves = self.adversarial[piece].astype(np.int64) - self.images[self.rows[piece]]
-            moves = np.abs(moves).reshape(len(moves), -1)
-            size = moves.max(1, initial=0) if norm == "linf" else (moves**2 if norm == "l2" else moves).sum(1)
-            inside[piece] = size <= limit
-        return inside
+    def threat(self) -> ThreatModel:
+        """The threat model that the candidates were searched in."""
+        about = self.header["threat"]
+        return ThreatModel(about["norm"], about["epsilon"], about["target"])
 
 
 def write_archive(archive: Archive, path: Path) -> None:
@@ -174,11 +145,10 @@ def _check_header(header: Mapping[str, Any], n: int) -> None:
     classes, threat = header["classes"], header["threat"]
     norm, epsilon, target = threat["norm"], threat["epsilon"], threat["target"]
     _expect(_whole(classes, 1), "header.classes", "a whole number >= 1", repr(classes))
-    _expect(norm in ("linf", "l2", "l1"), "header.threat.norm", "linf, l2 or l1", repr(norm))
+    _expect(norm in get_args(Norm), "header.threat.norm", "linf, l2 or l1", repr(norm))
     number = isinstance(epsilon, int | float) and not isinstance(epsilon, bool)
-    largest = 1 if norm == "linf" else 1e9  # as in `ThreatModel`
-    fits = number and 0 <= epsilon <= largest
-    _expect(fits, "header.threat.epsilon", f"0 <= epsilon <= {largest:g}", repr(epsilon))
+    fits = number and 0 <= epsilon <= LARGEST[norm]
+    _expect(fits, "header.threat.epsilon", f"0 <= epsilon <= {LARGEST[norm]:g}", repr(epsilon))
     fits = target is None or _whole(target, 0, classes - 1)
     _expect(fits, "header.threat.target", f"null or a class below {classes}", repr(target))
     for name in ("clean", "robust"):

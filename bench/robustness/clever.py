@@ -28,6 +28,7 @@ from torch import Tensor
 
 from ...runtime.errors import RecipeError
 from ..attacks.access import Model
+from ..attacks.threat.geometry import ball_of
 from ..attacks.threat.norms import dual_length
 from ..attacks.threat.threat_model import ThreatModel
 from ..attacks.white_box.boundaries import heights_and_normals, likeliest, towards
@@ -139,7 +140,7 @@ def _score(
 def _uniform(x: Tensor, threat: ThreatModel, generator: torch.Generator | None) -> Tensor:
     """Points uniform in the ball around x, clipped to [0, 1]."""
     if threat.norm != "l1":
-        return threat.random_start(x, generator)
+        return ball_of(threat).random_start(x, generator)
     # One more exponential variable than dimensions: their shares are uniform in the simplex, not only on its face.
     shape = len(x), x[0].numel() + 1
     device = x.device if generator is None else generator.device

@@ -36,9 +36,8 @@ from numpy.typing import NDArray
 
 from ...runtime.cpu import instruction_set
 from ...runtime.errors import DataError, MissingExtraError, RecipeError
-from ...runtime.progress import ProgressCallback, silent
-from ..measurement import Measurement, Setting, share
-from ..resume import Pieces, remembered
+from ..measurement import Measurement, Setting, measured, share
+from .case import Case
 from .criteria import right_answers
 
 __all__ = ["CORRUPTIONS", "SEVERITIES", "CorruptionResult", "corrupt", "evaluate_corruptions"]
@@ -118,7 +117,7 @@ class CorruptionResult:
         means = (("mean-corruption-accuracy", self.mean_accuracy), ("mean-corruption-error", self.mean_error))
         return (
             *rows,
-            *(Measurement(name=name, value=100 * mean, unit="%", n=self.n, settings=over) for name, mean in means),
+            *(measured(name, 100 * mean, n=self.n, settings=over) for name, mean in means),
         )
 
 
@@ -156,58 +155,40 @@ def corrupt(images: NDArray[np.uint8], name: str, severity: int, *, seed: int) -
 
 
 def evaluate_corruptions(
-    engine: Callable[[NDArray[np.uint8]], NDArray[np.float32]],
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    *,
-    names: Sequence[str] = CORRUPTIONS,
-    severities: Sequence[int] = SEVERITIES,
-    seed: int = 0,
-    pieces: Pieces | None = None,
-    progress: ProgressCallback = silent,
+    case: Case, *, names: Sequence[str] = CORRUPTIONS, severities: Sequence[int] = SEVERITIES
 ) -> CorruptionResult:
     """The accuracy of an engine on corrupted images.
 
     Args:
-        engine: uint8 [N, C, H, W] -> logits [N, K].
-        images: uint8 [N, C, H, W], N >= 1, C = 1 or 3.
-        labels: int64 [N], the right classes.
+        case: C = 1 or 3; neither its twin nor its threat model is asked. Finished counts are kept. Progress is told
+            after each corruption at each severity.
         names: of `CORRUPTIONS`, one or more.
         severities: of 1 to 5, one or more.
-        seed: 0 or more.
-        pieces: where finished counts are kept, so that an interrupted run goes on.
-        progress: told after each corruption at each severity.
 
     Raises:
         RecipeError: settings out of range.
-        DataError: images or labels that do not fit.
+        DataError: images that do not fit.
         MissingExtraError: the package is not installed.
     """
-    _check(images, names, severities, seed)
-    if not len(images) or labels.shape != (len(images),):
-        raise DataError(
-            "images to corrupt",
-            expected="one or more, and a label for each",
-            got=f"{len(images)} images, labels {list(labels.shape)}",
-        )
-    clean = int(right_answers(engine(images), labels).sum())
+    _check(case.images, names, severities, case.seed)
+    clean = int(case.right().sum())
     right: dict[tuple[str, int], int] = {}
     total = len(names) * len(severities)
 
     def count(name: str, severity: int) -> dict[str, NDArray[np.int64]]:
-        logits = engine(corrupt(images, name, severity, seed=seed))
-        return {"right": np.asarray(right_answers(logits, labels).sum())}
+        logits = case.engine(corrupt(case.images, name, severity, seed=case.seed))
+        return {"right": np.asarray(right_answers(logits, case.labels).sum())}
 
     # Counts, unlike candidates, are not asked of the engine again: they hold where they were made.
-    where = {"package": _version(), "instruction_set": instruction_set(), "seed": seed}
+    where = {"package": _version(), "instruction_set": instruction_set(), "seed": case.seed}
     for name in names:
         for severity in severities:
             what = {"corruption": name, "severity": severity, **where}
-            found = remembered(pieces, what, (images, labels), partial(count, name, severity))
+            found = case.load_or_compute(what, (case.images, case.labels), partial(count, name, severity))
             right[name, severity] = int(found["right"])
-            text = f"{name} {severity}: {right[name, severity]} of {len(images)} right"
-            progress("corruptions", len(right), total, text)
-    return CorruptionResult(n=len(images), clean=clean, right=right, seed=seed)
+            text = f"{name} {severity}: {right[name, severity]} of {case.n} right"
+            case.progress("corruptions", len(right), total, text)
+    return CorruptionResult(n=case.n, clean=clean, right=right, seed=case.seed)
 
 
 def _padded(apply: _Apply, image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,4 +1,11 @@
-"""What counts as right and what as broken."""
+"""What counts as right and what as broken; the only place that says it. Needs numpy alone.
+
+    right(z, y)                <=>  no z_k is NaN  and  argmax z = y
+    broken(z, y), untargeted   <=>  not right(z, y)
+    broken(z, y), target t     <=>  no z_k is NaN  and  argmax z = t != y
+
+Logits with a NaN are no answer: wrong, but not the attacker's target. Of equal logits the first one counts.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +25,7 @@ def right_answers(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDA
 
 def withstood(logits: NDArray[np.float32], labels: NDArray[np.int64], threat: ThreatModel) -> NDArray[np.bool_]:
     """Which rows of logits [N, K] are no success of the attacker's: bool [N]."""
-    fooled, unanswered = threat.fooled(logits.argmax(1), labels), np.isnan(logits).any(1)
-    stood: NDArray[np.bool_] = ~(fooled | unanswered) if threat.target is None else ~fooled | unanswered
-    return stood
+    if threat.target is None:
+        return right_answers(logits, labels)
+    fooled: NDArray[np.bool_] = threat.fooled(logits.argmax(1), labels) & ~np.isnan(logits).any(1)
+    return ~fooled

@@ -25,13 +25,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...runtime.errors import RecipeError
-from ...runtime.progress import ProgressCallback, silent
 from ..attacks.access import Model, Scores
-from ..attacks.threat.threat_model import Norm, ThreatModel
+from ..attacks.threat.threat_model import Norm, ThreatModel, move_size
 from ..attacks.white_box.fab import fab
 from ..attacks.white_box.gradient import device_of, frozen
-from ..measurement import Measurement, Setting, share
-from ..resume import Pieces, remembered
+from ..measurement import Measurement, Setting, measured, share
+from .case import Case
 from .criteria import right_answers
 
 __all__ = ["MinimalPerturbations", "Search", "minimal_perturbations"]
@@ -39,6 +38,7 @@ __all__ = ["MinimalPerturbations", "Search", "minimal_perturbations"]
 Search = Callable[..., Tensor]
 """search(model, x, y, threat=, generator=, batch_size=) -> the nearest adversarial points, float [N, C, H, W]."""
 
+_QUARTILES = {"minimal-perturbation-p25": 0.25, "minimal-perturbation-p50": 0.5, "minimal-perturbation-p75": 0.75}
 _LONGER = (1.0, 1.02, 1.05, 1.1, 1.2, 1.4, 2.0)
 _HALVINGS = 10  # of a direction: a thousandth of its length, less than a level of most
 
@@ -84,10 +84,10 @@ class MinimalPerturbations:
     def measurements(self, epsilons: Sequence[float]) -> tuple[Measurement, ...]:
         """Quartiles as "minimal-perturbation-p25", "-p50", "-p75" where finite; the share `robust` at each radius."""
         shared: dict[str, Setting] = {"norm": self.norm, "attack": " + ".join(self.attacks), "seed": self.seed}
-        quartiles = {f"p{at}": 255 * self.quantile(at / 100) for at in (25, 50, 75)}
+        quartiles = {name: 255 * self.quantile(share) for name, share in _QUARTILES.items()}
         found = [
-            Measurement(name=f"minimal-perturbation-{at}", value=value, unit="levels", n=self.n, settings=shared)
-            for at, value in quartiles.items()
+            measured(name, value, n=self.n, settings=shared)
+            for name, value in quartiles.items()
             if math.isfinite(value)
         ]
         found += [
@@ -97,61 +97,43 @@ class MinimalPerturbations:
         return tuple(found)
 
 
-def minimal_perturbations(
-    engine: Scores,
-    twin: Model,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    *,
-    norm: Norm,
-    attacks: Mapping[str, Search] | None = None,
-    seed: int = 0,
-    batch_size: int = 128,
-    pieces: Pieces | None = None,
-    progress: ProgressCallback = silent,
-) -> MinimalPerturbations:
+def minimal_perturbations(case: Case, attacks: Mapping[str, Search] | None = None) -> MinimalPerturbations:
     """Search with every attack, shorten on the engine, keep the shortest.
 
     Args:
-        engine: uint8 [N, C, H, W] -> logits [N, K].
-        twin: its differentiable form; a module is attacked on the device of its parameters.
-        images: uint8 [N, C, H, W], N >= 1.
-        labels: int64 [N], the right classes.
-        norm: whose length counts.
+        case: with a twin; the length counts in the norm of its threat model, whose radius and target do not count.
+            Finished searches are kept by name. Progress is told after each batch; the task is the attack's name.
         attacks: searches by name, with settings that minimize, such as partial(fab, targeted=True, minimize=True),
             which is the one taken if not given.
-        seed: 0 or more.
-        batch_size: images at once.
-        pieces: where finished searches are kept by name, so that an interrupted run goes on.
-        progress: told after each batch; the task is the attack's name.
 
     Raises:
-        RecipeError: no images, or no attacks.
+        RecipeError: no attacks, or no twin.
     """
     searches = {"fab-t": partial(fab, targeted=True, minimize=True)} if attacks is None else attacks
-    if not searches or not len(images):
-        raise RecipeError(
-            "minimal perturbations need something to do",
-            expected="images and attacks, at least one each",
-            got=f"{len(images)} images, {len(searches)} attacks",
-        )
-    best = np.full(len(images), np.inf)  # in levels
-    adversarial = images.copy()
-    for start in range(0, len(images), batch_size):
-        piece = slice(start, start + batch_size)
-        pixels, y = images[piece], labels[piece]
-        best[piece][~right_answers(engine(pixels), y)] = 0
+    if not searches:
+        raise RecipeError("minimal perturbations need a search", expected="one attack or more", got="none")
+    norm = case.threat.norm
+    best = np.full(case.n, np.inf)  # in levels
+    adversarial = case.images.copy()
+    for start, rows in case.batches(np.arange(case.n)):
+        batch = slice(start, start + len(rows))  # views, which are written to
+        pixels, y = case.images[batch], case.labels[batch]
+        best[batch][~right_answers(case.engine(pixels), y)] = 0
         for index, (name, search) in enumerate(searches.items()):
-            stream = int(np.random.SeedSequence([seed, start, index]).generate_state(1)[0])
-            look = partial(_directions, search, twin, pixels, y, norm=norm, seed=stream, batch_size=batch_size)
-            what = {"minimal": name, "norm": norm, "seed": stream}
-            found = remembered(pieces, what, (pixels, y), look)
-            _shorten(engine, pixels, y, found["deltas"], norm=norm, best=best[piece], adversarial=adversarial[piece])
-            done = min(start + batch_size, len(images))
+            seed = case.stream(start, index)
+            look = partial(
+                _directions, search, case.white_box, pixels, y, norm=norm, seed=seed, batch_size=case.batch_size
+            )
+            found = case.load_or_compute({"minimal": name, "norm": norm, "seed": seed}, (pixels, y), look)
+            deltas = found["deltas"]
+            _shorten(case.engine, pixels, y, deltas, norm=norm, best=best[batch], adversarial=adversarial[batch])
+            done = start + len(rows)
             median = np.median(np.sqrt(best[:done]) if norm == "l2" else best[:done])
-            progress(name, done, len(images), f"median {median:.1f} levels ({norm})")
+            case.progress(name, done, case.n, f"median {median:.1f} levels ({norm})")
     values = np.sqrt(best) / 255 if norm == "l2" else best / 255
-    return MinimalPerturbations(norm=norm, attacks=tuple(searches), seed=seed, values=values, adversarial=adversarial)
+    return MinimalPerturbations(
+        norm=norm, attacks=tuple(searches), seed=case.seed, values=values, adversarial=adversarial
+    )
 
 
 def _directions(
@@ -197,7 +179,7 @@ def _shorten(
         moved = pixels[rows] + times[:, None, None, None] * deltas[rows]
         candidates = np.clip(np.rint(moved), 0, 255).astype(np.uint8)
         fooled = ~right_answers(engine(candidates), labels[rows])
-        sizes = _size(candidates.astype(np.int64) - pixels[rows], norm)
+        sizes = move_size(candidates.astype(np.int64) - pixels[rows], norm)
         shorter = fooled & (sizes < best[rows])
         best[rows[shorter]] = sizes[shorter]
         adversarial[rows[shorter]] = candidates[shorter]
@@ -220,15 +202,8 @@ def _shorten(
         low[rows[~fooled]] = middle[~fooled]
 
 
-def _size(moves: NDArray[np.int64], norm: Norm) -> NDArray[np.int64]:
-    """The length [N] of whole moves [N, C, H, W] in levels, squared for l2: what `ThreatModel.pixel_radius` bounds."""
-    flat = abs(moves.reshape(len(moves), -1))
-    sizes: NDArray[np.int64] = flat.max(1) if norm == "linf" else (flat * flat if norm == "l2" else flat).sum(1)
-    return sizes
-
-
 def _levels(values: NDArray[np.float64], norm: Norm) -> NDArray[np.float64]:
-    """`_size` from lengths in [0, 1], exact."""
+    """`move_size` from lengths in [0, 1], exact."""
     levels = 255 * values
     exact: NDArray[np.float64] = np.rint(levels * levels if norm == "l2" else levels)
     return exact

@@ -1,6 +1,7 @@
 """What is attacked and with what, decided before anything is measured: images, attacks, networks to transfer from.
 
-What no network could be attacked with, or on no image, is refused; what this one cannot be attacked with is skipped.
+An attack that no network could be attacked with is refused, as is a choice without images; an attack that only this
+network cannot be attacked with is skipped.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from ..measurement import Skip
 from ..settings import BenchSettings
 from ..subjects import Subject
 
-__all__ = ["Planned", "choose_images", "plan_attacks"]
+__all__ = ["AttackSchedule", "choose_images", "plan_attacks"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Planned:
-    """What is done to one engine.
+class AttackSchedule:
+    """The attacks on one engine.
 
     Attributes:
         plans: attacks that can be made, in order.
-        models: networks that candidates are made on besides, by name.
-        skipped: what cannot be made, and why.
-        fits: whether the names stand for any attack at all, be it one that needs a twin.
+        models: other networks to make candidates on, by name.
+        skipped: attacks that cannot be made, and why.
+        fits: whether the names stand for any attack at all, even one that needs a twin where there is none.
         reason: why there is none to make; "" where there is one.
     """
 
@@ -66,19 +67,19 @@ def plan_attacks(
     settings: BenchSettings,
     threat: ThreatModel,
     others: Sequence[Subject],
-) -> dict[str, Planned]:
-    """What is done to each engine, by its name.
+) -> dict[str, AttackSchedule]:
+    """The attacks on each engine, by its name.
 
     Args:
         subjects: what is attacked.
         classes: of the networks.
-        others: networks to make candidates on besides.
+        others: other networks to make candidates on.
 
     Raises:
         RecipeError: no attack that was asked for fits the threat model, the number of classes and the networks.
     """
     found = {subject.name: _plan(subject, classes, settings, threat, others) for subject in subjects}
-    if not any(planned.fits for planned in found.values()):
+    if not any(schedule.fits for schedule in found.values()):
         reason = list(found.values())[-1].reason
         raise RecipeError(f"nothing to attack with: {reason}", fix="name other attacks (--attack), or leave them out")
     return found
@@ -86,7 +87,7 @@ def plan_attacks(
 
 def _plan(
     subject: Subject, classes: int, settings: BenchSettings, threat: ThreatModel, others: Sequence[Subject]
-) -> Planned:
+) -> AttackSchedule:
     models = {other.name: other for other in others if other.digest != subject.digest and other.twin is not None}
     choice = choose_attacks(settings.preset, threat, classes=classes, others=tuple(models))
     plans = tuple(plan for plan in choice.plans if plan.target != "twin" or subject.twin is not None)
@@ -97,7 +98,7 @@ def _plan(
     else:
         what = "; ".join(f"{skip.what}: {skip.reason}" for skip in choice.skipped)
         reason = f"no attack of {settings.preset!r} is left ({what})"
-    return Planned(
+    return AttackSchedule(
         plans=plans,
         models=models,
         skipped=(*choice.skipped, *_without_twin(subject, choice.plans), *_unlike(subject, others)),

@@ -1,4 +1,4 @@
-"""The radii that a threat model is measured at besides its own: multiples of it, and one that must break everything."""
+"""The radii that a threat model is measured at: multiples of its own, and one that must break everything."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
 
 def multiples(threat: ThreatModel) -> list[ThreatModel]:
     """Balls of 0.25 to 2 times the radius; in l-inf, those that are no larger than the cube of all images."""
-    balls = [replace(threat, epsilon=threat.epsilon * factor) for factor in _FACTORS]
-    return [ball for ball in balls if threat.norm != "linf" or ball.epsilon <= 1]
+    radii = [threat.epsilon * factor for factor in _FACTORS]
+    return [replace(threat, epsilon=epsilon) for epsilon in radii if threat.norm != "linf" or epsilon <= 1]
 
 
 def large_threat(threat: ThreatModel, shape: tuple[int, ...]) -> ThreatModel:

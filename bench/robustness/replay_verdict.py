@@ -1,14 +1,15 @@
 """A stored verdict on another engine: how many of its candidates still break it.
 
-Candidates were searched for one graph. On another one they are transferred, so what is left robust here is an upper
-bound; on the graph that they were made for it is the verdict itself, and has to be what the verdict says. Graphs are
-told apart by their SHA-256. Needs numpy alone beside the engine.
+Candidates were searched for one graph. On another graph they are transferred, so the robust accuracy here is an upper
+bound. On the graph that they were made for it is the verdict itself, and has to be what the verdict says. Graphs are
+told apart by their SHA-256; what counts as broken is in `criteria.py`. Needs numpy alone beside the engine.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,14 @@ from numpy.typing import NDArray
 from ...runtime.errors import DataError, GateError
 from ...runtime.progress import ProgressCallback, silent
 from .archive import Archive
+from .criteria import right_answers, withstood
 
 __all__ = ["Replay", "ReplayedAttack", "replay"]
 
 _BATCH = 256
+
+_Criterion = Callable[[NDArray[np.float32], NDArray[np.int64]], NDArray[np.bool_]]
+"""rule(logits [N, K], labels [N]) -> bool [N]."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +59,7 @@ class Replay:
         attacks: in the order they ran.
         same_graph: whether the engine runs the graph that the verdict is about; None where that is not known.
         stored_clean: `clean` as the verdict says it; None where it does not say both.
-        stored_robust: `robust`, likewise.
+        stored_robust: `robust` as the verdict says it; None where it does not say both.
     """
 
     engine: str
@@ -115,23 +120,22 @@ def replay(
     """
     total = len(archive.images) + len(archive.rows)
 
-    def answers(images: NDArray[np.uint8], before: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        classes, unanswered = np.zeros(len(images), np.int64), np.zeros(len(images), bool)
+    def asked(images: NDArray[np.uint8], labels: NDArray[np.int64], rule: _Criterion, before: int) -> NDArray[np.bool_]:
+        """What the rule says of the engine's answers, a batch at a time: bool [N]."""
+        found = np.zeros(len(images), bool)
         for start in range(0, len(images), _BATCH):
-            piece = slice(start, start + _BATCH)
-            logits = engine(images[piece])
+            batch = slice(start, start + _BATCH)
+            logits = engine(images[batch])
             if logits.shape[1] != archive.header["classes"]:
                 expected = f"{archive.header['classes']} classes"
                 raise DataError(f"{name}: the verdict does not fit", expected=expected, got=str(logits.shape[1]))
-            classes[piece], unanswered[piece] = logits.argmax(1), np.isnan(logits).any(1)
+            found[batch] = rule(logits, labels[batch])
             progress(name, before + min(start + _BATCH, len(images)), total, "")
-        return classes, unanswered
+        return found
 
-    classes, unanswered = answers(archive.images, 0)
-    right = (classes == archive.labels) & ~unanswered
-    classes, unanswered = answers(archive.adversarial, len(archive.images))
-    fooled = archive.fooled(classes, archive.labels[archive.rows])
-    broken = fooled & ~unanswered if archive.header["threat"]["target"] is not None else fooled | unanswered
+    right = asked(archive.images, archive.labels, right_answers, 0)
+    withstands = partial(withstood, threat=archive.threat)
+    broken = ~asked(archive.adversarial, archive.labels[archive.rows], withstands, len(archive.images))
     robust = right.copy()
     robust[archive.rows[broken]] = False
     header = archive.header

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ..attacks.catalogue import AttackPlan
 from ..attacks.threat.threat_model import ThreatModel
 from ..data.dataset import Part
-from ..measurement import Measurement, Setting, share
+from ..measurement import Measurement, Setting, measured, share
 from .agreement import Agreement
 from .archive import Archive
 
@@ -48,9 +48,9 @@ class AttackOutcome:
         broken: of these, the images whose candidate breaks the engine.
         robust: images that are right and that this attack did not break; where only remaining ones are attacked, nor
             any before it.
-        remaining_only: whether it saw only what withstood everything before: in a sequential run, and of what was found
-            besides (`finds.py`).
-        agreement: engine and twin on the candidates; None where there is no twin, and of what was found besides.
+        remaining_only: whether it saw only images that withstood everything before: so in a sequential run, and where
+            its candidates are incidental (`incidental.py`).
+        agreement: engine and twin on the candidates; None where there is no twin, or the candidates are incidental.
         candidates: what it found.
         seconds: wall-clock time of the search.
         evaluations: images passed through the twin or the engine by the search.
@@ -108,8 +108,7 @@ class RobustnessResult:
         seed: of everything random in the attacks.
         batch_size: images that were attacked at once; with the seed, it fixes the random numbers.
         right: bool [N], which images the engine gets right as they are.
-        attacks: in the order they ran, those on the twin first where they ran one after the other; then what was found
-            besides.
+        attacks: in the order they ran, those on the twin first in a sequential run; then incidental candidates.
         robust: bool [N], which images withstood everything.
         adversarial: uint8 [N, C, H, W]: for each image that is not robust, the first candidate that breaks the engine
             (the image itself where that is wrong); for the others the image itself.
@@ -182,14 +181,13 @@ class RobustnessResult:
             "seconds": sum(outcome.seconds for outcome in self.attacks),
         }
         found.append(share("robust-accuracy", int(self.robust.sum()), self.n, **union))
-        for name, count in (("queries", self.queries_only), ("transfer", self.transfer_only)):
-            if count is not None:
-                found.append(share(f"broken-by-{name}-only", count, self.n, **shared))
+        only = {"broken-by-queries-only": self.queries_only, "broken-by-transfer-only": self.transfer_only}
+        found += [share(name, count, self.n, **shared) for name, count in only.items() if count is not None]
         agreements = [outcome.agreement for outcome in self.attacks if outcome.agreement is not None]
         if agreements:
             found.append(Agreement.total(agreements).measurement("candidates", **shared))
         if self.moved is not None:
-            found.append(Measurement(name="verdict-moved", value=self.moved, unit="images", n=self.n, settings=shared))
+            found.append(measured("verdict-moved", self.moved, n=self.n, settings=shared))
         return tuple(found)
 
     def archive(self, part: Part, **about: Any) -> Archive:

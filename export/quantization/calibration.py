@@ -22,6 +22,7 @@ import torch
 from ...runtime.backends.onnxruntime import session_options
 from ...runtime.errors import DataError
 from ...runtime.progress import ProgressCallback, silent
+from .integers import UINT8
 from .scheme import Grid, Scheme
 
 __all__ = ["calibrate"]
@@ -132,5 +133,5 @@ def _least_error(low: float, high: float, centers: _Array, counts: _Array, schem
 
 
 def _squared_error(grid: Grid, centers: _Array, counts: _Array) -> float:
-    q = np.clip(np.rint(centers / grid.scale) + grid.zero_point, 0, 255)
+    q = np.clip(np.rint(centers / grid.scale) + grid.zero_point, UINT8.low, UINT8.high)
     return float((counts * ((q - grid.zero_point) * grid.scale - centers) ** 2).sum())

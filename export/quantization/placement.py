@@ -25,6 +25,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..passes.values import add_initializer, attribute, constant, only_consumer
+from .integers import UINT8
 from .scheme import Grid, Scheme
 from .weights import QuantizedWeights
 
@@ -86,7 +87,7 @@ def _follows_requantized(clamp: ir.Node) -> bool:
 
 def _unrounded_terms(graph: ir.Graph, scheme: Scheme) -> set[ir.Node]:
     """The convolutions whose result goes into a sum without a quantizer between, one a sum at most."""
-    if not scheme.signed:
+    if not scheme.made_for.unrounded_terms:
         return set()
     depth: dict[ir.Value, int] = {}
     found: set[ir.Node] = set()
@@ -196,11 +197,12 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         """value -> QuantizeLinear (-> Clip) -> DequantizeLinear; later readers of `value` take the last."""
         name = value.name or "value"
         scale = add_initializer(graph, f"{name}_scale", np.array(grid.scale, np.float32))
-        shift, kind = (128, ir.DataType.INT8) if self._scheme.signed else (0, ir.DataType.UINT8)
+        shift = UINT8.low - self._scheme.activations.low
+        kind = ir.DataType.INT8 if self._scheme.activations.signed else ir.DataType.UINT8
         zero = add_initializer(graph, f"{name}_zero_point", np.array(grid.zero_point - shift, kind.numpy()))
         chain = [ir.node("QuantizeLinear", [value, scale, zero])]
         ends = _on_grid(bounds, grid)
-        if ends != (0, 255):
+        if ends != (UINT8.low, UINT8.high):
             low, high = (
                 add_initializer(graph, f"{name}_{side}", np.array(end - shift, kind.numpy()))
                 for side, end in zip(("lowest", "highest"), ends, strict=True)
@@ -233,7 +235,11 @@ def _bounds(clamp: ir.Node) -> Bounds:
 def _on_grid(bounds: Bounds, grid: Grid) -> tuple[int, int]:
     """The bounds as integers of the grid."""
     low, high = (None if bound is None else round(bound / grid.scale) + grid.zero_point for bound in bounds)
-    return 0 if low is None else min(max(low, 0), 255), 255 if high is None else min(max(high, 0), 255)
+    lowest, highest = UINT8.low, UINT8.high
+    return (
+        lowest if low is None else min(max(low, lowest), highest),
+        highest if high is None else min(max(high, lowest), highest),
+    )
 
 
 def _drop(graph: ir.Graph, clamp: ir.Node) -> None:

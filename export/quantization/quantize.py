@@ -77,7 +77,7 @@ def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
 
 
 def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> ir.Model:
-    model = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activation_limit)
+    model = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activations.high)
     unknown = unknown_operators(model.graph)
     if unknown:
         listing = ", ".join(f"{op} ({', '.join(names[:3])})" for op, names in sorted(unknown.items()))

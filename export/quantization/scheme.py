@@ -26,16 +26,22 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "Target", "weight_scales"]
+from ...runtime.errors import InputError
+from .integers import INT8, UINT8, IntegerType
+from .targets import TARGETS, Target
 
-Target = Literal["cpu", "tensorrt"]
+__all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "weight_scales"]
+
 Scales = Literal["power-of-two", "free"]
 Observer = Literal["minmax", "histogram", "percentile", "mse"]
 
 BIAS_LIMIT = 2**22
 """Largest integer a bias may take: below 2^24, beyond which float32 cannot hold every integer."""
 
-_NARROWEST = 255 * 2.0**-64
+_MIDDLE = -INT8.low
+"""The zero point of a uint8 grid whose integers are int8's, all this much higher."""
+
+_NARROWEST = UINT8.high * 2.0**-64
 """A range below this is as good as none; its scale would leave the normal float32 numbers."""
 
 
@@ -44,15 +50,17 @@ class Scheme:
     """How to quantize.
 
     Attributes:
-        target: `cpu` (uint8 activations) or `tensorrt` (int8 activations of zero point 0; a convolution that a sum
-            reads is not rounded before it).
+        target: what the integers are made for, a name in `TARGETS`.
         scales: `power-of-two` (exact on every backend) or `free`.
         observer: how the range of an activation is chosen from the calibration images.
         percentile: share of values, in percent, that `percentile` keeps inside the range.
         weight_bits: 8, or 7 for CPUs without VNNI, whose 16-bit sums overflow on uint8 x int8 pairs.
+
+    Raises:
+        InputError: no such target.
     """
 
-    target: Target = "cpu"
+    target: str = "cpu"
     scales: Scales = "power-of-two"
     observer: Observer = "mse"
     percentile: float = 99.99
@@ -63,25 +71,33 @@ class Scheme:
         """Whether every multiplier is a power of two."""
         return self.scales == "power-of-two"
 
-    @property
-    def signed(self) -> bool:
-        """Whether activations are int8 of zero point 0."""
-        return self.target == "tensorrt"
+    def __post_init__(self) -> None:
+        if self.target not in TARGETS:
+            raise InputError("quantize.target", expected=" or ".join(TARGETS), got=repr(self.target))
 
     @property
-    def activation_limit(self) -> int:
-        """Largest integer of an activation: 127 or 255."""
-        return 127 if self.signed else 255
+    def made_for(self) -> Target:
+        """The target, with what differs between targets."""
+        return TARGETS[self.target]
 
     @property
-    def weight_limit(self) -> int:
-        """Largest magnitude of an integer weight: 127 or 63."""
-        return (1 << (self.weight_bits - 1)) - 1
+    def activations(self) -> IntegerType:
+        """The integers of an activation: 0 to 255, or -128 to 127."""
+        return self.made_for.activations
+
+    @property
+    def weights(self) -> IntegerType:
+        """The integers of a weight, stored as int8; the smallest is left out, so that the range is symmetric."""
+        return IntegerType(self.weight_bits, signed=True)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a manifest: what `quantization` holds there."""
-        activations = "int8" if self.signed else "uint8"
-        return asdict(self) | {"activation_type": activations, "activation_bits": 8, "weight_type": "int8"}
+        activations = self.activations
+        return asdict(self) | {
+            "activation_type": activations.name,
+            "activation_bits": activations.bits,
+            "weight_type": INT8.name,
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +115,7 @@ class Grid:
     @property
     def high(self) -> float:
         """Largest real number on the grid."""
-        return (255 - self.zero_point) * self.scale
+        return (UINT8.high - self.zero_point) * self.scale
 
     @staticmethod
     def covering(low: float, high: float, *, scheme: Scheme) -> Grid:
@@ -109,15 +125,16 @@ class Grid:
         """
         low, high = min(low, 0.0), max(high, 0.0)
         if high - low < _NARROWEST:
-            low, high = 0.0, scheme.activation_limit * 2.0**-8
-        if scheme.signed:
-            step = max(-low / 128, high / 127)
-            return Grid(_power_of_two(step) if scheme.exact else float(np.float32(step)), 128)
+            low, high = 0.0, scheme.activations.high * 2.0**-8
+        symmetric = max(low / INT8.low, high / INT8.high)
+        if scheme.activations.signed:
+            return Grid(_power_of_two(symmetric) if scheme.exact else float(np.float32(symmetric)), _MIDDLE)
         if not scheme.exact:
-            scale = float(np.float32((high - low) / 255))
-            return Grid(scale, int(np.clip(round(-low / scale), 0, 255)))
-        step = high / 255 if low == 0 else max(-low / 128, high / 127)
-        return Grid(_power_of_two(step), 0 if low == 0 else 128)
+            scale = float(np.float32((high - low) / UINT8.high))
+            return Grid(scale, int(np.clip(round(-low / scale), UINT8.low, UINT8.high)))
+        if low == 0:
+            return Grid(_power_of_two(high / UINT8.high), 0)
+        return Grid(_power_of_two(symmetric), _MIDDLE)
 
 
 def weight_scales(
@@ -133,7 +150,7 @@ def weight_scales(
     weights are tiny beside its bias gets a scale at which the bias still fits `BIAS_LIMIT`.
     """
     rows = weight.reshape(len(weight), -1).astype(np.float64)
-    limit = scheme.weight_limit
+    limit = scheme.weights.high
     largest = np.abs(rows).max(axis=1)
     largest[largest < 2.0**-64] = 2.0**-24  # a dead channel: any scale does
     if bias is not None:

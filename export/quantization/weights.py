@@ -43,7 +43,7 @@ class QuantizedWeights:
         if not np.isfinite(weight).all() or (bias is not None and not np.isfinite(bias).all()):
             raise DataError(f"weights of {name!r}", expected="finite values", got="NaN or infinity", fix="train longer")
         scales = weight_scales(weight, bias, input_scale=grid.scale, scheme=self._scheme)
-        limit = self._scheme.weight_limit
+        limit = self._scheme.weights.high
         integers = np.clip(np.rint(weight / scales.reshape(-1, *[1] * (weight.ndim - 1))), -limit, limit)
         node.replace_input_with(1, self._dequantized(graph, name, weight, integers.astype(np.int8), scales))
         if bias is not None:

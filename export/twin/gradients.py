@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-__all__ = ["Target", "clamp_round", "leak", "leaked", "leaking", "round_ste"]
+__all__ = ["OutputGrid", "clamp_round", "leak", "leaked", "leaking", "round_ste"]
 
 _LEAK: ContextVar[float] = ContextVar("leak", default=0.0)
 
@@ -86,7 +86,7 @@ _CLAMPS = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class OutputGrid:
     """What a per-tensor QuantizeLinear rounds to: float32 scale of no dimension, zero point, smallest and largest q."""
 
     scale: Tensor
@@ -113,11 +113,11 @@ def round_ste(x: Tensor) -> Tensor:
 
 class _ClampRound(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, target: Target, zero_first: bool) -> Tensor:
-        q = x.add(target.zero).round_() if zero_first else x.round().add_(target.zero)
-        ctx.save_for_backward((q >= target.low) & (q <= target.high))
+    def forward(ctx: Any, x: Tensor, grid: OutputGrid, zero_first: bool) -> Tensor:
+        q = x.add(grid.zero).round_() if zero_first else x.round().add_(grid.zero)
+        ctx.save_for_backward((q >= grid.low) & (q <= grid.high))
         ctx.leak = leak()
-        return q.clamp_(target.low, target.high)
+        return q.clamp_(grid.low, grid.high)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
@@ -125,11 +125,11 @@ class _ClampRound(torch.autograd.Function):
         return leaked(gradients[0], inside, ctx.leak), None, None
 
 
-def clamp_round(x: Tensor, target: Target, *, zero_first: bool = False) -> Tensor:
+def clamp_round(x: Tensor, grid: OutputGrid, *, zero_first: bool = False) -> Tensor:
     """clamp(round_half_even(x) + z, low, high), with z added before the rounding if `zero_first`.
 
     The gradient is a clamp's, straight-through: one where the rounded value lies in [low, high], outside zero or what
     leaks (`leak`).
     """
-    q: Tensor = _ClampRound.apply(x, target, zero_first)  # type: ignore[no-untyped-call]
+    q: Tensor = _ClampRound.apply(x, grid, zero_first)  # type: ignore[no-untyped-call]
     return q

@@ -9,10 +9,11 @@ one float32 multiplication, which is what integer kernels do with an int32 accum
 would round, and near ties round differently. Gradients are straight-through: round and the weights' rounding have
 derivative one, a clamp has derivative zero outside its range.
 
-While nothing is trained, integer layers run on bytes in 8-bit kernels (`twin_plan`): the same bits, and a gradient
-that is zero (or leaks, `leak`) where a result is 0 or 255, in the precision of `levels`.
+While nothing is trained, integer layers run on bytes in 8-bit kernels (`execution.py`): the same bits, and a gradient
+that is zero (or leaks, `gradients.py`) where a result is 0 or 255, in the precision of `values/levels.py`.
 
-Any classifier graph of the operators in `twin_ops` works, float or Q/DQ, whoever made it. torch is imported here.
+Any classifier graph of the operators in `operators/table.py` works, float or Q/DQ, whoever made it. torch is imported
+here.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ class Twin(nn.Module):
             if name in weights and name in stored and array.dtype.kind in "iu":
                 self._train_integers(name, stored[name], (shadow or {}).get(name))
         self._by_node = node_plan(self._nodes)
-        self._on_bytes: _Standing | None = None
+        self._on_bytes: _BytePlan | None = None
 
     def _load(self, name: str, array: npt.NDArray[np.generic], is_weight: bool) -> None:
         tensor = torch.from_numpy(np.array(array, order="C"))
@@ -169,11 +170,11 @@ class Twin(nn.Module):
         ours = images.device.type == "cpu" and images.dtype == torch.float32
         if trained or not ours or not self.quantizers or not exact():
             return self._by_node
-        if self._on_bytes is None or not self._on_bytes.still(self):
+        if self._on_bytes is None or not self._on_bytes.is_current(self):
             with torch.no_grad():
                 constants = {name: self._constant(name) for name in self._keys}
                 plan = byte_plan(self._nodes, constants, self.output)
-            self._on_bytes = _Standing(plan, self)
+            self._on_bytes = _BytePlan(plan, self)
         return self._on_bytes.plan
 
     def __getstate__(self) -> dict[str, Any]:
@@ -206,18 +207,18 @@ class Twin(nn.Module):
         return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}
 
 
-class _Standing:
-    """A plan with the weights that it was made from."""
+class _BytePlan:
+    """A plan of 8-bit kernels, and the weights that were packed into it."""
 
     def __init__(self, plan: Plan, twin: Twin) -> None:
         self.plan = plan
         self._weights = [weight.detach().clone() for weight in twin.parameters()]
-        self._rest = [(buffer, _version(buffer)) for buffer in twin.buffers()]
+        self._buffers = [(buffer, _version(buffer)) for buffer in twin.buffers()]
 
-    def still(self, twin: Twin) -> bool:
-        """Whether they are what they were. Weights are compared, since `.data` can be written to without a trace."""
-        rest = zip(self._rest, twin.buffers(), strict=True)
-        return all(was is now and version == _version(now) for (was, version), now in rest) and all(
+    def is_current(self, twin: Twin) -> bool:
+        """Whether the twin's weights are those of the plan. They are compared: `.data` leaves no trace of a write."""
+        buffers = zip(self._buffers, twin.buffers(), strict=True)
+        return all(was is now and version == _version(now) for (was, version), now in buffers) and all(
             torch.equal(was, now) for was, now in zip(self._weights, twin.parameters(), strict=True)
         )
 

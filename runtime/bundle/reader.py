@@ -17,7 +17,7 @@ from ..files.hashing import hash_file
 from ..files.json_fields import under
 from .manifest import MANIFEST_NAME, FileEntry, Manifest
 
-__all__ = ["Bundle", "read_bundle", "strangers"]
+__all__ = ["Bundle", "read_bundle", "unlisted_files"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +60,7 @@ def read_bundle(path: str | Path, *, check: bool = True) -> Bundle:
     for entry in manifest.files:
         _check_file(folder, entry, check=check)
     if check:
-        _refuse_strangers(folder, manifest)
+        _refuse_unlisted(folder, manifest)
     return Bundle(path=folder, manifest=manifest)
 
 
@@ -68,7 +68,7 @@ def _no_folder(folder: Path) -> BundleError:
     if os.path.exists(folder):  # noqa: PTH110 - as above
         fix = "open a bare ONNX file with open_onnx" if folder.suffix == ".onnx" else ""
         return BundleError(f"{folder}: not a bundle", expected="a folder", got="a file", fix=fix)
-    # A build that was killed between its two renames has moved the old bundle aside (see export/bundle.py).
+    # A build that was killed between its two renames has moved the old bundle aside (see export/bundle_writer.py).
     aside = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
     fix = f"an interrupted build left the former bundle at {aside[-1]}: rename it back" if aside else ""
     return BundleError(f"{folder}: no such bundle", expected="a folder", got="nothing", fix=fix)
@@ -118,8 +118,8 @@ def _refuse_escape(folder: Path, relative: str) -> None:
         )
 
 
-def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
-    for relative in strangers(folder, {entry.path for entry in manifest.files}, onerror=_unreadable):
+def _refuse_unlisted(folder: Path, manifest: Manifest) -> None:
+    for relative in unlisted_files(folder, {entry.path for entry in manifest.files}, onerror=_unreadable):
         raise IntegrityError(
             f"{folder / relative}: not listed in {MANIFEST_NAME}",
             expected="only listed files",
@@ -127,10 +127,10 @@ def _refuse_strangers(folder: Path, manifest: Manifest) -> None:
         )
 
 
-def strangers(
+def unlisted_files(
     folder: Path, listed: Collection[str], *, onerror: Callable[[OSError], object] | None = None
 ) -> Iterator[str]:
-    """What lies in a bundle's folder beside its manifest and the `listed` files, as paths relative to it.
+    """The files in a bundle's folder that are neither its manifest nor `listed`, as paths relative to the folder.
 
     Args:
         folder: the bundle's.
@@ -138,7 +138,7 @@ def strangers(
         onerror: called with the error where a folder cannot be read; None passes over it.
     """
     for parent, folders, files in os.walk(folder, onerror=onerror):
-        # os.walk lists a link to a folder among the folders and does not follow it: it is a stranger like any file.
+        # os.walk lists a link to a folder among the folders and does not follow it: it counts as a file.
         links = [name for name in folders if (Path(parent) / name).is_symlink()]
         for name in sorted(files + links):
             relative = (Path(parent) / name).relative_to(folder).as_posix()

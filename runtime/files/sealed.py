@@ -1,6 +1,6 @@
 """Files that an interruption or a flipped bit cannot make believe: replaced whole, and opened with their own hash.
 
-Rule: SHA-256 of the content, then the content. Written beside their place, synced, and moved there in one rename.
+Rule: SHA-256 of the content, then the content, written by `atomic.replace_file`.
 """
 
 from __future__ import annotations
@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+
+from .atomic import replace_file
 
 __all__ = ["read_sealed", "write_sealed"]
 
@@ -21,11 +23,7 @@ def write_sealed(path: Path, content: bytes) -> None:
         OSError: it cannot be written; what was there still is.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two processes may write one file
-    with temporary.open("wb") as file:
-        file.write(hashlib.sha256(content).digest() + content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    replace_file(path, hashlib.sha256(content).digest() + content, temporary=temporary)
 
 
 def read_sealed(path: Path) -> bytes | None:

@@ -83,7 +83,7 @@ def recipe_of(ctx: Context, model: str, *, hardened: bool) -> Recipe:
                 "stem": "cifar" if model.startswith("resnet") else None,
             },
             "train": {"epochs": sizes["train_epochs"], "weight_decay": 5e-4, **schedule},
-            "compress": {"sparsity": 0.5 if hardened else 0.0},
+            "compress": [{"method": "filters", "sparsity": 0.5}] if hardened else [],
             "adversary": {"threat": threat, "attack": "pgd", "steps": steps},
             "finetune": {"epochs": sizes["finetune_epochs"] if hardened else 0, **schedule},
             "finetune_twin": {

@@ -14,9 +14,10 @@ from torch import nn
 
 from hardtemper.bench.attacks.presets import choose_attacks
 from hardtemper.bench.data.dataset import Dataset
-from hardtemper.bench.resume import Pieces
+from hardtemper.bench.resume import ResumeStore
 from hardtemper.bench.robustness.agreement import twin_logits
 from hardtemper.bench.robustness.archive import write_archive
+from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult
 from hardtemper.bench.settings import default_threat
@@ -36,9 +37,9 @@ def robust(ctx: Context) -> dict[str, Any]:
         started = time.perf_counter()
         graph = graph_of(ctx, name)
         digest = hash_file(graph)
-        pieces = Pieces(folder=ctx.out / "pieces" / name.replace("/", "-"), digests={"twin": digest, "engine": digest})
-        pieces.make()
-        verdict = verdict_of(ctx, Twin(onnx.load(graph)), data, ctx.sizes["preset"], pieces=pieces)
+        store = ResumeStore(ctx.out / "unfinished" / name.replace("/", "-"), {"twin": digest, "engine": digest})
+        store.make()
+        verdict = verdict_of(ctx, Twin(onnx.load(graph)), data, ctx.sizes["preset"], store=store)
         path = _stored(ctx, name)
         part = data.test.head(verdict.n)
         write_archive(verdict.archive(part, classes=len(data.classes), subject=name, dataset=data.name), path)
@@ -66,7 +67,7 @@ def replay(ctx: Context) -> dict[str, Any]:
 
 
 def verdict_of(
-    ctx: Context, module: nn.Module, data: Dataset, preset: str, pieces: Pieces | None = None
+    ctx: Context, module: nn.Module, data: Dataset, preset: str, store: ResumeStore | None = None
 ) -> RobustnessResult:
     """What is left of a network on torch's device under a preset, asked of the network itself."""
     module = module.to(ctx.device).eval()
@@ -76,18 +77,17 @@ def verdict_of(
     def scores(images: Any) -> Any:
         return twin_logits(module, images)
 
-    return evaluate_robustness(
-        scores,
-        module,
-        part.images,
-        part.labels,
+    case = Case(
+        engine=scores,
+        twin=module,
+        images=part.images,
+        labels=part.labels,
         threat=threat,
-        attacks=choose_attacks(preset, threat, classes=len(data.classes)).plans,
-        seed=0,
-        sequential=preset != "paper",
         batch_size=_CHUNK,
-        pieces=pieces,
+        store=store,
     )
+    plans = choose_attacks(preset, threat, classes=len(data.classes)).plans
+    return evaluate_robustness(case, plans, sequential=preset != "paper")
 
 
 def _stored(ctx: Context, name: str) -> Path:

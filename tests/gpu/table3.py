@@ -17,8 +17,10 @@ from hardtemper.bench.settings import default_threat
 from hardtemper.export.lower import lower
 from hardtemper.export.quantization.quantize import quantize
 from hardtemper.export.twin.twin import Twin
+from hardtemper.toolchain.compress import context as compression
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
 from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.training import FineTuning, Training, TwinTraining
 from hardtemper.toolchain.train.finetune import finetune
 
@@ -50,7 +52,9 @@ def table3(ctx: Context) -> dict[str, Any]:
         dense = network_of(ctx, "cnn8", data)
         dense = trained(dense, Training(epochs=sizes["table3_epochs"], batch_size=sizes["batch_size"]), against, which)
         note(f"{which} dense", dense, started)
-        pruned = prune_filters(dense, input_shape=data.input_shape, sparsity=0.8).module
+        pruned = prune_filters(
+            dense, FilterPruning(sparsity=0.8), compression.Context(input_shape=data.input_shape)
+        ).module
         graph = quantize(lower(dense, input_shape=data.input_shape), data.calibration.images)
         epochs, batch = sizes["finetune_epochs"], sizes["batch_size"]
         for tuning, opponent in (("none", None), ("standard", None), ("adversarial", adversary)):

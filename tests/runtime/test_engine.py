@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 import hardtemper
 from hardtemper.runtime import engine as engine_module
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import Engine, InstructionSetWarning, load, open_onnx
 from hardtemper.runtime.errors import BundleFormatError, ImageError, InputError, IntegrityError, ModelError
 
@@ -39,6 +40,14 @@ def test_load_runs_a_bundle(make_bundle: MakeBundle, classifier: Any) -> None:
     classes = engine.predict(images)
     assert classes.dtype == np.int64
     np.testing.assert_array_equal(classes, classifier.logits(images).argmax(1))
+
+
+def test_a_bundle_that_was_read_is_not_read_again(make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = read_bundle(make_bundle())
+    monkeypatch.setattr(engine_module, "read_bundle", None)
+    engine = load(bundle, threads=1)
+    assert engine.bundle is bundle
+    assert engine(pixels(2)).shape == (2, 10)
 
 
 def test_the_public_face_is_the_same(make_bundle: MakeBundle) -> None:

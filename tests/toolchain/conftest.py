@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -31,7 +32,7 @@ TINY: dict[str, Any] = {
     "data": {"heldout": 64, "calibration": 32},
     "model": {"name": "cnn8", "width": 4, "hidden": 16},
     "train": {"epochs": 2, "batch_size": 32, "learning_rate": 0.1, "momentum": 0.9, "schedule": "one-cycle"},
-    "compress": {"sparsity": 0.5},
+    "compress": [{"method": "filters", "sparsity": 0.5}],
     "adversary": {"threat": "linf:0.1", "steps": 2, "step_size": 0.06},
     "finetune": {"epochs": 2, "batch_size": 32, "learning_rate": 0.05, "momentum": 0.9, "schedule": "one-cycle"},
     "finetune_twin": {"epochs": 1, "batch_size": 32, "images": 64},
@@ -123,9 +124,7 @@ def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def settings(npz: Path) -> dict[str, Any]:
     """A recipe's settings, a copy for each test."""
-    return {key: dict(value) if isinstance(value, dict) else value for key, value in TINY.items()} | {
-        "data": {**TINY["data"], "name": str(npz)}
-    }
+    return copy.deepcopy(TINY) | {"data": {**TINY["data"], "name": str(npz)}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -168,10 +167,12 @@ def toml(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
 
     def write(settings: dict[str, Any]) -> Path:
         path = tmp_path / "recipe.toml"
-        plain = {key: value for key, value in settings.items() if not isinstance(value, dict)}
+        plain = {key: value for key, value in settings.items() if not isinstance(value, dict) and key != "compress"}
+        tables = [(f"[{key}]", value) for key, value in settings.items() if isinstance(value, dict)]
+        tables += [("[[compress]]", step) for step in settings.get("compress", [])]
         lines = [f"{key} = {json.dumps(value)}" for key, value in plain.items()]
-        for section in settings.keys() - plain.keys():
-            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in settings[section].items())]
+        for header, table in tables:
+            lines += [header, *(f"{key} = {json.dumps(value)}" for key, value in table.items())]
         path.write_text("\n".join(lines), encoding="utf-8")
         return path
 

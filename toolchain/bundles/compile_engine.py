@@ -19,6 +19,7 @@ from pathlib import Path
 import onnx
 
 from ...export.proofs.kernels import KernelReport, check_integer_share
+from ...export.quantization.targets import target_of
 from ...export.tensorrt.engine_builder import Compiled, Options, compile_engine, import_builder
 from ...export.tensorrt.inspector import EngineLayer, engine_kernels, read_layers
 from ...export.tensorrt.timing import kernel_milliseconds
@@ -165,7 +166,8 @@ def _source(bundle: Bundle, *, dense: bool) -> tuple[Path, float]:
         if manifest.dense is None:
             raise BundleError(f"{bundle.path}: no dense network", expected="a bundle that was built with one")
         return bundle.file(manifest.dense), 0.0
-    if manifest.quantization.get("target") != "tensorrt":
+    target = target_of(manifest.quantization)
+    if target is None or not target.compiles:
         got = manifest.quantization.get("target", "a float graph")
         raise ModelError(
             f"{bundle.path}: not quantized for TensorRT",

@@ -160,10 +160,11 @@ def bench(
     from ...bench.attacks.threat.threat_model import ThreatModel
     from ...bench.report.store import store_measurements
     from ...bench.report.text import check_writable, report_lines, report_table, write_report
-    from ...bench.resume import PIECES, Pieces
+    from ...bench.resume import RESUME_FOLDER, ResumeStore
     from ...bench.run import run_bench
     from ...bench.settings import BenchSettings
-    from ...runtime.bundle.reader import read_bundle
+    from ...bench.subjects import read_target
+    from ...runtime.bundle.reader import Bundle
     from ...runtime.errors import InputError
     from ...runtime.files.json_fields import boolean, text
     from ...runtime.printable import printable
@@ -173,7 +174,8 @@ def bench(
         raise InputError(f"{target}: only a bundle stores what was measured of it", fix="leave --store out, use --json")
     if not settings["robust"]:
         _refuse_of_attacks()
-    bundle = None if target.suffix == ".onnx" and not target.is_dir() else read_bundle(target, check=False)
+    opened = read_target(target)
+    bundle = opened if isinstance(opened, Bundle) else None
     chosen = threat
     if chosen is None and bundle is not None and recorded(bundle, "robust", boolean):
         chosen = recorded(bundle, "adversary.threat", text)
@@ -184,10 +186,10 @@ def bench(
     if json_path is not None:
         check_writable(json_path)
     folder = work or _beside(target)
-    pieces = Pieces(folder / PIECES)
+    unfinished = ResumeStore(folder / RESUME_FOLDER)
     with progress_bars() as progress:
-        report = run_bench(target, dataset, resolved, work=folder, pieces=pieces, progress=progress)
-    # Stored first: what is printed may go to a pipe that is closed. Until then the pieces are all there is.
+        report = run_bench(opened, dataset, resolved, work=folder, store=unfinished, progress=progress)
+    # Stored first: what is printed may go to a pipe that is closed. Until then the finished parts are all there is.
     if json_path is not None:
         write_report(report, json_path)
     if store:
@@ -195,7 +197,7 @@ def bench(
     console.print(report_table(report))
     for line in report_lines(report):
         errors.print(printable(line), markup=False, soft_wrap=True)
-    pieces.remove()
+    unfinished.remove()
 
 
 def _refuse_of_attacks() -> None:

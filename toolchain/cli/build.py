@@ -29,7 +29,6 @@ _FLAGS = {
     "model": "model.name",
     "width": "model.width",
     "checkpoint": "model.checkpoint",
-    "sparsity": "compress.sparsity",
     "epochs": "finetune.epochs",
     "objective": "adversary.objective",
     "threat": "adversary.threat",
@@ -83,11 +82,15 @@ def build(
     An interrupted build goes on where it stopped when the same command is given again.
     """
     from ..pipeline.pipeline import build as run
+    from ..recipe.compression import step_key
     from ..recipe.read import load_recipe, with_overrides
     from .tables import build_report
 
     given = load_recipe(recipe)
+    sparsity = flags.pop("sparsity")
     overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
+    if sparsity is not None:
+        overrides[step_key(given.get("compress"), "sparsity")] = sparsity
     overrides |= dict(_setting(text) for text in settings)
     resolved = with_overrides(given, overrides)
     former = with_overrides(given, {})

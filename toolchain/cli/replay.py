@@ -39,6 +39,7 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
     from ...bench.robustness.replay_verdict import replay as run
 
     archive = read_archive(verdict)
+    threat = str(archive.threat)
     opened = [(path, _open(path, verdict, archive.images.shape[1:])) for path in engines]
     with progress_bars() as progress:
         found = [
@@ -46,13 +47,13 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
             for path, engine in opened
         ]
     for result in found:
-        console.print(_table(result, archive.threat))
+        console.print(_table(result, threat))
     if json_path is not None:
         rows = [
-            result.to_dict() | {"measurements": [share.to_dict() for share in _shares(result, archive.threat)]}
+            result.to_dict() | {"measurements": [share.to_dict() for share in _shares(result, threat)]}
             for result in found
         ]
-        _write({"format_version": 1, "verdict": str(verdict), "threat": archive.threat, "engines": rows}, json_path)
+        _write({"format_version": 1, "verdict": str(verdict), "threat": threat, "engines": rows}, json_path)
     for result in found:
         result.gate()
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field
 
 from torch import nn
 
-__all__ = ["Compressed", "LayerReport"]
+__all__ = ["Compressed", "LayerReport", "StepReport"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,22 +41,33 @@ class LayerReport:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class StepReport:
+    """One method that was carried out.
+
+    Attributes:
+        method: its name, such as "filters".
+        settings: what it was asked for; values fit JSON.
+        checks: what it measured to prove itself, by name.
+    """
+
+    method: str
+    settings: Mapping[str, object]
+    checks: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Compressed:
     """A compressed module with the account of what was done to it.
 
     Attributes:
         module: the compressed module, on the device, in the mode and with the `requires_grad` of the dense one.
         layers: one row for every module that owns parameters, in the order of `named_modules()`.
-        method: the method's name, such as "prune".
-        settings: what the method was asked for; values fit JSON.
-        checks: what the method measured to prove itself, by name.
+        steps: the methods that were carried out, in order; one where a single method reports.
     """
 
     module: nn.Module
     layers: tuple[LayerReport, ...]
-    method: str
-    settings: Mapping[str, object]
-    checks: Mapping[str, float] = field(default_factory=dict)
+    steps: tuple[StepReport, ...]
 
     @property
     def parameters_before(self) -> int:
@@ -77,3 +88,9 @@ class Compressed:
     def layers_json(self) -> list[dict[str, object]]:
         """The rows for a bundle's manifest; without `removed`, which would be most of the file."""
         return [{key: value for key, value in asdict(layer).items() if key != "removed"} for layer in self.layers]
+
+    def steps_json(self) -> list[dict[str, object]]:
+        """The steps for a bundle's manifest."""
+        return [
+            {"method": step.method, "settings": dict(step.settings), "checks": dict(step.checks)} for step in self.steps
+        ]

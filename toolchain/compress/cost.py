@@ -11,8 +11,6 @@ A bias is no multiplication and is not counted; neither are norms and activation
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,8 +19,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from ...runtime.errors import CompressionError
+from .probe import evaluating, image_like
 
-__all__ = ["LayerCost", "costs", "evaluating", "image_like"]
+__all__ = ["LayerCost", "costs"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,24 +83,6 @@ def costs(module: nn.Module, *, input_shape: tuple[int, int, int]) -> dict[str, 
                 macs=macs.get(layer, 0),
             )
     return found
-
-
-@contextmanager
-def evaluating(module: nn.Module) -> Iterator[nn.Module]:
-    """Eval mode within the block; every submodule gets its own mode back after it."""
-    modes = {layer: layer.training for layer in module.modules()}
-    module.eval()
-    try:
-        yield module
-    finally:
-        for layer, training in modes.items():
-            layer.training = training
-
-
-def image_like(module: nn.Module, input_shape: tuple[int, int, int]) -> Tensor:
-    """A grey image, float [1, C, H, W], on the module's device and in its type."""
-    parameter = next(module.parameters(), torch.empty(0))
-    return torch.full((1, *input_shape), 0.5, device=parameter.device, dtype=parameter.dtype)
 
 
 def _macs(layer: nn.Module, image: Tensor, output: Tensor) -> int:

@@ -12,7 +12,6 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
@@ -26,7 +25,7 @@ from ... import __version__
 from ...bench.data.dataset import Dataset, Part
 from ...runtime.errors import BundleError
 from ...runtime.files.hashing import hash_file
-from ...runtime.files.sealed import read_sealed, write_sealed
+from ...runtime.files.store import Store
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.precision import resolve
@@ -104,7 +103,7 @@ class Workspace:
 
     def load(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
         """The stage's last checkpoint; None where there is none that fits or it is damaged."""
-        content = read_sealed(self.folder / f"{stage}.pt")
+        content = self._store.read(f"{stage}.pt")
         if content is None:
             return None
         # what a GPU wrote may be read where there is none; its fingerprint says so
@@ -127,10 +126,7 @@ class Workspace:
         Raises:
             BundleError: it cannot be made.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise self._unwritable(error) from error
+        self._store.make()
 
     def save(self, stage: str, fingerprint: str, checkpoint: dict[str, Any]) -> None:
         """Replace the stage's checkpoint.
@@ -138,24 +134,14 @@ class Workspace:
         Raises:
             BundleError: it cannot be written; what was there still is.
         """
-        self.make()
         buffer = io.BytesIO()
         torch.save({"fingerprint": fingerprint, "checkpoint": checkpoint}, buffer)
-        try:
-            write_sealed(self.folder / f"{stage}.pt", buffer.getvalue())
-        except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> BundleError:
-        return BundleError(
-            f"{self.folder}: cannot write checkpoints", got=error.strerror or str(error), fix="choose another --out"
-        )
+        self._store.write(f"{stage}.pt", buffer.getvalue())
 
     def remove(self) -> None:
         """Delete the checkpoints, and what a killed build left of them; the folder too if nothing else is in it."""
-        for stage in STAGES:
-            for file in (self.folder / f"{stage}.pt", *self.folder.glob(f"{stage}.pt.*.tmp")):
-                with suppress(OSError):
-                    file.unlink()
-        with suppress(OSError):
-            self.folder.rmdir()
+        self._store.remove(f"{stage}.pt" for stage in STAGES)
+
+    @property
+    def _store(self) -> Store:
+        return Store(folder=self.folder, error=BundleError, what="cannot write checkpoints", fix="choose another --out")

@@ -12,6 +12,7 @@ from ...bench.attacks.white_box.pgd import pgd
 from ...bench.data.dataset import Dataset
 from ...export.proofs.kernels import KernelReport, check_integer_share
 from ...export.proofs.parity import ParityReport
+from ...export.quantization.targets import TARGETS
 from ...runtime.cpu import instruction_set, sums_can_saturate
 from ...runtime.errors import GateError
 from ..recipe.recipe import Recipe
@@ -38,12 +39,12 @@ def proof_images(recipe: Recipe, twin: nn.Module, data: Dataset) -> npt.NDArray[
 
 
 def check_gates(recipe: Recipe, kernels: KernelReport, parity: ParityReport) -> None:
-    """Let pass only what the recipe asks for. What TensorRT makes of a graph for it, `toolchain compile` finds out.
+    """Let pass only what the recipe asks for. What a target's compiler makes of a graph, `toolchain compile` finds out.
 
     Raises:
         GateError: too few MACs in integer kernels, or twin and engine differ although the scheme is exact.
     """
-    if recipe.quantize.target == "cpu":
+    if TARGETS[recipe.quantize.target].exact_here:
         check_integer_share(kernels, recipe.quantize.integer_share)
     if recipe.quantize.scales == "power-of-two" and not parity.exact:
         here, bits = instruction_set(), recipe.quantize.weight_bits

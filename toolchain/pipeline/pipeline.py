@@ -25,8 +25,9 @@ from ...export.twin.twin import Twin
 from ...runtime.bundle.reader import Bundle
 from ...runtime.errors import DataError, RecipeError
 from ...runtime.progress import ProgressCallback, silent
+from ..compress.chain import compress
 from ..compress.compressed import Compressed
-from ..compress.pruning.filters import prune_filters
+from ..compress.context import Context
 from ..models.source import Source, check_training, load_source
 from ..recipe.recipe import Recipe
 from ..recipe.training import Training
@@ -98,7 +99,7 @@ def build(
         teacher = taught.module
     if teacher is not None:
         teacher.to(device)
-    compressed = _compress(recipe, source, data)
+    compressed = _compress(recipe, source, data, device=device, progress=progress)
     tuned = finetune(
         compressed.module,
         data.train,
@@ -179,13 +180,12 @@ def _check_stages(recipe: Recipe, data: Dataset) -> None:
 
 def _check_training(recipe: Recipe, source: Source) -> None:
     """One step of the stages that train the module itself, on a copy: code that training alone runs may fail too."""
-    if recipe.model.name.endswith(".pt2") and (
-        recipe.finetune.epochs or recipe.compress.sparsity or recipe.compress.per_layer
-    ):
+    changing = [step.method for step in recipe.compress if step.changes_network]
+    if recipe.model.name.endswith(".pt2") and (recipe.finetune.epochs or changing):
         raise RecipeError(
             f"{recipe.model.name}: an exported program is only lowered, quantized and attacked",
-            expected="compress.sparsity 0 and finetune.epochs 0",
-            got=f"sparsity {recipe.compress.sparsity:g}, {recipe.finetune.epochs} epochs",
+            expected="no compression and finetune.epochs 0",
+            got=f"compression: {', '.join(changing) or 'none'}; {recipe.finetune.epochs} epochs",
             fix="--sparsity 0 --epochs 0 --standard, or give package.module:factory and a checkpoint",
         )
     stages = [recipe.finetune] if recipe.has_weights else [recipe.train, recipe.finetune]
@@ -222,7 +222,8 @@ def _train(
     """The dense network, trained without an adversary; as it comes where its weights were given."""
     if recipe.has_weights or not recipe.train.epochs:
         return Trained(module=source.module, epochs=(), kept=0)
-    _compress(recipe, source, data)  # a layer that would be emptied shows now instead of behind the training
+    # a layer that would be emptied shows now and not after the training
+    _compress(recipe, source, data, device=device, progress=progress)
     return finetune(
         source.module,
         data.train,
@@ -237,20 +238,17 @@ def _train(
     )
 
 
-def _compress(recipe: Recipe, source: Source, data: Dataset) -> Compressed:
-    settings = recipe.compress
-    check = torch.from_numpy(data.calibration.images[:16]).float() / 255
-    return prune_filters(
-        source.module,
+def _compress(recipe: Recipe, source: Source, data: Dataset, *, device: str, progress: ProgressCallback) -> Compressed:
+    context = Context(
         input_shape=source.input_shape,
-        sparsity=settings.sparsity,
-        per_layer=settings.per_layer or None,
-        round_to=settings.round_to,
-        scope=settings.scope,
-        keep=settings.keep,
-        linear=settings.linear,
-        check_images=check,
+        check_images=torch.from_numpy(data.calibration.images[:16]).float() / 255,
+        calibration=data.calibration,
+        train=data.train,
+        seed=recipe.seed,
+        device=device,
+        progress=progress,
     )
+    return compress(source.module, recipe.compress, context)
 
 
 def _quantize(

@@ -105,7 +105,7 @@ def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: boo
         proofs={
             "kernels": made.kernels.to_json(),
             "parity": made.parity.to_json(),
-            "compression": {"method": made.compressed.method, **made.compressed.checks},
+            "compression": {"steps": made.compressed.steps_json()},
             "training": {
                 "data": data.source,
                 "device": resolve_device(recipe.device),

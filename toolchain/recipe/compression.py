@@ -1,24 +1,88 @@
-"""The section `compress` of a recipe."""
+"""The list `[[compress]]` of a recipe: compression steps, carried out in order.
+
+`STEPS` is the table of the methods' settings. A step names its method in the key `method`, by which pydantic chooses
+the settings (a union discriminated by that key, made from the table).
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
-from .section import Section
+from ...runtime.errors import RecipeError
+from .compression_step import CompressionStep
+from .filter_pruning import FilterPruning
 
-__all__ = ["Compression"]
+__all__ = ["STEPS", "CompressionSteps", "check_steps", "step_key", "unknown_method"]
+
+_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning,)
+STEPS: Mapping[str, type[CompressionStep]] = MappingProxyType(
+    {str(settings.model_fields["method"].default): settings for settings in _SETTINGS}
+)
+"""Settings of each compression method, by the method's name."""
 
 
-class Compression(Section):
-    """l1-norm filter pruning; section 3.1 of the paper."""
+class _ByMethod:
+    """The union of `STEPS`, discriminated by the key `method`; unlike pydantic's own it may have a single member."""
 
-    sparsity: Annotated[float, Field(ge=0, lt=1)] = Field(0.8, description="share of filters removed from each layer")
-    per_layer: dict[str, Annotated[float, Field(ge=0, lt=1)]] = Field(
-        default_factory=dict, description="other sparsities by layer name or pattern"
-    )
-    scope: Literal["layer", "global"] = Field("layer", description="rank filters within a layer or over all layers")
-    round_to: Annotated[int, Field(ge=1)] = Field(1, description="round kept channels up to a multiple")
-    linear: bool = Field(False, description="prune neurons of hidden linear layers too")
-    keep: tuple[str, ...] = Field((), description="names or patterns of layers to leave alone")
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        choices = {name: handler.generate_schema(settings) for name, settings in STEPS.items()}
+        return core_schema.tagged_union_schema(choices, discriminator="method")
+
+
+def check_steps(value: Any) -> Any:
+    """The value of the key `compress`, if it is a list of steps that name known methods; None where it is not given.
+
+    Raises:
+        RecipeError: a table instead of a list, or a step with no method or an unknown one.
+    """
+    if value is None:
+        return value
+    if not isinstance(value, list) or not all(isinstance(step, Mapping) for step in value):
+        example = '[[compress]] with method = "filters", sparsity = 0.5'
+        got = "a table, [compress]" if isinstance(value, Mapping) else repr(value)
+        raise RecipeError("recipe key 'compress'", expected=f"a list of steps: {example}", got=got)
+    for step in value:
+        method = step.get("method")
+        if method is None:
+            raise RecipeError("a step of [[compress]] names no method", expected=_known(), fix='method = "filters"')
+        if not isinstance(method, str) or method not in STEPS:
+            raise unknown_method(method)
+    return value
+
+
+def unknown_method(method: object) -> RecipeError:
+    """The error for a name that is not in the table."""
+    return RecipeError("unknown compression method", expected=_known(), got=repr(method))
+
+
+def step_key(steps: Any, name: str) -> str:
+    """The dotted key of the setting `name` of a step, such as "compress.filters.sparsity" for "sparsity".
+
+    Args:
+        steps: the value of a recipe's key `compress`; None where it has none.
+        name: of the setting. The recipe's steps that have it go before other methods.
+
+    Raises:
+        RecipeError: steps of several methods have it, or no method has.
+    """
+    having = [method for method, settings in STEPS.items() if name in settings.model_fields]
+    given = {step["method"] for step in check_steps(steps) or ()}
+    found = [f"compress.{method}.{name}" for method in having if method in given]
+    if len(found) > 1:
+        raise RecipeError(f"several steps of [[compress]] have a {name}", expected=f"--set {' or '.join(found)}")
+    if not having:
+        raise RecipeError(f"no compression method has a {name}", expected=_known())
+    return found[0] if found else f"compress.{having[0]}.{name}"
+
+
+def _known() -> str:
+    return f"one of {', '.join(STEPS)}"
+
+
+CompressionSteps = tuple[Annotated[CompressionStep, _ByMethod()], ...]
+"""The steps of a recipe."""

@@ -7,16 +7,18 @@ import difflib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from ...bench.data.named import NAMES
 from ...runtime.errors import RecipeError
 from .adversary import DISTILLING
+from .compression import STEPS, check_steps, unknown_method
+from .describe import recipe_keys
 from .recipe import Recipe
 
 if sys.version_info >= (3, 11):
@@ -25,8 +27,6 @@ else:
     import tomli as tomllib
 
 __all__ = ["load_recipe", "recipe_names", "with_overrides"]
-
-_PER_LAYER = "compress.per_layer."
 
 
 def recipe_names() -> list[str]:
@@ -70,16 +70,31 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
 
     Args:
         settings: as in a TOML file.
-        overrides: by dotted key, "finetune.epochs": 5; behind "compress.per_layer." stands a layer's name, dots and
-            all. Another `model.name` drops the other settings of that section, which are about the recipe's own
-            network; a `data.name` that is no known one drops the root and the download; another threat, attack or
-            number of steps of the adversary drops the step size, and another objective the weight, the temperature and
-            a teacher that it has no use for. TOML has no way to unset them.
+        overrides: by dotted key, "finetune.epochs": 5. "compress.filters.sparsity" is set in every step of the method
+            `filters`; a recipe without such a step gets one at the end of its list. Behind
+            "compress.filters.per_layer." stands a layer's name, dots and all.
+
+            Another `model.name` drops the other settings of that section, which are about the recipe's own network; a
+            `data.name` that is no known one drops the root and the download; another threat, attack or number of steps
+            of the adversary drops the step size, and another objective the weight, the temperature and a teacher that
+            it has no use for. TOML has no way to unset them.
 
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
     """
     merged: dict[str, Any] = copy.deepcopy(dict(settings))
+    check_steps(merged.get("compress"))
+    _drop_stale(merged, overrides)
+    for dotted, value in overrides.items():
+        if dotted.startswith("compress."):
+            _set_in_steps(merged, dotted, value)
+        else:
+            _set(merged, dotted, value)
+    return _validated(merged)
+
+
+def _drop_stale(merged: dict[str, Any], overrides: Mapping[str, Any]) -> None:
+    """Drop the settings that are about a network, data set or adversary which `overrides` replaces."""
     if _changed(merged, overrides, "model", "name"):
         merged["model"] = {}
     if _changed(merged, overrides, "data", "name") and overrides["data.name"] not in NAMES:
@@ -92,35 +107,60 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
             merged["adversary"].pop(key, None)
         if overrides["adversary.objective"] not in DISTILLING:
             merged["adversary"].pop("teacher", None)
-    for dotted, value in overrides.items():
-        *sections, key = _parts(dotted)
-        place = merged
-        for section in sections:
-            place = place.setdefault(section, {})
-            if not isinstance(place, dict):
-                raise _unknown(dotted)
-        place[key] = value
+
+
+def _validated(merged: Mapping[str, Any]) -> Recipe:
+    check_steps(merged.get("compress"))
     try:
         # strict, or `epochs = true` would be one epoch; by way of JSON, which unlike TOML's Python values has no types
         # but a recipe's own (a path is a string, a tuple is a list)
         return Recipe.model_validate_json(json.dumps(merged, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
+        location, step = list(first["loc"]), ""
+        if location[0] == "compress" and len(location) > 2:
+            number = location.pop(1)  # of the step; its method follows
+            step = f" in step {int(number) + 1} of [[compress]]" if len(merged["compress"]) > 1 else ""
         # branches of a union are part of pydantic's location, not of the key
-        where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
+        where = ".".join(str(part) for part in location if "[" not in str(part))
         if first["type"] == "extra_forbidden":
             raise _unknown(where) from error
-        meaning = dict(_keys(Recipe)).get(where, "")
+        meaning = {key.key: key.description for key in recipe_keys()}.get(where, "")
         raise RecipeError(
-            f"recipe key {where!r}",
+            f"recipe key {where!r}{step}",
             expected=first["msg"].removeprefix("Input should be ") + (f" ({meaning})" if meaning else ""),
             got=repr(first["input"]),
         ) from error
 
 
-def _parts(dotted: str) -> list[str]:
-    layer = dotted.removeprefix(_PER_LAYER)
-    return dotted.split(".") if layer == dotted else [*_PER_LAYER.split(".")[:-1], layer]
+def _set(place: dict[str, Any], dotted: str, value: Any) -> None:
+    *sections, key = dotted.split(".")
+    for section in sections:
+        place = place.setdefault(section, {})
+        if not isinstance(place, dict):
+            raise _unknown(dotted)
+    place[key] = value
+
+
+def _set_in_steps(merged: dict[str, Any], dotted: str, value: Any) -> None:
+    """Set "compress.METHOD.KEY" in every step of the method; add a step where there is none."""
+    _, method, *keys = dotted.split(".", 3)
+    if not keys:
+        raise _unknown(dotted)
+    if method not in STEPS:
+        raise unknown_method(method)
+    steps = merged.setdefault("compress", [step.model_dump(mode="json") for step in Recipe().compress])
+    if not any(step["method"] == method for step in check_steps(steps)):
+        steps.append({"method": method})
+    for step in steps:
+        if step["method"] != method:
+            continue
+        place = step
+        for key in keys[:-1]:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise _unknown(dotted)
+        place[keys[-1]] = value
 
 
 def _changed(settings: Mapping[str, Any], overrides: Mapping[str, Any], section: str, key: str) -> bool:
@@ -133,23 +173,15 @@ def _changed(settings: Mapping[str, Any], overrides: Mapping[str, Any], section:
 
 
 def _unknown(key: str) -> RecipeError:
-    known = [name for name, _ in _keys(Recipe)]
+    known = [*Recipe.model_fields, *(key.key for key in recipe_keys())]
     section = key.rpartition(".")[0]
     near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    siblings = [k for k in known if k.rpartition(".")[0] == section] or [k for k in known if "." not in k]
+    siblings = [k for k in known if k.rpartition(".")[0] == section and section] or list(Recipe.model_fields)
     return RecipeError(
         f"unknown recipe key {key!r}",
         expected=", ".join(siblings),
         fix=f"did you mean {near[0]!r}?" if near else "",
     )
-
-
-def _keys(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """Every key, dotted, and what it means."""
-    for name, field in model.model_fields.items():
-        yield prefix + name, field.description or ""
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys(field.annotation, f"{prefix}{name}.")
 
 
 def _shipped() -> str:

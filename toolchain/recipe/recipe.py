@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from ...runtime.errors import RecipeError
 from .adversary import Adversary
-from .compression import Compression
+from .compression import CompressionSteps
+from .filter_pruning import FilterPruning
 from .inputs import DataSource, Model
 from .quantization import Quantization
 from .section import Section
@@ -31,7 +32,7 @@ class Recipe(Section):
     data: DataSource = DataSource()
     model: Model = Model()
     train: Training = Training()
-    compress: Compression = Compression()
+    compress: CompressionSteps = (FilterPruning(),)
     adversary: Adversary = Adversary()
     teacher: TeacherTraining = TeacherTraining()
     finetune: FineTuning = FineTuning()
@@ -72,7 +73,7 @@ class Recipe(Section):
 
     @property
     def opponent(self) -> Adversary | None:
-        """Whom fine-tuning is against; None in a standard build."""
+        """The adversary of fine-tuning; None in a standard build."""
         return self.adversary if self.robust else None
 
     @property

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...bench.attacks.threat.geometry import ball_of
 from ...bench.data.dataset import Part
 from ...runtime.errors import ModelError
 from ...runtime.progress import ProgressCallback
@@ -180,10 +181,10 @@ class _Free:
         self.delta = torch.zeros(run.settings.batch_size, *shape, device=run.device)
 
     def __call__(self, x: Tensor, y: Tensor) -> float:
-        run, threat = self.run, self.threat
+        run, threat, ball = self.run, self.threat, ball_of(self.threat)
         total = 0.0
         for _ in range(self.replays):
-            x_adv = threat.project(x + self.delta, x).requires_grad_()
+            x_adv = ball.project(x + self.delta, x).requires_grad_()
 
             def loss_of(x_adv: Tensor = x_adv) -> Tensor:
                 with run.autocast():
@@ -197,7 +198,7 @@ class _Free:
                 moved = self.delta + threat.epsilon * x_adv.grad.sign()
                 self.delta = moved.clamp_(-threat.epsilon, threat.epsilon)
             else:
-                self.delta = threat.project(threat.step(x_adv.detach(), x_adv.grad, threat.epsilon), x) - x
+                self.delta = ball.project(ball.step(x_adv.detach(), x_adv.grad, threat.epsilon), x) - x
         return total / self.replays
 
 

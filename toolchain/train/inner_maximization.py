@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from ...bench.attacks.threat.geometry import ball_of
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.attacks.white_box.gradient import frozen, logits_and_gradient
 from ..recipe.adversary import Adversary
@@ -44,18 +45,18 @@ def adversarial_images(
     generator: torch.Generator,
 ) -> Tensor:
     """Adversarial images [N, C, H, W] of the batch x [N, C, H, W] in [0, 1]; y as in `Objective`."""
-    threat = adversary.ball
+    threat, ball = adversary.ball, ball_of(adversary.ball)
     with frozen(module):
         search = objective.inner(module, x, y)
         if adversary.attack == "n-fgsm":
             start = (x + _NOISE * threat.epsilon * _uniform(x, generator)).clamp(0, 1)
         else:
-            start = threat.random_start(x, generator) if adversary.random_start else x
+            start = ball.random_start(x, generator) if adversary.random_start else x
         x_adv = start
         for _ in range(adversary.steps if adversary.attack == "pgd" else 1):
             _, _, grad = logits_and_gradient(search.model, x_adv, search.labels, search.loss, len(x))
-            x_adv = threat.step(x_adv, grad, _step_size(adversary, threat))
-            x_adv = x_adv.clamp(0, 1) if adversary.attack == "n-fgsm" else threat.project(x_adv, x)
+            x_adv = ball.step(x_adv, grad, _step_size(adversary, threat))
+            x_adv = x_adv.clamp(0, 1) if adversary.attack == "n-fgsm" else ball.project(x_adv, x)
     return x_adv
 
 
@@ -77,7 +78,7 @@ def gradient_misalignment(
         # divided: the gradient of an image that the network is sure of is smaller than the epsilon of a cosine
         return gradient / largest.clamp(min=_NONE), largest.squeeze(1) > _NONE
 
-    start = threat.random_start(x, generator)
+    start = ball_of(threat).random_start(x, generator)
     with torch.random.fork_rng([x.device] if x.is_cuda else []):
         here, found = direction(x)
     nearby, found_nearby = direction(start)  # with the same dropout

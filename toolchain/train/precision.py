@@ -12,10 +12,9 @@ from functools import partial
 
 import torch
 
-__all__ = ["autocast", "resolve"]
+from ...export.bfloat16 import has_bfloat16
 
-_PROBES = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-"""torch.cpu's own questions to the processor; private, so a torch without them means float32."""
+__all__ = ["autocast", "resolve"]
 
 
 def resolve(precision: str, device: str = "cpu") -> str:
@@ -24,8 +23,7 @@ def resolve(precision: str, device: str = "cpu") -> str:
         return precision
     if device == "cuda":
         return "bfloat16" if torch.cuda.is_bf16_supported() else "float32"
-    has = any(bool(getattr(torch.cpu, probe, bool)()) for probe in _PROBES)
-    return "bfloat16" if has else "float32"
+    return "bfloat16" if has_bfloat16() else "float32"
 
 
 def autocast(precision: str, device: str = "cpu") -> Callable[[], AbstractContextManager[object]]:

@@ -15,16 +15,21 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..access import Pixels, Scores
+from ....runtime.shapes import Bool, Float32, Float64, Int64, UInt8
+from ..access import Labels, Pixels, Scores
 from ..threat.threat_model import Norm, ThreatModel
 
-__all__ = ["Decisions", "Rows", "between", "bisect", "distance"]
+__all__ = ["Candidates", "Decisions", "Rows", "between", "bisect", "distance"]
 
 _HALVINGS = 32
 """Of an interval [0, 1]; pixels come one by one well before."""
 
-Rows = NDArray[np.int64]
-"""Which images, of all that are attacked: int64 [M]."""
+Rows = Int64[NDArray[np.int64], " m"]
+"""Which images, of all that are attacked."""
+
+
+Candidates = UInt8[NDArray[np.uint8], "m c h w"]
+"""8-bit images, one for each row."""
 
 
 class Decisions:
@@ -32,7 +37,7 @@ class Decisions:
 
     Args:
         scores: the engine.
-        labels: int64 [N], the right classes.
+        labels: the right classes.
         threat: what counts as fooled.
         queries: the most that one image may take.
 
@@ -40,16 +45,16 @@ class Decisions:
         left: int64 [N], what each image has left.
     """
 
-    def __init__(self, scores: Scores, labels: NDArray[np.int64], threat: ThreatModel, queries: int) -> None:
+    def __init__(self, scores: Scores, labels: Labels, threat: ThreatModel, queries: int) -> None:
         self._scores, self._labels, self._threat = scores, labels, threat
         self.left = np.full(len(labels), queries, np.int64)
 
-    def fooled(self, candidates: Pixels, rows: Rows) -> NDArray[np.bool_]:
-        """Whether candidates, uint8 [M, C, H, W], fool the engine: bool [M]; no, where the queries are spent.
+    def fooled(self, candidates: Candidates, rows: Rows) -> Bool[NDArray[np.bool_], " m"]:
+        """Whether candidates fool the engine; no, where the queries are spent.
 
         Args:
-            candidates: the images.
-            rows: int64 [M], which of the N images each belongs to; an image may come several times.
+            candidates: 8-bit images.
+            rows: which of the N images each belongs to; an image may come several times.
         """
         order = np.argsort(rows, kind="stable")
         first = np.searchsorted(rows[order], rows[order])
@@ -64,21 +69,27 @@ class Decisions:
         return answer
 
 
-def distance(a: Pixels, b: Pixels, norm: Norm) -> NDArray[np.float64]:
-    """In levels, float [N]: the largest move of a pixel, or the Euclidean length of all moves."""
+def distance(a: Pixels, b: Pixels, norm: Norm) -> Float64[NDArray[np.float64], " n"]:
+    """In levels: the largest move of a pixel, or the Euclidean length of all moves."""
     moves = np.abs(a.astype(np.float64) - b).reshape(len(a), -1)
     found: NDArray[np.float64] = moves.max(1) if norm == "linf" else np.sqrt(np.square(moves).sum(1))
     return found
 
 
-def between(x: Pixels, far: Pixels, share: NDArray[np.float64], offsets: NDArray[np.float32], norm: Norm) -> Pixels:
-    """q(share) of the module's rule: uint8 [N, C, H, W].
+def between(
+    x: Pixels,
+    far: Pixels,
+    share: Float64[NDArray[np.float64], " n"],
+    offsets: Float32[NDArray[np.float32], "n c h w"],
+    norm: Norm,
+) -> Pixels:
+    """q(share) of the module's rule.
 
     Args:
         x: the images.
         far: what is at the other end.
-        share: s, float [N] in [0, 1].
-        offsets: t, float [N, C, H, W] in [0, 1).
+        share: s, in [0, 1].
+        offsets: t, in [0, 1).
         norm: "linf" or "l2".
     """
     s, moves = share.reshape(-1, 1, 1, 1), far.astype(np.float64) - x
@@ -87,14 +98,16 @@ def between(x: Pixels, far: Pixels, share: NDArray[np.float64], offsets: NDArray
     return np.asarray(x + np.sign(moves) * np.minimum(size, np.floor(s * reach + offsets)), np.uint8)
 
 
-def bisect(decisions: Decisions, x: Pixels, far: Pixels, rows: Rows, *, norm: Norm, rng: np.random.Generator) -> Pixels:
-    """Adversarial images next to the boundary between `x` and the adversarial `far`, uint8 [N, C, H, W].
+def bisect(
+    decisions: Decisions, x: Candidates, far: Candidates, rows: Rows, *, norm: Norm, rng: np.random.Generator
+) -> Candidates:
+    """Adversarial images next to the boundary between `x` and the adversarial `far`.
 
     Args:
         decisions: the engine.
-        x: uint8 [N, C, H, W], the original images.
-        far: uint8 [N, C, H, W], adversarial ones.
-        rows: int64 [N], which images these are.
+        x: the original images.
+        far: adversarial ones.
+        rows: which images these are.
         norm: "linf" or "l2".
         rng: draws the offsets t.
     """

@@ -29,8 +29,10 @@ from numpy.typing import NDArray
 
 from ....runtime.errors import RecipeError
 from ....runtime.progress import ProgressCallback, silent
-from ..access import Pixels, Scores
+from ....runtime.shapes import Int64
+from ..access import Labels, Pixels, Scores
 from ..result import AttackResult
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .decisions import Decisions, Rows, bisect, distance
 from .score_ascent import ASKED_AT_ONCE, refuse_l1
@@ -47,7 +49,7 @@ _FEWEST = 10
 def hop_skip_jump(
     scores: Scores,
     images: Pixels,
-    labels: NDArray[np.int64],
+    labels: Labels,
     *,
     threat: ThreatModel,
     queries: int = 5000,
@@ -57,25 +59,20 @@ def hop_skip_jump(
     seed: int = 0,
     progress: ProgressCallback = silent,
 ) -> AttackResult:
-    """Search adversarial images with the engine's answers only.
+    """Search with the engine's decisions, in linf or l2. See `BlackBoxAttack`.
+
+    Of the scores, only which one is largest is looked at.
 
     Args:
-        scores: the engine; of its logits, only which one is largest is looked at.
-        images: uint8 [N, C, H, W].
-        labels: int64 [N], the right classes; images that are wrong as they are come back as they are.
-        threat: the ball to come into, linf or l2.
-        queries: the most that one image may take, 1 or more.
         samples: B_0, for the first estimate of the boundary's normal, 10 or more.
         noise: standard deviation of the samples, in levels of 1/255, 1 or more.
         early_stop: be content with the first candidate in the ball; False to come as near as the queries allow.
-        seed: makes the search reproducible.
-        progress: told after each estimate and its step.
 
     Returns:
         The nearest adversarial image found; where that is outside the ball, its projection.
 
     Raises:
-        RecipeError: settings out of range, an l1 ball, or a target that the engine takes none of the images for.
+        RecipeError: also where the threat model has a target that the engine takes none of the images for.
     """
     refuse_l1("hop-skip-jump", threat)
     if queries < 1 or samples < _FEWEST or not 1 <= noise < math.inf:
@@ -103,7 +100,7 @@ def hop_skip_jump(
         nearer = rows[moved < best[rows]]
         nearest[nearer] = present[nearer]
         best[rows] = np.minimum(best[rows], moved)
-        done = search.inside(present[rows], images[rows]) & early_stop
+        done = threat.contains(present[rows], images[rows]) & early_stop
         rows = rows[(decisions.left[rows] >= reserve + _FEWEST) & ~done]
         if len(rows):
             left = decisions.left[rows]
@@ -114,7 +111,7 @@ def hop_skip_jump(
             normal = search.normal(present[rows], rows, counts)
             present[rows] = search.jump(present[rows], images[rows], normal, rows, step)
     progress("hop-skip-jump", queries, queries, f"{len(rows)} of {len(images)} images searched")
-    adversarial = threat.to_pixels(torch.from_numpy(nearest).float() / 255, torch.from_numpy(images)).numpy()
+    adversarial = ball_of(threat).to_pixels(torch.from_numpy(nearest).float() / 255, torch.from_numpy(images)).numpy()
     return AttackResult(
         name="hop-skip-jump",
         settings={
@@ -139,7 +136,9 @@ class _Search:
     noise: float
     early_stop: bool
 
-    def start(self, images: Pixels, labels: Rows, answers: Rows, rows: Rows, *, into: Pixels) -> Rows:
+    def start(
+        self, images: Pixels, labels: Labels, answers: Labels, rows: Rows, *, into: Pixels
+    ) -> Int64[NDArray[np.int64], " left"]:
         """Writes a fooling image for each of `rows` into `into`; the rows for which there is one."""
         target = self.threat.target
         if target is not None and len(rows) and not (answers == target).any():
@@ -171,19 +170,17 @@ class _Search:
     def approach(self, far: Pixels, x: Pixels, rows: Rows) -> Pixels:
         """Adversarial images nearer to x than `far`: in the ball, if the projection still fools, or at the boundary."""
         near: Pixels = far.copy()
-        outside = np.flatnonzero(~self.inside(far, x))
-        projected = self.threat.to_pixels(
-            torch.from_numpy(far[outside]).float() / 255, torch.from_numpy(x[outside])
-        ).numpy()
+        outside = np.flatnonzero(~self.threat.contains(far, x))
+        projected = (
+            ball_of(self.threat)
+            .to_pixels(torch.from_numpy(far[outside]).float() / 255, torch.from_numpy(x[outside]))
+            .numpy()
+        )
         fooled = self.decisions.fooled(projected, rows[outside])
         near[outside[fooled]] = projected[fooled]
-        on = np.flatnonzero(~(self.inside(near, x) & self.early_stop))
+        on = np.flatnonzero(~(self.threat.contains(near, x) & self.early_stop))
         near[on] = bisect(self.decisions, x[on], near[on], rows[on], norm=self.threat.norm, rng=self.rng)
         return near
-
-    def inside(self, images: Pixels, x: Pixels) -> NDArray[np.bool_]:
-        """Which images lie in the ball around x."""
-        return np.asarray(self.threat.contains(torch.from_numpy(images), torch.from_numpy(x)).numpy(), np.bool_)
 
     def normal(self, present: Pixels, rows: Rows, counts: NDArray[np.int64]) -> NDArray[np.float32]:
         """The boundary's normal at `present`, towards where the engine is fooled, from `counts` [N] samples."""

@@ -5,9 +5,9 @@ Ilyas et al. 2018 (arXiv:1804.08598), algorithm 1 and section 2.1. With u_i ~ N(
     g = 1 / (2 n sigma) sum_{i=1..n} ( L(x + sigma u_i) - L(x - sigma u_i) ) u_i
     m <- momentum m + (1 - momentum) g / ||g||_2,     x <- project( x + step_size direction(m) )
 
-direction(m) is sign(m) for linf and m / ||m|| for l2. Estimates are brought to one length, as the margin flattens and
-steepens on the way, and those before would weigh otherwise. L is the margin of the logits; the paper raises a
-probability, which a saturated softmax rounds to 0 or 1.
+direction(m) is sign(m) for linf and m / ||m|| for l2. Estimates are brought to one length first: the margin is steeper
+at some points than at others, and a steep one would outweigh the rest. L is the margin of the logits; the paper raises
+a probability, which a saturated softmax rounds to 0 or 1.
 
 Every query is an 8-bit image, so x +- sigma u is rounded to whole levels and cut to [0, 255], and what is multiplied is
 half the way between the two images that were really asked about. The paper's sigma, 0.001, is a quarter of a level, and
@@ -27,8 +27,10 @@ from torch import Tensor
 
 from ....runtime.errors import RecipeError
 from ....runtime.progress import ProgressCallback, silent
-from ..access import Pixels, Scores
+from ....runtime.shapes import Float, Int64
+from ..access import Labels, Pixels, Scores
 from ..result import AttackResult
+from ..threat.geometry import Ball, ball_of
 from ..threat.threat_model import ThreatModel
 from .score_ascent import ASKED_AT_ONCE, Margin, ascend, refuse_l1
 
@@ -38,7 +40,7 @@ __all__ = ["nes"]
 def nes(
     scores: Scores,
     images: Pixels,
-    labels: NDArray[np.int64],
+    labels: Labels,
     *,
     threat: ThreatModel,
     queries: int = 5000,
@@ -49,26 +51,17 @@ def nes(
     seed: int = 0,
     progress: ProgressCallback = silent,
 ) -> AttackResult:
-    """Search adversarial images with queries only.
+    """Ascent on estimated gradients, in linf or l2. See `BlackBoxAttack`.
 
     Args:
-        scores: the engine.
-        images: uint8 [N, C, H, W].
-        labels: int64 [N], the right classes; images that are wrong as they are come back as they are.
-        threat: the ball to stay in, linf or l2.
-        queries: the most that one image may take; a step takes `samples` and one that checks where it led.
+        queries: a step takes `samples`, and one that checks where it led.
         samples: images asked about for one estimate, even, 2 or more.
         sigma: standard deviation of the noise, in units of pixel values, at least a level: 1/255.
         step_size: length of a step in the norm; a quarter of the radius if not given.
         momentum: share of the estimates before, in [0, 1).
-        seed: makes the search reproducible.
-        progress: told after each step.
 
     Returns:
         For an image that was not broken, the point of largest margin.
-
-    Raises:
-        RecipeError: settings out of range, or an l1 ball.
     """
     refuse_l1("nes", threat)
     step_size = threat.epsilon / 4 if step_size is None else step_size
@@ -90,7 +83,7 @@ def nes(
             levels=255 * sigma,
             step_size=step_size,
             momentum=momentum,
-            threat=threat,
+            ball=ball_of(threat),
             rng=np.random.default_rng(seed),
             mean=torch.zeros(images.shape),
         ),
@@ -110,11 +103,13 @@ class _Estimate:
     levels: float  # sigma
     step_size: float
     momentum: float
-    threat: ThreatModel
+    ball: Ball
     rng: np.random.Generator
     mean: Tensor  # m, float [N, C, H, W]
 
-    def step(self, margin: Margin, pixels: Pixels, x_adv: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    def step(
+        self, margin: Margin, pixels: Pixels, x_adv: Float[Tensor, "n c h w"], rows: Int64[NDArray[np.int64], " n"]
+    ) -> Float[Tensor, "n c h w"]:
         grad = torch.zeros_like(x_adv)
         pairs, left = max(ASKED_AT_ONCE // (2 * len(rows)), 1), self.queries // 2
         while left:
@@ -126,8 +121,8 @@ class _Estimate:
             left -= len(noise)
         grad /= grad.flatten(1).norm(dim=1).clamp_(min=torch.finfo(grad.dtype).tiny).view(-1, 1, 1, 1)
         mean = self.mean[rows] = self.momentum * self.mean[rows] + (1 - self.momentum) * grad
-        return self.threat.step(x_adv, mean, self.step_size)
+        return self.ball.step(x_adv, mean, self.step_size)
 
 
-def _eight_bit(levels: NDArray[np.float32]) -> Pixels:
+def _eight_bit(levels: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.rint(levels).clip(0, 255).astype(np.uint8)

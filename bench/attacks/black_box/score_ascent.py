@@ -19,9 +19,11 @@ from torch import Tensor
 
 from ....runtime.errors import RecipeError
 from ....runtime.progress import ProgressCallback
-from ..access import Pixels, Scores
+from ....runtime.shapes import Float, Int64, UInt8
+from ..access import Labels, Pixels, Scores
 from ..losses import objective
 from ..result import AttackResult
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 
 __all__ = ["ASKED_AT_ONCE", "Margin", "Rule", "ascend", "refuse_l1"]
@@ -29,8 +31,8 @@ __all__ = ["ASKED_AT_ONCE", "Margin", "Rule", "ascend", "refuse_l1"]
 ASKED_AT_ONCE = 512
 """About how many images a rule puts to the engine in one call, or one group for each image where that is more."""
 
-Margin = Callable[[Pixels], Tensor]
-"""uint8 [G, N, C, H, W], G candidates for each of the N images still searched -> float [G, N], what is to be raised."""
+Margin = Callable[[UInt8[NDArray[np.uint8], "g n c h w"]], Float[Tensor, "g n"]]
+"""8-bit images [G, N, C, H, W], G for each of the N images still searched -> what is to be raised [G, N]."""
 
 
 class Rule(Protocol):
@@ -42,14 +44,16 @@ class Rule(Protocol):
 
     queries: int
 
-    def step(self, margin: Margin, pixels: Pixels, x_adv: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    def step(
+        self, margin: Margin, pixels: Pixels, x_adv: Float[Tensor, "n c h w"], rows: Int64[NDArray[np.int64], " n"]
+    ) -> Float[Tensor, "n c h w"]:
         """The next points, not projected.
 
         Args:
             margin: the engine.
-            pixels: uint8 [N, C, H, W], the present points as 8-bit images.
-            x_adv: float [N, C, H, W], the present points.
-            rows: int64 [N], which of the attacked images they are, for what the rule remembers of each.
+            pixels: the present points as 8-bit images.
+            x_adv: the present points.
+            rows: which of the attacked images they are, for what the rule remembers of each.
         """
 
 
@@ -66,7 +70,7 @@ def ascend(
     rule: Rule,
     scores: Scores,
     images: Pixels,
-    labels: NDArray[np.int64],
+    labels: Labels,
     *,
     threat: ThreatModel,
     queries: int,
@@ -78,13 +82,9 @@ def ascend(
     Args:
         name: for the report.
         rule: the attack.
-        scores: the engine.
-        images: uint8 [N, C, H, W].
-        labels: int64 [N], the right classes.
-        threat: the ball to stay in.
-        queries: the most that one image may take, at least one step's.
         settings: for the report.
-        progress: told after each step.
+
+    The other arguments are those of `BlackBoxAttack`.
 
     Returns:
         For an image that was not broken, the point of largest margin.
@@ -97,7 +97,7 @@ def ascend(
             f"{name} cannot take a step", expected=f"at least {rule.queries + 1} queries", got=f"queries {queries}"
         )
     start = time.perf_counter()
-    loss, evaluations = objective("margin", threat), len(images)
+    ball, loss, evaluations = ball_of(threat), objective("margin", threat), len(images)
     pixels, x = torch.from_numpy(images), torch.from_numpy(images).float() / 255
     result, x_adv, best = images.copy(), x.clone(), torch.full((len(images),), -torch.inf)
     answers = scores(images).argmax(1) if len(images) else labels[:0]
@@ -107,14 +107,16 @@ def ascend(
         if not len(rows):
             break
 
-        def margin(candidates: Pixels, rows: NDArray[np.int64] = rows) -> Tensor:
+        def margin(
+            candidates: UInt8[NDArray[np.uint8], "g n c h w"], rows: NDArray[np.int64] = rows
+        ) -> Float[Tensor, "g n"]:
             y = torch.from_numpy(np.tile(labels[rows], len(candidates)))
             logits = torch.from_numpy(scores(candidates.reshape(-1, *candidates.shape[2:])))
             return loss(logits, y).nan_to_num_().view(len(candidates), len(rows))
 
-        now = threat.to_pixels(x_adv[rows], pixels[rows]).numpy()
-        x_adv[rows] = threat.project(rule.step(margin, now, x_adv[rows], rows), x[rows])
-        candidate = threat.to_pixels(x_adv[rows], pixels[rows]).numpy()
+        now = ball.to_pixels(x_adv[rows], pixels[rows]).numpy()
+        x_adv[rows] = ball.project(rule.step(margin, now, x_adv[rows], rows), x[rows])
+        candidate = ball.to_pixels(x_adv[rows], pixels[rows]).numpy()
         logits = scores(candidate)
         evaluations += len(rows) * (rule.queries + 1)
         fooled = threat.fooled(logits.argmax(1), labels[rows])

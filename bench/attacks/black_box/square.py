@@ -17,11 +17,10 @@ import time
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from ....runtime.errors import RecipeError
 from ....runtime.progress import ProgressCallback, silent
-from ..access import Pixels, Scores
+from ..access import Labels, Pixels, Scores
 from ..losses import objective
 from ..result import AttackResult
 from ..threat.threat_model import ThreatModel
@@ -36,7 +35,7 @@ _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10000 queries
 def square(
     scores: Scores,
     images: Pixels,
-    labels: NDArray[np.int64],
+    labels: Labels,
     *,
     threat: ThreatModel,
     queries: int = 5000,
@@ -44,24 +43,13 @@ def square(
     seed: int = 0,
     progress: ProgressCallback = silent,
 ) -> AttackResult:
-    """Search adversarial images with queries only.
+    """Random search on the scores. See `BlackBoxAttack`.
 
     Args:
-        scores: the engine; all images still unbroken are put to it in one call.
-        images: uint8 [N, C, H, W].
-        labels: int64 [N], the right classes; images that are wrong as they are come back as they are.
-        threat: the ball to stay in; images of its target come back as they are.
-        queries: the most that one image may take, at least 1.
         p_init: share of an image's pixels that the first windows cover, in (0, 1].
-        seed: makes the search reproducible.
-        progress: told about every 50 queries.
 
     Returns:
         For an image that was not broken, the point of highest margin.
-
-    Raises:
-        RecipeError: settings out of range.
-        ModelError: the threat model's target is no class.
     """
     if queries < 1 or not 0 < p_init <= 1:
         raise RecipeError(

@@ -1,6 +1,6 @@
 """The sampling distributions of the Square Attack on 8-bit levels: where it starts, and what it tries next.
 
-Andriushchenko et al. 2020 (arXiv:1912.00049), algorithms 2 and 3, and for l1 their like in AutoAttack (Croce & Hein
+Andriushchenko et al. 2020 (arXiv:1912.00049), algorithms 2 and 3, and for l1 the variant of AutoAttack (Croce & Hein
 2021, arXiv:2103.01208). With q an image's levels, R = `pixel_radius` and norms of p = 2 or 1:
 
     linf    window <- clip(q +- R), one sign for each channel
@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..access import Pixels
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 
 __all__ = ["LinfSquares", "LpSquares", "Squares", "squares_in"]
@@ -74,7 +75,7 @@ class LpSquares:
     """Algorithm 3, for l2 and l1: the budget moves from one window to another."""
 
     def __init__(self, threat: ThreatModel, rng: np.random.Generator) -> None:
-        self._threat = threat
+        self._ball, self._length = ball_of(threat), 255 * threat.epsilon
         self._p = 1 if threat.norm == "l1" else 2
         self._rng = rng
 
@@ -92,7 +93,7 @@ class LpSquares:
         side = min(max(side, 3) | 1, h, w)  # an odd side of at least 3, as published: eta has a middle
         delta = best.astype(np.float32) - x
         p = self._p
-        unused = np.maximum((255 * self._threat.epsilon) ** p - (np.abs(delta) ** p).sum((1, 2, 3)), 0)
+        unused = np.maximum(self._length**p - (np.abs(delta) ** p).sum((1, 2, 3)), 0)
         top, left = (self._rng.integers(0, size - side + 1, n) for size in (h, w))
         here = (
             np.arange(n)[:, None, None, None],
@@ -123,12 +124,12 @@ class LpSquares:
         """x + delta [levels] as 8-bit images in the ball: l2 scaled to the length epsilon, l1 to no less, projected."""
         flat = delta.reshape(len(x), -1)
         length = np.linalg.norm(flat, self._p, axis=1)[:, None]
-        scale = 255 * self._threat.epsilon / np.maximum(length, 1e-12)
+        scale = self._length / np.maximum(length, 1e-12)
         moved = (flat * (scale if self._p == 2 else np.maximum(scale, 1))).reshape(x.shape)
         moved = (x + moved) / np.float32(255)
         if self._p == 2:
             moved = np.clip(moved, 0, 1)
-        candidate: Pixels = self._threat.to_pixels(torch.from_numpy(moved), torch.from_numpy(x)).numpy()
+        candidate: Pixels = self._ball.to_pixels(torch.from_numpy(moved), torch.from_numpy(x)).numpy()
         return candidate
 
 

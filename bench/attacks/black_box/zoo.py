@@ -28,7 +28,8 @@ from torch import Tensor
 
 from ....runtime.errors import RecipeError
 from ....runtime.progress import ProgressCallback, silent
-from ..access import Pixels, Scores
+from ....runtime.shapes import Float, Int64
+from ..access import Labels, Pixels, Scores
 from ..result import AttackResult
 from ..threat.threat_model import ThreatModel
 from .score_ascent import ASKED_AT_ONCE, Margin, ascend, refuse_l1
@@ -41,7 +42,7 @@ _BETA_1, _BETA_2, _NO_ZERO = 0.9, 0.999, 1e-8  # the paper's
 def zoo(
     scores: Scores,
     images: Pixels,
-    labels: NDArray[np.int64],
+    labels: Labels,
     *,
     threat: ThreatModel,
     queries: int = 5000,
@@ -51,27 +52,17 @@ def zoo(
     seed: int = 0,
     progress: ProgressCallback = silent,
 ) -> AttackResult:
-    """Search adversarial images with queries only.
+    """Adam on estimated partial derivatives, in linf or l2. See `BlackBoxAttack`.
 
     Args:
-        scores: the engine.
-        images: uint8 [N, C, H, W].
-        labels: int64 [N], the right classes; images that are wrong as they are come back as they are.
-        threat: the ball to stay in, linf or l2.
-        queries: the most that one image may take; a step takes two for each coordinate and one
-            that checks where it led.
+        queries: a step takes two for each coordinate, and one that checks where it led.
         coordinates: pixels that move in a step, 1 or more; all of them where the image has fewer.
         levels: h, in levels of 1/255, 1 to 255.
         learning_rate: of Adam, in units of pixel values, about what a pixel moves in a step; if not given the radius
             for linf, and for l2 what the radius leaves for each pixel, four times.
-        seed: makes the search reproducible.
-        progress: told after each step.
 
     Returns:
         For an image that was not broken, the point of largest margin.
-
-    Raises:
-        RecipeError: settings out of range, or an l1 ball.
     """
     refuse_l1("zoo", threat)
     size = int(np.prod(images.shape[1:]))
@@ -116,7 +107,9 @@ class _Adam:
     count: Tensor  # T, float [D]: images move the same coordinates at the same time
     order: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))  # coordinates still to come
 
-    def step(self, margin: Margin, pixels: Pixels, x_adv: Tensor, rows: NDArray[np.int64]) -> Tensor:
+    def step(
+        self, margin: Margin, pixels: Pixels, x_adv: Float[Tensor, "n c h w"], rows: Int64[NDArray[np.int64], " n"]
+    ) -> Float[Tensor, "n c h w"]:
         where = self._next()
         grad = self._differences(margin, pixels.reshape(len(pixels), -1), where, pixels.shape[1:])
         at = np.ix_(rows, where)
@@ -139,7 +132,9 @@ class _Adam:
         where, self.order = np.split(self.order, [coordinates])
         return where
 
-    def _differences(self, margin: Margin, flat: Pixels, where: NDArray[np.int64], shape: tuple[int, ...]) -> Tensor:
+    def _differences(
+        self, margin: Margin, flat: NDArray[np.uint8], where: NDArray[np.int64], shape: tuple[int, ...]
+    ) -> Tensor:
         """What a level of each coordinate adds to the margin, float [N, len(where)]."""
         n, found = len(flat), []
         for some in np.array_split(where, max(2 * len(where) * n // ASKED_AT_ONCE, 1)):

@@ -21,15 +21,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ....runtime.shapes import Float, Int64
+
 __all__ = ["ascend_evenly", "ascend_in_box", "project"]
 
 
-def project(points: Tensor, x: Tensor, epsilon: float) -> Tensor:
+def project(points: Float[Tensor, "n d"], x: Float[Tensor, "n d"], epsilon: float) -> Float[Tensor, "n d"]:
     """The nearest points of S(x).
 
     Args:
-        points: float [N, D], anywhere.
-        x: float [N, D] in [0, 1], the centres.
+        points: anywhere.
+        x: the centres, in [0, 1].
         epsilon: the radius.
     """
     inside = points.clamp(0, 1)
@@ -61,16 +63,23 @@ def _onto_the_ball(points: Tensor, x: Tensor, epsilon: float) -> Tensor:
     return x + delta.sign() * move
 
 
-def ascend_in_box(x_adv: Tensor, grad: Tensor, length: float | Tensor) -> Tensor:
-    """The step of l1 `length`, for all or one each [N, 1], that raises grad . step most within [0, 1]^D."""
+def ascend_in_box(
+    x_adv: Float[Tensor, "n d"], grad: Float[Tensor, "n d"], length: float | Float[Tensor, "n 1"]
+) -> Float[Tensor, "n d"]:
+    """The step of l1 `length`, for all or one each, that raises grad . step most within [0, 1]^D."""
     steepest, order = grad.abs().sort(dim=1, descending=True)
     room = torch.where(grad > 0, 1 - x_adv, x_adv).clamp_(min=0).gather(1, order).mul_(steepest > 0)
     move = torch.minimum(room, (length - (room.cumsum(1) - room)).clamp_(min=0))
     return x_adv + torch.zeros_like(grad).scatter_(1, order, move) * grad.sign()
 
 
-def ascend_evenly(x_adv: Tensor, grad: Tensor, length: float | Tensor, k: Tensor) -> Tensor:
-    """A step of l1 `length`, for all or one each [N, 1], shared alike by the k [N] coordinates of largest gradient."""
+def ascend_evenly(
+    x_adv: Float[Tensor, "n d"],
+    grad: Float[Tensor, "n d"],
+    length: float | Float[Tensor, "n 1"],
+    k: Int64[Tensor, " n"],
+) -> Float[Tensor, "n d"]:
+    """A step of l1 `length`, for all or one each, shared alike by the k coordinates of largest gradient."""
     size = grad.abs()
     ranked = size.topk(int(k.max()), dim=1).values
     least = ranked.gather(1, k.unsqueeze(1) - 1)

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from ....runtime.shapes import Float
 from .threat_model import Norm
 
 __all__ = ["dual_length", "length"]
@@ -19,13 +20,13 @@ _ORDER: dict[Norm, float] = {"linf": math.inf, "l2": 2, "l1": 1}
 _DUAL: dict[Norm, float] = {"linf": 1, "l2": 2, "l1": math.inf}
 
 
-def length(moves: Tensor, norm: Norm) -> Tensor:
-    """||moves||_p over the last dimension: float [..., D] -> [...]."""
+def length(moves: Float[Tensor, " *points d"], norm: Norm) -> Float[Tensor, " *points"]:
+    """||moves||_p over the last dimension."""
     found: Tensor = torch.linalg.vector_norm(moves, _ORDER[norm], dim=-1)
     return found
 
 
-def dual_length(gradients: Tensor, norm: Norm) -> Tensor:
-    """||gradients||_q over the last dimension, q dual to the norm: float [..., D] -> [...]."""
+def dual_length(gradients: Float[Tensor, " *points d"], norm: Norm) -> Float[Tensor, " *points"]:
+    """||gradients||_q over the last dimension, q dual to the norm."""
     found: Tensor = torch.linalg.vector_norm(gradients, _DUAL[norm], dim=-1)
     return found

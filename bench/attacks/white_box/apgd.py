@@ -10,8 +10,7 @@ the ball of 3 epsilon, as many in that of 2 epsilon, each search from the best p
 2021, arXiv:2103.01208, multi-epsilon l1-APGD). Of 1, 2 or 4 steps none is left for the ball itself, where the
 projection alone is looked at. Step sizes are in `apgd_steps`.
 
-An image leaves the search as soon as it is broken, as an 8-bit image (see `verdict`); carrying on would give the same
-verdict.
+An image leaves the search as soon as it is broken as an 8-bit image (see `stopping`).
 """
 
 from __future__ import annotations
@@ -23,8 +22,10 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..losses import Loss, dlr_targeted, objective, rivals
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .apgd_steps import step_rule
 from .gradient import frozen, logits_and_gradient, logits_of
@@ -35,8 +36,8 @@ __all__ = ["apgd"]
 
 def apgd(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     loss: Literal["ce", "margin", "dlr", "dlr-targeted"] = "ce",
@@ -45,28 +46,18 @@ def apgd(
     targets: int = 9,
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """Search adversarial examples with Auto-PGD.
+) -> Float[Tensor, "n c h w"]:
+    """Auto-PGD. See `Attack`.
 
     Args:
-        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
-        x: float [N, C, H, W], 8-bit images divided by 255.
-        y: int64 [N], the right classes; images that the model gets wrong as they are come back as they are.
-        threat: the ball to stay in; images of its target come back as they are.
         loss: "ce", "margin", "dlr", or "dlr-targeted" (APGD-T: a search towards each of the likeliest wrong classes in
             turn). Where the threat model has a target, all of them aim at that, and "dlr-targeted" is "dlr".
         steps: gradient steps a search, at least 1.
         restarts: searches from new random points (for each target), for images that the ones before did not break.
         targets: for "dlr-targeted", how many wrong classes, likeliest first; at most K - 1 are used.
-        generator: makes the random starts, and so the result, reproducible.
-        batch_size: images a pass.
 
     Returns:
-        float [N, C, H, W] in the ball; for an image that was not broken, the last search's point of highest loss.
-
-    Raises:
-        RecipeError: settings out of range.
-        ModelError: too few classes for the loss or the target.
+        For an image that was not broken, the last search's point of highest loss.
     """
     if steps < 1 or restarts < 1 or targets < 1:
         raise RecipeError(
@@ -116,14 +107,15 @@ def _restart(
     """One search from a random point, in l1 through wider balls: the points, and which of them are broken [N]."""
     wide = -(-3 * steps // 10) if threat.norm == "l1" else 0  # steps in each of the wider balls
     counts = (wide, min(wide, steps - wide), max(steps - 2 * wide, 0))
-    balls = [(replace(threat, epsilon=k * threat.epsilon), n) for k, n in zip((3, 2), counts, strict=False) if n]
-    balls.append((threat, counts[-1]))
-    x_adv = balls[0][0].random_start(x, generator)
+    threats = [(replace(threat, epsilon=k * threat.epsilon), n) for k, n in zip((3, 2), counts, strict=False) if n]
+    threats.append((threat, counts[-1]))
+    widest = threats[0][0]
+    x_adv = ball_of(widest).random_start(x, generator)
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for ball, count in balls:
-        start = x_adv if ball is balls[0][0] else ball.project(x_adv, x)
+    for inside, count in threats:
+        start = x_adv if inside is widest else ball_of(inside).project(x_adv, x)
         x_adv, done = _search(
-            model, x, labels, start, threat=ball, loss=loss, steps=count, stop=ball is threat, batch_size=batch_size
+            model, x, labels, start, threat=inside, loss=loss, steps=count, stop=inside is threat, batch_size=batch_size
         )
     return x_adv, done
 
@@ -165,7 +157,7 @@ def _search(
     done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     logits, losses, grad = logits_and_gradient(model, start, labels, loss, batch_size)
     losses = torch.where(losses.isnan(), -torch.inf, losses)  # no loss that is a number would be better than NaN
-    rule = step_rule(threat, x, start, losses, steps)
+    ball, rule = ball_of(threat), step_rule(threat, x, start, losses, steps)
     state = _State(
         index=torch.arange(len(x), device=x.device),
         x=x,
@@ -198,14 +190,14 @@ def _search(
         if not len(state.index):
             break
         # Where a pass overflowed, the gradient says nothing, and its NaN would stay in the image for good.
-        step = threat.step(
+        step = ball.step(
             state.x_adv, torch.where(state.grad.isnan(), 0, state.grad), rule.step_size, sparsity=rule.sparsity
         )
-        z = threat.project(step, state.x)
+        z = ball.project(step, state.x)
         if rule.momentum < 1:
             alpha = rule.momentum if k > 1 else 1.0
             z = state.x_adv + alpha * (z - state.x_adv) + (1 - alpha) * (state.x_adv - state.previous)
-            z = threat.project(z, state.x)
+            z = ball.project(z, state.x)
         state.previous, state.x_adv = state.x_adv, z
         y = tuple(state.labels.unbind(1))
         logits, losses, state.grad = logits_and_gradient(model, state.x_adv, y, loss, batch_size)

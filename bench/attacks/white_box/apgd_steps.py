@@ -23,6 +23,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ....runtime.shapes import Bool, Float, Int64
 from ..threat.threat_model import ThreatModel
 
 __all__ = ["Halving", "Sparsity", "StepRule", "checkpoints", "step_rule"]
@@ -31,40 +32,53 @@ RHO = 0.75
 
 
 class StepRule(Protocol):
-    """What a search remembers of the steps of each image that is still in it; every tensor is [N].
+    """What a search remembers of the steps of each image that is still in it; N of them.
 
     Attributes:
-        step_size: eta, float [N].
-        sparsity: k, int64 [N], or None where all coordinates move.
+        step_size: eta.
+        sparsity: k, or None where all coordinates move.
         momentum: alpha of the search; 1 is none.
     """
 
-    step_size: Tensor
+    step_size: Float[Tensor, " n"]
     momentum: float
 
     @property
-    def sparsity(self) -> Tensor | None: ...
+    def sparsity(self) -> Int64[Tensor, " n"] | None: ...
 
-    def keep(self, left: Tensor) -> None:
-        """Forget images that are not `left`, bool [N]."""
+    def keep(self, left: Bool[Tensor, " n"]) -> None:
+        """Forget images that are not `left`."""
 
-    def stalled(self, step: int, x: Tensor, best: Tensor, rose: Tensor, best_loss: Tensor) -> Tensor | None:
+    def stalled(
+        self,
+        step: int,
+        x: Float[Tensor, " n *d"],
+        best: Float[Tensor, " n *d"],
+        rose: Bool[Tensor, " n"],
+        best_loss: Float[Tensor, " n"],
+    ) -> Bool[Tensor, " n"] | None:
         """Take note of a step, and set the next.
 
         Args:
             step: counted from 1.
-            x: float [N, C, H, W], the original images.
-            best: the points of highest loss, like x.
-            rose: bool [N], whether the loss did in this step.
-            best_loss: float [N].
+            x: the original images.
+            best: the points of highest loss.
+            rose: whether the loss rose in this step.
+            best_loss: the highest loss.
 
         Returns:
-            The images to send back to their best points, bool [N]; None if the step is no checkpoint.
+            The images to send back to their best points; None if the step is no checkpoint.
         """
 
 
-def step_rule(threat: ThreatModel, x: Tensor, start: Tensor, loss: Tensor, steps: int) -> StepRule:
-    """The rule of the norm, for a search of `steps` steps around x from the points `start` of loss `loss` [N]."""
+def step_rule(
+    threat: ThreatModel,
+    x: Float[Tensor, " n *d"],
+    start: Float[Tensor, " n *d"],
+    loss: Float[Tensor, " n"],
+    steps: int,
+) -> StepRule:
+    """The rule of the norm, for a search of `steps` steps around x from the points `start` of loss `loss`."""
     return Sparsity(threat, x, start, steps) if threat.norm == "l1" else Halving(threat, loss, steps)
 
 
@@ -74,7 +88,7 @@ class Halving:
     momentum = 0.75
     sparsity = None
 
-    def __init__(self, threat: ThreatModel, loss: Tensor, steps: int) -> None:
+    def __init__(self, threat: ThreatModel, loss: Float[Tensor, " n"], steps: int) -> None:
         self.step_size = torch.full_like(loss, 2 * threat.epsilon)
         self._checkpoints = checkpoints(steps)
         self._last_check = 0
@@ -82,11 +96,18 @@ class Halving:
         self._checked_loss = loss  # the best at the last checkpoint
         self._halved = torch.ones_like(loss, dtype=torch.bool)  # as published: rule (2) starts at the second checkpoint
 
-    def keep(self, left: Tensor) -> None:
+    def keep(self, left: Bool[Tensor, " n"]) -> None:
         self.step_size, self._rises = self.step_size[left], self._rises[left]
         self._checked_loss, self._halved = self._checked_loss[left], self._halved[left]
 
-    def stalled(self, step: int, x: Tensor, best: Tensor, rose: Tensor, best_loss: Tensor) -> Tensor | None:
+    def stalled(
+        self,
+        step: int,
+        x: Float[Tensor, " n *d"],
+        best: Float[Tensor, " n *d"],
+        rose: Bool[Tensor, " n"],
+        best_loss: Float[Tensor, " n"],
+    ) -> Bool[Tensor, " n"] | None:
         self._rises = self._rises + rose
         if step not in self._checkpoints:
             return None
@@ -104,17 +125,26 @@ class Sparsity:
     momentum = 1.0
     sparsity: Tensor
 
-    def __init__(self, threat: ThreatModel, x: Tensor, start: Tensor, steps: int) -> None:
+    def __init__(
+        self, threat: ThreatModel, x: Float[Tensor, " n *d"], start: Float[Tensor, " n *d"], steps: int
+    ) -> None:
         self._epsilon = threat.epsilon
         self._every = max(steps // 25, 1)
         self.step_size = torch.full((len(x),), threat.epsilon, dtype=x.dtype, device=x.device)
         self._changed = _changed(start, x)
         self.sparsity = _fewer(self._changed)
 
-    def keep(self, left: Tensor) -> None:
+    def keep(self, left: Bool[Tensor, " n"]) -> None:
         self.step_size, self.sparsity, self._changed = self.step_size[left], self.sparsity[left], self._changed[left]
 
-    def stalled(self, step: int, x: Tensor, best: Tensor, rose: Tensor, best_loss: Tensor) -> Tensor | None:
+    def stalled(
+        self,
+        step: int,
+        x: Float[Tensor, " n *d"],
+        best: Float[Tensor, " n *d"],
+        rose: Bool[Tensor, " n"],
+        best_loss: Float[Tensor, " n"],
+    ) -> Bool[Tensor, " n"] | None:
         if step % self._every:
             return None
         changed = _changed(best, x)

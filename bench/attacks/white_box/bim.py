@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..threat.threat_model import ThreatModel
 from .pgd import pgd
@@ -26,21 +27,18 @@ __all__ = ["bim"]
 
 def bim(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     loss: Literal["ce", "margin", "dlr"] = "ce",
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """`pgd` as above; the arguments, the result and the errors are the same.
+) -> Float[Tensor, "n c h w"]:
+    """`pgd` as above, in linf alone. See `Attack`; nothing is random, so `generator` is not used.
 
     Args:
-        generator: not used; nothing is random.
-
-    Raises:
-        RecipeError: a norm other than linf, for which the method names no step.
+        loss: see `pgd`.
     """
     if threat.norm != "linf":
         raise RecipeError(

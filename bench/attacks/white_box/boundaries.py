@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import ModelError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..losses import objective, rivals
 from ..threat.norms import dual_length
@@ -23,21 +24,23 @@ from ..threat.threat_model import Norm, ThreatModel
 
 __all__ = ["Boundaries", "closest", "heights_and_normals", "likeliest", "towards"]
 
-Boundaries = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""boundaries(logits [N, K], y [N], classes [N, J]) -> heights [N, J]."""
+Boundaries = Callable[[Float[Tensor, "n k"], Int64[Tensor, " n"], Int64[Tensor, "n j"]], Float[Tensor, "n j"]]
+"""boundaries(logits, y, classes) -> heights."""
 
 
-def likeliest(logits: Tensor, y: Tensor, count: int, threat: ThreatModel) -> tuple[Boundaries, Tensor]:
+def likeliest(
+    logits: Float[Tensor, "n k"], y: Int64[Tensor, " n"], count: int, threat: ThreatModel
+) -> tuple[Boundaries, Int64[Tensor, "n j"]]:
     """The boundaries to the likeliest wrong classes, or to the threat model's target.
 
     Args:
-        logits: float [N, K].
-        y: int64 [N], the right classes.
+        logits: what the model says to the images.
+        y: the right classes.
         count: how many wrong classes, at least 1; at most K - 1 are taken.
-        threat: whose target counts.
+        threat: its target, if any, is the one class aimed at.
 
     Returns:
-        What gives the heights, and the classes int64 [N, J] that it takes, likeliest first.
+        What gives the heights, and the classes that it takes, likeliest first.
     """
     if threat.target is None:
         return towards, rivals(logits, y).topk(min(count, logits.shape[1] - 1), dim=1).indices
@@ -45,26 +48,34 @@ def likeliest(logits: Tensor, y: Tensor, count: int, threat: ThreatModel) -> tup
     return lambda logits, y, _: margin(logits, y).unsqueeze(1), torch.full_like(y, threat.target).unsqueeze(1)
 
 
-def towards(logits: Tensor, y: Tensor, classes: Tensor) -> Tensor:
-    """The heights z_c - z_y over the classes c [N, J]."""
+def towards(
+    logits: Float[Tensor, "n k"], y: Int64[Tensor, " n"], classes: Int64[Tensor, "n j"]
+) -> Float[Tensor, "n j"]:
+    """The heights z_c - z_y over the classes c."""
     return logits.gather(1, classes) - logits.gather(1, y.unsqueeze(1))
 
 
 def heights_and_normals(
-    model: Model, x: Tensor, y: Tensor, classes: Tensor, *, boundaries: Boundaries, batch_size: int
-) -> tuple[Tensor, Tensor, Tensor]:
+    model: Model,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
+    classes: Int64[Tensor, "n j"],
+    *,
+    boundaries: Boundaries,
+    batch_size: int,
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, "n j"], Float[Tensor, "n j d"]]:
     """Where the boundaries are.
 
     Args:
-        model: see `gradient.Model`; differentiable.
-        x: float [N, C, H, W] in [0, 1].
-        y: int64 [N].
-        classes: int64 [N, J].
+        model: differentiable.
+        x: points in [0, 1].
+        y: the right classes.
+        classes: what the boundaries are taken to, J for each image.
         boundaries: see `likeliest`.
         batch_size: images a pass.
 
     Returns:
-        logits [N, K], heights [N, J] and normals [N, J, C * H * W], all detached.
+        Logits, heights and normals (D = C H W), all detached.
 
     Raises:
         ModelError: the logits do not depend on the image in a way autograd can follow.
@@ -97,8 +108,10 @@ def heights_and_normals(
     return logits, heights, stacked
 
 
-def closest(heights: Tensor, normals: Tensor, norm: Norm) -> tuple[Tensor, Tensor]:
-    """Of each image's boundaries the one that is fewest |f| / ||w||_q away: its height [N] and normal [N, D]."""
+def closest(
+    heights: Float[Tensor, "n j"], normals: Float[Tensor, "n j d"], norm: Norm
+) -> tuple[Float[Tensor, " n"], Float[Tensor, "n d"]]:
+    """The height and the normal of each image's closest boundary, |f| / ||w||_q away."""
     if heights.shape[1] == 1:
         return heights[:, 0], normals[:, 0]
     distance = heights.abs() / dual_length(normals, norm).clamp(min=torch.finfo(heights.dtype).tiny)

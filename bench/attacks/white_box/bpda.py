@@ -1,9 +1,10 @@
 """BPDA: Auto-PGD along the gradient of a smoother network, for those that hide behind their clamps.
 
-Backward pass differentiable approximation (Athalye et al. 2018, arXiv:1802.00420, section 4.1): the forward pass is the
-network, the backward pass that of g, near it and differentiable. Here g leaks through closed clamps (`export/leak.py`),
-ReLU and the saturation of integers alike. A unit that is off for an image and everything around it has no gradient, so
-that plain searches never learn what would switch it on.
+    forward   f(x)          backward   grad g(x),   g near f and differentiable
+
+Backward pass differentiable approximation (Athalye et al. 2018, arXiv:1802.00420, section 4.1). Here g is f with closed
+clamps that leak (`export/twin/gradients.py`): ReLU, and the saturation of integers. A unit that is off for an image and
+everything around it has no gradient, so plain searches never learn what would switch it on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from ....export.twin.gradients import leaking
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..threat.threat_model import ThreatModel
 from .apgd import apgd
@@ -25,8 +27,8 @@ __all__ = ["bpda"]
 
 def bpda(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     leak: float = 0.05,
@@ -35,19 +37,12 @@ def bpda(
     restarts: int = 1,
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """Search adversarial examples with gradients that leak.
+) -> Float[Tensor, "n c h w"]:
+    """Auto-PGD with gradients that leak. See `Attack`.
 
     Args:
-        model, x, y, threat, loss, steps, restarts, generator, batch_size: as for `apgd`.
         leak: share of the gradient that passes a closed clamp, in (0, 1].
-
-    Returns:
-        As `apgd`.
-
-    Raises:
-        RecipeError: settings out of range.
-        ModelError: too few classes for the loss or the target.
+        loss, steps, restarts: see `apgd`.
     """
     if not 0 < leak <= 1:
         raise RecipeError("leak of bpda", expected="more than 0, at most 1", got=str(leak))

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..losses import Loss, objective
 from ..threat.threat_model import ThreatModel
@@ -35,8 +36,8 @@ _BETA_1, _BETA_2, _NO_ZERO = 0.9, 0.999, 1e-8  # Adam, arXiv:1412.6980
 
 def carlini_wagner(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     steps: int = 1000,
@@ -47,14 +48,10 @@ def carlini_wagner(
     minimize: bool = False,
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """Search the nearest adversarial examples in l2.
+) -> Float[Tensor, "n c h w"]:
+    """Search the nearest adversarial examples in l2. See `Attack`; nothing is random, so `generator` is not used.
 
     Args:
-        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
-        x: float [N, C, H, W], 8-bit images divided by 255.
-        y: int64 [N], the right classes; images that the model gets wrong as they are come back as they are.
-        threat: the l2 ball that counts; images of its target come back as they are.
         steps: gradient steps a round, at least 1.
         searches: rounds, each with its own c, at least 1.
         learning_rate: Adam's, > 0.
@@ -62,15 +59,9 @@ def carlini_wagner(
         confidence: kappa, the margin below which a point does not count, in logits, >= 0.
         minimize: go on for the shortest perturbation in floating point; if false, an image is finished when it is
             broken inside the ball as an 8-bit image.
-        generator: not used; nothing is random.
-        batch_size: images a pass.
 
     Returns:
-        float [N, C, H, W] in the ball: the nearest adversarial point found, or the image itself.
-
-    Raises:
-        RecipeError: another norm, or settings out of range.
-        ModelError: the target is no class of the model, or the model has no gradient.
+        The nearest adversarial point found, or the image itself.
     """
     if threat.norm != "l2":
         raise RecipeError(

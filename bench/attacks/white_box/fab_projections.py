@@ -23,22 +23,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ....runtime.shapes import Float
 from ..threat.threat_model import Norm
 
 __all__ = ["onto_hyperplane"]
 
 
-def onto_hyperplane(x: Tensor, w: Tensor, height: Tensor, norm: Norm) -> Tensor:
+def onto_hyperplane(
+    x: Float[Tensor, "*points n d"], w: Float[Tensor, "n d"], height: Float[Tensor, "*points n"], norm: Norm
+) -> Float[Tensor, "*points n d"]:
     """The shortest moves from points of the unit box to a hyperplane.
 
     Args:
-        x: float [..., N, D] in [0, 1]; several points for the same normals share one sort.
-        w: float [N, D], the normals; of any scale, zero included (then nothing moves).
-        height: float [..., N], <w, x> - b.
-        norm: whose length is made small.
+        x: in [0, 1]; several points for the same normals share one sort.
+        w: the normals, of any scale; where one is zero, nothing moves.
+        height: <w, x> - b.
+        norm: the norm in which the moves are short.
 
     Returns:
-        delta, float [..., N, D], with x + delta in [0, 1] up to rounding.
+        delta, with x + delta in [0, 1] up to rounding.
     """
     # The plane is the same when w and b are divided by a number; squares of tiny gradients would vanish.
     scale = w.abs().amax(-1, keepdim=True)

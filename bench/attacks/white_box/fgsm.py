@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..threat.threat_model import ThreatModel
 from .pgd import pgd
@@ -22,8 +23,8 @@ __all__ = ["fgsm"]
 
 def fgsm(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     random_start: bool = False,
@@ -31,13 +32,13 @@ def fgsm(
     loss: Literal["ce", "margin", "dlr"] = "ce",
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """One step of `pgd`: one forward and one backward pass.
+) -> Float[Tensor, "n c h w"]:
+    """One step of `pgd` without early stop: one forward and one backward pass. See `Attack`.
 
     Args:
+        random_start: x_0 is random in the ball instead of x.
         step_size: alpha; epsilon if not given, and 1.25 epsilon with a random start, as in Wong et al. 2020.
-
-    The others, the result and the errors are those of `pgd` without early stop.
+        loss: see `pgd`.
     """
     if step_size is None:
         step_size = threat.epsilon * (1.25 if random_start else 1)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ....runtime.errors import ModelError, RecipeError
+from ....runtime.shapes import Float, Num
 from ..access import Model
 from ..losses import Loss
 
@@ -45,19 +46,19 @@ def frozen(model: Model) -> Iterator[None]:
 
 
 def logits_and_gradient(
-    model: Model, x: Tensor, labels: tuple[Tensor, ...], loss: Loss, batch_size: int
-) -> tuple[Tensor, Tensor, Tensor]:
+    model: Model, x: Float[Tensor, " n *d"], labels: tuple[Num[Tensor, "n ..."], ...], loss: Loss, batch_size: int
+) -> tuple[Float[Tensor, "n k"], Float[Tensor, " n"], Float[Tensor, " n *d"]]:
     """One forward and one backward pass.
 
     Args:
-        model: see `Model`; differentiable.
-        x: float [N, C, H, W] in [0, 1].
-        labels: what the loss takes after the logits, each int64 [N].
+        model: differentiable.
+        x: points in [0, 1].
+        labels: what the loss takes after the logits.
         loss: see `losses`.
         batch_size: images a pass; bounds the memory, never the result.
 
     Returns:
-        logits [N, K], losses [N] and the gradient of each image's loss [N, C, H, W], all detached.
+        Logits, losses and the gradient of each image's loss, all detached.
 
     Raises:
         RecipeError: batch_size below 1.
@@ -86,8 +87,8 @@ def logits_and_gradient(
     return logits, losses, grad
 
 
-def logits_of(model: Model, x: Tensor, batch_size: int) -> Tensor:
-    """Logits [N, K] without a gradient, `batch_size` images a pass.
+def logits_of(model: Model, x: Float[Tensor, " n *d"], batch_size: int) -> Float[Tensor, "n k"]:
+    """Logits without a gradient, `batch_size` images a pass.
 
     Raises:
         RecipeError: batch_size below 1.

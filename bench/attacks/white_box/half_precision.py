@@ -7,10 +7,10 @@ the list: a network that ends in one has logits of float32, whose small differen
 that ends in a convolution has logits rounded to bfloat16 on that pass. Where no gradient is asked for, the model runs
 as it is.
 
-A search for a verdict takes a point for a success only on the word of a pass without gradient (`verdict.broken`), and
-that is the model itself, whatever its last layer. `tests/benchmarks/attacks.py` compares the verdicts with those of
+A search for a verdict counts a point as a success only after a pass without gradient (`stopping.broken`), and that pass
+runs the model itself, whatever its last layer. `tests/benchmarks/attacks.py` compares the verdicts with those of
 float32 searches. A search for a distance (`minimize` of `fab` and `carlini_wagner`) also believes the logits that come
-with a gradient; `bench/minimal.py` replays what it found.
+with a gradient; `bench/robustness/minimal_perturbation.py` replays what it found.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from torch.overrides import TorchFunctionMode
 
 from ....export.twin.values.levels import gradient_dtype
 from ....runtime.errors import ModelError
+from ....runtime.shapes import Float
 
 __all__ = ["HalfPrecisionGradients"]
 
@@ -46,7 +47,7 @@ class HalfPrecisionGradients(nn.Module):
             raise ModelError("gradients in half precision", expected="a float network", got="a quantized one")
         self.model: nn.Module = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         follows = torch.is_grad_enabled() and images.requires_grad and images.device.type == "cpu"
         logits: Tensor
         if follows and gradient_dtype() == torch.bfloat16:

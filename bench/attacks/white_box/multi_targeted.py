@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..losses import margin_targeted, rivals
 from ..threat.threat_model import ThreatModel
@@ -27,8 +28,8 @@ __all__ = ["multi_targeted"]
 
 def multi_targeted(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     steps: int,
@@ -37,26 +38,17 @@ def multi_targeted(
     targets: int = 9,
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """Search adversarial examples towards the likeliest wrong classes, one after the other.
+) -> Float[Tensor, "n c h w"]:
+    """Search towards the likeliest wrong classes, one after the other. See `Attack`; the threat model has no target.
 
     Args:
-        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
-        x: float [N, C, H, W], 8-bit images divided by 255.
-        y: int64 [N], the right classes; images that the model gets wrong as they are come back as they are.
-        threat: the ball to stay in; without a target.
         steps: gradient steps a search, at least 1.
         step_size: in the units of `threat.epsilon`.
         restarts: random points for each class.
         targets: how many wrong classes, likeliest first; at most K - 1 are used.
-        generator: makes the random starts, and so the result, reproducible.
-        batch_size: images a pass.
 
     Returns:
-        float [N, C, H, W] in the ball; for an image that was not broken, the last search's last iterate.
-
-    Raises:
-        RecipeError: settings out of range, or a targeted threat model.
+        For an image that was not broken, the last search's last iterate.
     """
     if steps < 1 or restarts < 1 or targets < 1 or not 0 <= step_size < math.inf:
         raise RecipeError(

@@ -1,7 +1,7 @@
 """What a search for the nearest adversarial point remembers: for each image the shortest perturbation inside the ball.
 
-Such a search can be asked for two things. For a verdict, an image is finished with the first point inside the ball
-that fools the model as an 8-bit image (see `verdict`). For a distance (`minimize`), it goes on for the shortest
+Such a search has two uses. For a verdict, an image is finished with the first point inside the ball
+that fools the model as an 8-bit image (see `stopping`). For a distance (`minimize`), it goes on for the shortest
 perturbation, in floating point as published.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ....runtime.shapes import Bool, Float, Int64
 from ..access import Model
 from ..threat.norms import length
 from ..threat.threat_model import ThreatModel
@@ -25,9 +26,9 @@ class Nearest:
     """The best points so far.
 
     Args:
-        model: see `gradient.Model`.
-        x: float [N, C, H, W], the original 8-bit images divided by 255.
-        y: int64 [N], the right classes.
+        model: is asked whether a point breaks an image.
+        x: the original 8-bit images divided by 255.
+        y: the right classes.
         threat: the ball that a point must be in.
         minimize: see above.
         batch_size: images a pass.
@@ -38,7 +39,14 @@ class Nearest:
     """
 
     def __init__(
-        self, model: Model, x: Tensor, y: Tensor, *, threat: ThreatModel, minimize: bool, batch_size: int
+        self,
+        model: Model,
+        x: Float[Tensor, "n c h w"],
+        y: Int64[Tensor, " n"],
+        *,
+        threat: ThreatModel,
+        minimize: bool,
+        batch_size: int,
     ) -> None:
         self.points = x.clone()
         self.lengths = torch.full((len(x),), torch.inf, dtype=x.dtype, device=x.device)
@@ -46,18 +54,23 @@ class Nearest:
         self._threat, self._minimize, self._batch_size = threat, minimize, batch_size
 
     def offer(
-        self, rows: Tensor, x_adv: Tensor, logits: Tensor, *, enough: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+        self,
+        rows: Int64[Tensor, " m"],
+        x_adv: Float[Tensor, "m c h w"],
+        logits: Float[Tensor, "m k"],
+        *,
+        enough: Bool[Tensor, " m"] | None = None,
+    ) -> tuple[Bool[Tensor, " m"], Bool[Tensor, " m"]]:
         """Look at the points that a search has come to.
 
         Args:
-            rows: int64 [M], whose points they are.
-            x_adv: float [M, C, H, W] in [0, 1].
-            logits: float [M, K], what the model says to them.
-            enough: bool [M]: a point counts only where true; everywhere if not given.
+            rows: which images the points belong to.
+            x_adv: the points, in [0, 1].
+            logits: what the model says to them.
+            enough: a point counts only where true; everywhere if not given.
 
         Returns:
-            bool [M], which points fool the model, in the ball or not; bool [M], which images are finished.
+            Which points fool the model, in the ball or not; and which images are finished.
         """
         x, y = self._x[rows], self._y[rows]
         fooled: Tensor = self._threat.fooled(logits.argmax(1), y)

@@ -11,8 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..access import Model
+from ..access import Labels, Model, Pixels
 from ..result import AttackResult
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import device_of, frozen
 
@@ -23,8 +24,8 @@ def attack_pixels(
     name: str,
     attack: Callable[..., Tensor],
     model: Model,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
+    images: Pixels,
+    labels: Labels,
     *,
     threat: ThreatModel,
     seed: int,
@@ -34,12 +35,13 @@ def attack_pixels(
 
     Args:
         name: for the report.
-        attack: `pgd`, `apgd` or another white-box one, called as attack(model, x, y, threat=, generator=, **settings).
-        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; a module is attacked on the device of its parameters.
-        images: uint8 [N, C, H, W].
-        labels: int64 [N], the right classes.
-        threat: the ball; searched and rounded into is the smaller one that holds the same 8-bit images,
-            `threat.on_pixels()`: what is rounded another way than in the search may be another image.
+        attack: an `Attack`; it gets the settings.
+        model: a module is attacked on the device of its parameters.
+        images: 8-bit images.
+        labels: the right classes.
+        threat: the ball. The attack searches the smallest one that holds the same 8-bit images, `threat.on_pixels()`,
+            and its points are rounded into that one too: rounding by another rule than the search's could give an
+            image that the search has not looked at.
         seed: of the random starts.
         settings: the attack's own.
     """
@@ -64,7 +66,7 @@ def attack_pixels(
             generator=torch.Generator().manual_seed(seed),
             **settings,
         )
-    adversarial: NDArray[np.uint8] = searched.to_pixels(x_adv, pixels).cpu().numpy()
+    adversarial: NDArray[np.uint8] = ball_of(searched).to_pixels(x_adv, pixels).cpu().numpy()
     return AttackResult(
         name=name,
         settings={"threat": str(threat), "seed": seed, **settings},

@@ -5,7 +5,7 @@
 as in section 3.3 of "Adversarial Fine-tuning of Compressed Neural Networks for Joint Improvement of Robustness and
 Efficiency", after Madry et al. 2018 (arXiv:1706.06083). The paper runs 20 steps of alpha = 0.01 from x_0 = x, as in
 Kolter & Madry's tutorial, with epsilon = 0.1 on Fashion-MNIST and 8/255 on CIFAR-10. In l2 the step is along
-grad / ||grad||_2, in l1 along the largest entries of the gradient (see `threat`).
+grad / ||grad||_2, in l1 along the largest entries of the gradient (see `geometry`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Bool, Float, Int64
 from ..access import Model
 from ..losses import Loss, objective
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import frozen, logits_and_gradient, logits_of
 from .stopping import broken
@@ -29,8 +31,8 @@ __all__ = ["ascend", "pgd"]
 
 def pgd(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     steps: int,
@@ -41,35 +43,25 @@ def pgd(
     generator: torch.Generator | None = None,
     early_stop: bool = True,
     batch_size: int = 128,
-) -> Tensor:
-    """Search adversarial examples by projected gradient ascent on a loss.
+) -> Float[Tensor, "n c h w"]:
+    """Projected gradient ascent on a loss. See `Attack`; images that the model gets wrong are searched as well.
 
     With `early_stop` an image leaves the search with the first iterate that fools the model as an 8-bit image (see
-    `verdict`), which decides like "any iterate of any restart", in less time. Without, this is the equation above and
-    nothing more: `steps` forward and backward passes, no other, and the last iterate, fooling or not; the form for
+    `stopping`), which decides like "any iterate of any restart", in less time. Without it, this is the equation above
+    and nothing more: `steps` forward and backward passes, no other, and the last iterate, fooling or not; the form for
     training and for the paper's figures.
 
     Args:
-        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
-        x: float [N, C, H, W], 8-bit images divided by 255.
-        y: int64 [N], the right classes; images of the threat model's target come back as they are.
-        threat: the ball to stay in.
         steps: gradient steps, at least 1.
         step_size: alpha, in the units of `threat.epsilon`.
         random_start: x_0 is random in the ball instead of x.
         restarts: searches from new random points, for images that the ones before did not break.
         loss: what is raised: cross-entropy, the margin of the best wrong logit (Carlini & Wagner 2017), or the
             difference of logits ratio; towards the target where the threat model has one.
-        generator: makes the random starts, and so the result, reproducible.
         early_stop: see above.
-        batch_size: images a pass.
 
     Returns:
-        float [N, C, H, W] in the ball; for an image that was not broken, the last iterate.
-
-    Raises:
-        RecipeError: settings that contradict each other or are out of range.
-        ModelError: too few classes for the loss or the target.
+        For an image that was not broken, the last iterate.
     """
     if steps < 1 or restarts < 1 or not 0 <= step_size < math.inf:
         raise RecipeError(
@@ -111,8 +103,8 @@ def pgd(
 
 def ascend(
     model: Model,
-    x: Tensor,
-    labels: tuple[Tensor, ...],
+    x: Float[Tensor, "n c h w"],
+    labels: tuple[Int64[Tensor, " n"], ...],
     *,
     threat: ThreatModel,
     loss: Loss,
@@ -122,24 +114,25 @@ def ascend(
     generator: torch.Generator | None,
     stop: Literal["never", "early", "early and at the end"],
     batch_size: int,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Float[Tensor, "n c h w"], Bool[Tensor, " n"]]:
     """One search of `pgd`, on a frozen model.
 
     Args:
         labels: what the loss takes after the logits, the right classes first.
-        stop: when images are asked for that are broken: never; before each step; or after the last step as well, at
-            the cost of one more pass.
+        stop: when to look for broken images: never; before each step; or after the last step too, which costs one
+            more pass.
 
-    The others are those of `pgd`.
+    The other arguments are those of `pgd`.
 
     Returns:
-        The points, float [N, C, H, W], and which of them are known to be broken, bool [N].
+        The points, and which of them are known to be broken.
     """
+    ball = ball_of(threat)
     verdict = partial(broken, model, threat=threat, batch_size=batch_size)
     result = x.clone()
     found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     active = torch.arange(len(x), device=x.device)  # where the images still searched came from
-    x_adv = threat.random_start(x, generator) if random_start else x
+    x_adv = ball.random_start(x, generator) if random_start else x
     for _ in range(steps):
         if not len(active):
             return result, found
@@ -149,7 +142,7 @@ def ascend(
             found[active[done]] = True
             active, x, x_adv, grad = (part[~done] for part in (active, x, x_adv, grad))
             labels = tuple(label[~done] for label in labels)
-        x_adv = threat.project(threat.step(x_adv, grad, step_size), x)
+        x_adv = ball.project(ball.step(x_adv, grad, step_size), x)
     result[active] = x_adv
     if stop == "early and at the end" and len(active):
         found[active] = verdict(logits_of(model, x_adv, batch_size), x_adv, x, labels[0])

@@ -5,7 +5,7 @@ Tramer et al. 2018 (arXiv:1705.07204):
     x'    = x  + alpha sign( N(0, I) )
     x_adv = x' + (epsilon - alpha) sign( grad_x' l(f(x'), y) )
 
-In l2 and l1 both steps are the norm's own (`ThreatModel.step`) instead of the sign.
+In l2 and l1 both steps are the norm's own (`Ball.step`) instead of the sign.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..losses import objective
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import frozen, logits_and_gradient
 
@@ -26,45 +28,32 @@ __all__ = ["r_fgsm"]
 
 def r_fgsm(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     random_share: float = 0.5,
     loss: Literal["ce", "margin", "dlr"] = "ce",
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """One random step and one gradient step: one forward and one backward pass.
+) -> Float[Tensor, "n c h w"]:
+    """One random step and one gradient step: one forward and one backward pass. See `Attack`.
 
     Args:
-        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
-        x: float [N, C, H, W], 8-bit images divided by 255.
-        y: int64 [N], the right classes; images of the threat model's target come back as they are.
-        threat: the ball to stay in.
         random_share: alpha / epsilon, in [0, 1]; one half in the paper.
-        loss: as in `pgd`.
-        generator: makes the random step, and so the result, reproducible.
-        batch_size: images a pass.
-
-    Returns:
-        float [N, C, H, W] in the ball.
-
-    Raises:
-        RecipeError: `random_share` out of range, or an unknown loss.
-        ModelError: too few classes for the loss or the target.
+        loss: see `pgd`.
     """
     if not 0 <= random_share <= 1:
         raise RecipeError("random_share of r_fgsm out of range", expected="0 to 1", got=repr(random_share))
-    alpha = random_share * threat.epsilon
+    ball, alpha = ball_of(threat), random_share * threat.epsilon
     device = x.device if generator is None else generator.device
     noise = torch.randn(x.shape, generator=generator, device=device, dtype=x.dtype).to(x.device)
-    start = threat.project(threat.step(x, noise, alpha), x)
+    start = ball.project(ball.step(x, noise, alpha), x)
     result = x.clone()
     active = (torch.ones_like(y) if threat.target is None else y != threat.target).nonzero().squeeze(1)
     if len(active):
         start, x = start[active], x[active]
         with frozen(model):
             _, _, grad = logits_and_gradient(model, start, (y[active],), objective(loss, threat), batch_size)
-        result[active] = threat.project(threat.step(start, grad, threat.epsilon - alpha), x)
+        result[active] = ball.project(ball.step(start, grad, threat.epsilon - alpha), x)
     return result

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ....runtime.shapes import Bool, Float, Int64
 from ..access import Model
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import logits_of
 
@@ -20,23 +22,30 @@ __all__ = ["broken"]
 
 
 def broken(
-    model: Model, logits: Tensor, x_adv: Tensor, x: Tensor, y: Tensor, *, threat: ThreatModel, batch_size: int
-) -> Tensor:
-    """Which images are broken for good, bool [N].
+    model: Model,
+    logits: Float[Tensor, "n k"],
+    x_adv: Float[Tensor, "n c h w"],
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
+    *,
+    threat: ThreatModel,
+    batch_size: int,
+) -> Bool[Tensor, " n"]:
+    """Which images are broken for good.
 
     Args:
-        model: see `gradient.Model`.
-        logits: what it said to x_adv, float [N, K].
-        x_adv: float [N, C, H, W] in [0, 1], the search's present points.
-        x: float [N, C, H, W], the original 8-bit images divided by 255.
-        y: int64 [N], the right classes.
+        model: answers once more for the points that fool it.
+        logits: what it said to x_adv.
+        x_adv: the search's present points, in [0, 1].
+        x: the original 8-bit images divided by 255.
+        y: the right classes.
         threat: the ball around x.
         batch_size: images a pass.
     """
     fooled: Tensor = threat.fooled(logits.argmax(1), y)
     where = fooled.nonzero().squeeze(1)
     if len(where):
-        pixels = threat.to_pixels(x_adv[where], (x[where] * 255).round().byte())
+        pixels = ball_of(threat).to_pixels(x_adv[where], (x[where] * 255).round().byte())
         predictions = logits_of(model, pixels.to(x.dtype) / 255, batch_size).argmax(1)
         fooled[where] = threat.fooled(predictions, y[where])
     return fooled

@@ -17,8 +17,10 @@ import torch
 from torch import Tensor
 
 from ....runtime.errors import RecipeError
+from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..losses import objective
+from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 from .gradient import frozen, logits_and_gradient, logits_of
 
@@ -27,8 +29,8 @@ __all__ = ["wrm"]
 
 def wrm(
     model: Model,
-    x: Tensor,
-    y: Tensor,
+    x: Float[Tensor, "n c h w"],
+    y: Int64[Tensor, " n"],
     *,
     threat: ThreatModel,
     gamma: float,
@@ -36,28 +38,15 @@ def wrm(
     loss: Literal["ce", "margin", "dlr"] = "ce",
     generator: torch.Generator | None = None,
     batch_size: int = 128,
-) -> Tensor:
-    """Search adversarial examples by gradient ascent on the penalized loss.
+) -> Float[Tensor, "n c h w"]:
+    """Gradient ascent on the penalized loss. See `Attack`; nothing is random, so `generator` is not used.
 
-    No search stops early: its points before the last projection are not the attacker's to deliver.
+    No search stops early: its points lie outside the ball until the last projection.
 
     Args:
-        model: float [N, C, H, W] in [0, 1] -> logits [N, K]; held in evaluation mode meanwhile, see `gradient.frozen`.
-        x: float [N, C, H, W], 8-bit images divided by 255.
-        y: int64 [N], the right classes; images that the model gets wrong as they are come back as they are.
-        threat: the ball that the result is projected into.
         gamma: price of squared distance, in loss per squared pixel value, > 0.
         steps: gradient steps, at least 1.
-        loss: as in `pgd`.
-        generator: not used; nothing is random.
-        batch_size: images a pass.
-
-    Returns:
-        float [N, C, H, W] in the ball.
-
-    Raises:
-        RecipeError: settings out of range.
-        ModelError: too few classes for the loss or the target.
+        loss: see `pgd`.
     """
     if steps < 1 or not 0 < gamma < math.inf:
         raise RecipeError(
@@ -72,5 +61,5 @@ def wrm(
         for t in range(steps if len(active) else 0):
             _, _, grad = logits_and_gradient(model, x_adv, labels, raised, batch_size)
             x_adv = (x_adv + (grad / gamma - (x_adv - centre)) / math.sqrt(t + 2)).clamp_(0, 1)
-    result[active] = threat.project(x_adv, centre)
+    result[active] = ball_of(threat).project(x_adv, centre)
     return result

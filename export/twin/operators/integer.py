@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....runtime.errors import UnsupportedOperatorError
-from ..gradients import Target, clamp_round, round_ste
+from ..gradients import OutputGrid, clamp_round, round_ste
 from ..values.levels import Levels
 from ..values.scaled import EXACT, Mean, Product, Scaled, Sum, Value, along, dense
 from ..windows import Attributes, pad_window, window
@@ -50,14 +50,14 @@ def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None 
     z = torch.zeros((), dtype=_OUTPUT_TYPES[attributes.get("output_dtype", 0)]) if zero is None else dense(zero)
     limits = torch.iinfo(z.dtype)
     if z.numel() == 1 and s.numel() == 1:
-        target = Target(s.reshape(()), float(z), limits.min, limits.max)
+        grid = OutputGrid(s.reshape(()), float(z), limits.min, limits.max)
         if not isinstance(x, Tensor | Levels):
-            return x.requantized(target)
-        return clamp_round(dense(x) / target.scale, target)
+            return x.requantized(grid)
+        return clamp_round(dense(x) / grid.scale, grid)
     real, axis = dense(x), attributes.get("axis", 1)
     offset = along(z, real.dim(), axis).to(real.dtype)
     rounded = round_ste(real / along(s, real.dim(), axis)) + offset
-    return clamp_round(rounded, Target(s, 0.0, limits.min, limits.max))
+    return clamp_round(rounded, OutputGrid(s, 0.0, limits.min, limits.max))
 
 
 _OUTPUT_TYPES = {0: torch.uint8, 2: torch.uint8, 3: torch.int8, 4: torch.uint16, 5: torch.int16}
@@ -163,7 +163,7 @@ def _rounded(attributes: Attributes, x: Value, weight: Value) -> Value:
     low, high = weight.detach().min().clamp(max=0), weight.detach().max().clamp(min=0)
     s = torch.where(high == low, torch.ones_like(high), (high - low) / 255)
     z = (-128 - low / s).clamp(-128, 127).round()
-    return Scaled(clamp_round(weight / s, Target(s, float(z), -128, 127)) - z, s, 255.0)
+    return Scaled(clamp_round(weight / s, OutputGrid(s, float(z), -128, 127)) - z, s, 255.0)
 
 
 def _integer_bias(attributes: Attributes, bias: Value | None) -> bool:

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...bfloat16 import has_bfloat16
 from ..gradients import leak
 
 __all__ = [
@@ -64,10 +65,8 @@ class ByteLayer(Protocol):
 
 @functools.cache
 def gradient_dtype() -> torch.dtype:
-    """bfloat16 where the processor multiplies it (a private question: a torch without it means no), else float32."""
-    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    has = any(bool(getattr(torch.cpu, probe, bool)()) for probe in probes)
-    return torch.bfloat16 if has else torch.float32
+    """bfloat16 where the processor multiplies it, else float32."""
+    return torch.bfloat16 if has_bfloat16() else torch.float32
 
 
 def pixel_levels(images: Tensor) -> Levels:

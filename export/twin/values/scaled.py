@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from ..gradients import Target, clamp_round
+from ..gradients import OutputGrid, clamp_round
 from .levels import Levels
 
 __all__ = ["EXACT", "Averages", "Mean", "Product", "Scaled", "Sum", "Value", "along", "dense"]
@@ -50,9 +50,9 @@ class Scaled:
         """The real numbers, float32."""
         return (self.n * self.s).to(self.s.dtype)
 
-    def requantized(self, target: Target) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Tensor:
         """round(n * fl(s / s_y)) + z, as the int32 accumulator of QLinearConv (quantize.cpp, MlasRequantizeOutput)."""
-        return clamp_round((self.n * (self.s / target.scale)).to(self.s.dtype), target)
+        return clamp_round((self.n * (self.s / grid.scale)).to(self.s.dtype), grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,24 +67,24 @@ class Sum:
         total = self.a.real() + self.b.real()
         return total.clamp(min=0) if self.rectified else total
 
-    def requantized(self, target: Target) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Tensor:
         """QLinearAdd (intrinsics/avx2/qladd_avx2.cpp), r = s / s_y:
 
         round(fma(q_a, r_a, fma(q_b, r_b, c))),  c = z - fma(r_a, z_a, fl(r_b * z_b))
 
         It is for 8 bits, and a ReLU that the grid does not make keeps it away.
         """
-        if target.high - target.low > 255 or (self.rectified and target.zero != target.low):
-            return clamp_round(self.real() / target.scale, target)
-        first, second = self.a.s / target.scale, self.b.s / target.scale
-        if _power_of_two(first) and _power_of_two(second) and target.zero % 2 == 0:  # float32 will do, in any order
-            return clamp_round(self.a.n * first + self.b.n * second, target)
+        if grid.high - grid.low > 255 or (self.rectified and grid.zero != grid.low):
+            return clamp_round(self.real() / grid.scale, grid)
+        first, second = self.a.s / grid.scale, self.b.s / grid.scale
+        if _power_of_two(first) and _power_of_two(second) and grid.zero % 2 == 0:  # float32 will do, in any order
+            return clamp_round(self.a.n * first + self.b.n * second, grid)
         assert self.a.zero is not None
         assert self.b.zero is not None
-        constant = target.zero - _fma(first, self.a.zero, (second * self.b.zero).double())
+        constant = grid.zero - _fma(first, self.a.zero, (second * self.b.zero).double())
         y = _fma(self.b.n + self.b.zero, second, constant.double())
         y = _fma(self.a.n + self.a.zero, first, y.double())
-        return clamp_round(y, replace(target, zero=0.0))
+        return clamp_round(y, replace(grid, zero=0.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +97,10 @@ class Product:
     def real(self) -> Tensor:
         return self.a.real() * self.b.real()
 
-    def requantized(self, target: Target) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Tensor:
         """round(n_a n_b fl(s_a s_b / s_y) + z), QLinearMul (qlmul.cpp): the zero point goes in before the rounding."""
-        y = self.a.n * self.b.n * (self.a.s * self.b.s / target.scale)
-        return clamp_round(y, target, zero_first=True)
+        y = self.a.n * self.b.n * (self.a.s * self.b.s / grid.scale)
+        return clamp_round(y, grid, zero_first=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +114,9 @@ class Mean:
     def real(self) -> Tensor:
         return self.n * (self.s / self.count)
 
-    def requantized(self, target: Target) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Tensor:
         """round(n * fl(s / fl(s_y * count))) + z, QLinearGlobalAveragePool (qlgavgpool.cpp)."""
-        return clamp_round(self.n * (self.s / (target.scale * self.count)), target)
+        return clamp_round(self.n * (self.s / (grid.scale * self.count)), grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,9 +128,9 @@ class Averages:
     def real(self) -> Tensor:
         return self.values
 
-    def requantized(self, target: Target) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Tensor:
         """round(y / s_y + z), QLinearAveragePool (contrib_ops/cpu/quantization/qlinear_pool.cc): z before rounding."""
-        return clamp_round(self.values / target.scale, target, zero_first=True)
+        return clamp_round(self.values / grid.scale, grid, zero_first=True)
 
 
 Value = Tensor | Scaled | Sum | Product | Mean | Averages | Levels

@@ -7,7 +7,9 @@ from contextlib import suppress
 from functools import cache
 
 from ...errors import MissingExtraError
+from .bindings import CudaBindings
 from .interface import Cuda
+from .pycuda import PyCuda
 
 __all__ = ["open_cuda"]
 
@@ -20,9 +22,6 @@ def open_cuda() -> Cuda:
         MissingExtraError: there is none.
         ModelError: CUDA cannot be initialized.
     """
-    from .bindings import CudaBindings
-    from .pycuda import PyCuda
-
     for module in ("cuda.bindings.driver", "pycuda.driver"):
         with suppress(ModuleNotFoundError):
             api = importlib.import_module(module)

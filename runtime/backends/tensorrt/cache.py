@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BundleError, BundleFormatError, IntegrityError
+from ...files.atomic import replace_file
 from ...files.hashing import hash_file
 from ...files.json_fields import exact_keys, integer, items, json_object, kind, parse_object, text, under
 
@@ -179,12 +180,9 @@ def write_engine(folder: Path, entry: CachedEngine, engine: bytes) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for suffix, content in (("engine", engine), ("json", entry.to_json().encode())):
-            temporary = folder / f".{secrets.token_hex(8)}"
-            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as sink:
-                sink.write(content)
             # the entry last: without it an engine is not looked at
-            temporary.replace(folder / f"{entry.key}.{suffix}")
+            temporary = folder / f".{secrets.token_hex(8)}"  # two processes may build one engine
+            replace_file(folder / f"{entry.key}.{suffix}", content, temporary=temporary, private=True)
     except OSError as error:
         raise BundleError(f"{folder}: cannot write the engine", got=error.strerror or str(error)) from None
     return folder / f"{entry.key}.engine"

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 
@@ -41,8 +42,8 @@ class Task:
 
     def robust(self, x_adv: Tensor, threat: ThreatModel) -> float:
         """Share of images that are still right once the candidates are 8-bit images inside the ball."""
-        adversarial = threat.to_pixels(x_adv, torch.from_numpy(self.pixels))
-        assert threat.contains(adversarial, torch.from_numpy(self.pixels)).all()
+        adversarial = ball_of(threat).to_pixels(x_adv, torch.from_numpy(self.pixels))
+        assert threat.contains(adversarial.numpy(), self.pixels).all()
         return float((self.scores(adversarial.numpy()).argmax(1) == self.labels).mean())
 
 

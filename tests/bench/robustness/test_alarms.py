@@ -19,10 +19,10 @@ from hardtemper.bench.attacks.catalogue import AttackPlan
 from hardtemper.bench.attacks.presets import choose_attacks
 from hardtemper.bench.attacks.result import AttackResult
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
-from hardtemper.bench.robustness import alarms as module
+from hardtemper.bench.resume import ResumeStore
 from hardtemper.bench.robustness.alarms import Alarm, Checks, look_for_alarms
+from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
-from hardtemper.bench.robustness.radii import large_threat
 from hardtemper.bench.robustness.verdict import RobustnessResult
 from hardtemper.export.twin.twin import Twin
 
@@ -44,15 +44,22 @@ def draw(model: Any, count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 
 
 def checked(
-    model: Any, attacks: list[AttackPlan], *, count: int = 60, shift: float = 0.0, threat: ThreatModel = THREAT
+    model: Any,
+    attacks: list[AttackPlan],
+    *,
+    count: int = 60,
+    shift: float = 0.0,
+    threat: ThreatModel = THREAT,
+    store: ResumeStore | None = None,
 ) -> tuple[RobustnessResult, Checks]:
     """A linear network, whose gradients say all there is to know; its twin's last logit is too high by `shift`."""
     twin = Twin(onnx.load_from_string(model.onnx(shift=shift)))
     images, labels = draw(model, count)
     others = labels != threat.target
     images, labels = images[others], labels[others]
-    result = evaluate_robustness(model, twin, images, labels, threat=threat, attacks=attacks, seed=0)
-    return result, look_for_alarms(result, model, twin, images, labels)
+    case = Case(engine=model, twin=twin, images=images, labels=labels, threat=threat, store=store)
+    result = evaluate_robustness(case, attacks)
+    return result, look_for_alarms(case, result)
 
 
 @pytest.mark.parametrize("idle", [True, False])
@@ -125,7 +132,7 @@ def test_candidates_that_break_one_of_twin_and_engine_raise_an_alarm(two_classes
 @pytest.mark.parametrize(("steps", "twice"), [(None, 50), (20, 50), (40, 80), (150, 200)])
 @pytest.mark.parametrize("target", [None, 0])
 def test_stronger_attacks_take_twice_the_steps_from_another_start(
-    three_classes: Any, monkeypatch: pytest.MonkeyPatch, steps: int | None, twice: int, target: int | None
+    three_classes: Any, tmp_path: Path, steps: int | None, twice: int, target: int | None
 ) -> None:
     seeds, asked = [], {}
 
@@ -133,18 +140,20 @@ def test_stronger_attacks_take_twice_the_steps_from_another_start(
         seeds.append(seed)
         return idle(*given, seed=seed, **how)
 
-    def searching(plan: AttackPlan, _: Any) -> Callable[..., AttackResult]:
-        def search(*given: Any, seed: int, **how: Any) -> AttackResult:
+    class Watched(ResumeStore):
+        """Makes the verdict's own attacks, and notes the alarms' instead of making them."""
+
+        def search(self, plan: AttackPlan, *given: Any, seed: int, **how: Any) -> AttackResult:
+            if not plan.name.startswith("alarm"):
+                return plan.search(*given, seed=seed, **how, **plan.settings)
             asked[plan.name] = (plan.settings["steps"], seed)
             return idle(*given, seed=seed, **how)
 
-        return search
-
-    monkeypatch.setattr(module, "searching", searching)
     settings: dict[str, Any] = {} if steps is None else {"steps": steps}
     weak = AttackPlan(name="weak", target="twin", search=first, settings=settings)
     square = choose_attacks("quick", THREAT).plans[-1]
-    checked(three_classes, [weak, square], count=150, threat=replace(THREAT, target=target))
+    aimed = replace(THREAT, target=target)
+    checked(three_classes, [weak, square], count=150, threat=aimed, store=Watched(tmp_path))
     assert asked["alarm more steps"][0] == asked["alarm without gradients"][0] == twice
     stronger = {name: seed for name, (_, seed) in asked.items() if name != "alarm large epsilon"}
     assert len(stronger) == (3 if target is None else 2), "MultiTargeted chooses its targets itself"
@@ -173,9 +182,10 @@ def of_gray(rises: Callable[[Tensor], Tensor]) -> dict[str, Alarm]:
         return twin(torch.from_numpy(pixels).float() / 255).detach().numpy()
 
     labels = np.zeros(len(GRAY), np.int64)
-    result = evaluate_robustness(engine, twin, GRAY, labels, threat=THREAT, attacks=[IDLE], seed=0)
+    case = Case(engine=engine, twin=twin, images=GRAY, labels=labels, threat=THREAT)
+    result = evaluate_robustness(case, [IDLE])
     assert result.clean == len(GRAY)
-    return {alarm.name: alarm for alarm in look_for_alarms(result, engine, twin, GRAY, labels).alarms}
+    return {alarm.name: alarm for alarm in look_for_alarms(case, result).alarms}
 
 
 def wave(moves: Tensor) -> Tensor:
@@ -207,13 +217,3 @@ def test_a_loss_is_flat_where_five_random_steps_of_half_a_radius_gain_as_much(
 def test_a_gradient_that_is_not_finite_counts_as_zero() -> None:
     alarm = of_gray(lambda moves: (0 * moves[:, 0]).sqrt())["zero gradient"]
     assert (alarm.count, alarm.n, alarm.raised) == (60, 60, True)
-
-
-@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_the_large_ball_holds_gray_for_every_image(norm: Any) -> None:
-    ball = large_threat(ThreatModel(norm, 0.1), (1, 6, 6))
-    black, gray = torch.zeros(1, 1, 6, 6, dtype=torch.uint8), torch.from_numpy(GRAY[:1])
-    assert ball.contains(gray, torch.stack([black, 255 - black]).flatten(0, 1)).all()
-    assert not ball.contains(gray + 1, black)
-    larger = ThreatModel(norm, 1.0 if norm == "linf" else 99.0)
-    assert large_threat(larger, (1, 6, 6)) == larger

@@ -29,6 +29,7 @@ from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.bench.report.report import SubjectReport
 from hardtemper.bench.report.text import report_lines, report_table
 from hardtemper.bench.robustness.alarms import Alarm, look_for_alarms
+from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult
 from hardtemper.bench.run import run_bench
@@ -97,8 +98,9 @@ def judge(
             return model(torch.from_numpy(pixels).float() / 255).numpy()
 
     plans = choose_attacks(attacks, THREAT, classes=CLASSES).plans
-    result = evaluate_robustness(engine, model, *images, threat=THREAT, attacks=plans, seed=0)
-    return result, {alarm.name: alarm for alarm in look_for_alarms(result, engine, model, *images).alarms}
+    case = Case(engine=engine, twin=model, images=images[0], labels=images[1], threat=THREAT)
+    result = evaluate_robustness(case, plans)
+    return result, {alarm.name: alarm for alarm in look_for_alarms(case, result).alarms}
 
 
 def raised(alarms: dict[str, Alarm]) -> set[str]:

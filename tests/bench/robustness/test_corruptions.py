@@ -9,13 +9,19 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.measurement import wilson
-from hardtemper.bench.resume import Pieces
+from hardtemper.bench.resume import ResumeStore
 from hardtemper.bench.robustness import corruptions
+from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.corruptions import CORRUPTIONS, SEVERITIES, corrupt, evaluate_corruptions
 from hardtemper.runtime.errors import DataError, MissingExtraError, RecipeError
 
 GLOBAL = np.random.mtrand._rand  # what NumPy's global functions draw from
+
+
+def case_of(engine: Any, images: Any, labels: Any, **how: Any) -> Case:
+    return Case(engine=engine, twin=None, images=images, labels=labels, threat=ThreatModel("linf", 0.1), **how)
 
 
 def draw(shape: tuple[int, ...], seed: int = 0) -> NDArray[np.uint8]:
@@ -70,14 +76,8 @@ def test_the_right_answers_are_counted(harmless: list[tuple[int, ...]]) -> None:
     def engine(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.tile(np.array([0, 1], np.float32), (len(pixels), 1))
 
-    result = evaluate_corruptions(
-        engine,
-        images,
-        labels,
-        names=("fog", "snow"),
-        severities=(1, 4),
-        progress=lambda *said: told.append(said),
-    )
+    case = case_of(engine, images, labels, progress=lambda *said: told.append(said))
+    result = evaluate_corruptions(case, names=("fog", "snow"), severities=(1, 4))
     assert (result.n, result.clean) == (10, 5)
     assert result.right == {("fog", 1): 5, ("fog", 4): 5, ("snow", 1): 5, ("snow", 4): 5}
     assert result.mean_accuracy == result.mean_error == 0.5
@@ -99,7 +99,7 @@ def test_a_nan_is_no_answer(harmless: list[tuple[int, ...]]) -> None:
         return logits
 
     images, labels = draw((10, 1, 8, 8)), np.ones(10, np.int64)
-    result = evaluate_corruptions(engine, images, labels, names=("fog",), severities=(1,))
+    result = evaluate_corruptions(case_of(engine, images, labels), names=("fog",), severities=(1,))
     assert (result.clean, result.right) == (7, {("fog", 1): 7})
 
 
@@ -114,9 +114,8 @@ def test_counts_of_another_machine_or_package_are_counted_again(
 
     def count() -> int:
         asked.clear()
-        pieces = Pieces(tmp_path, {"engine": "a"})
-        images, labels = draw((10, 1, 8, 8)), np.ones(10, np.int64)
-        evaluate_corruptions(engine, images, labels, names=("fog",), severities=(1,), pieces=pieces)
+        case = case_of(engine, draw((10, 1, 8, 8)), np.ones(10, np.int64), store=ResumeStore(tmp_path, {"engine": "a"}))
+        evaluate_corruptions(case, names=("fog",), severities=(1,))
         return len(asked)
 
     assert (count(), count()) == (2, 1), "the clean images are asked every time"
@@ -137,8 +136,10 @@ def test_refused_settings(name: str, severity: int, seed: int) -> None:
 def test_refused_images(shape: tuple[int, ...]) -> None:
     with pytest.raises(DataError, match=r"expected: .*got: "):
         corrupt(np.zeros(shape, np.uint8), "fog", 1, seed=0)
-    with pytest.raises(DataError, match="expected: one or more"):
-        evaluate_corruptions(lambda x: np.zeros((len(x), 2)), np.zeros((0, 1, 28, 28), np.uint8), np.zeros(0, np.int64))
+    if len(shape) == 4:  # what is no batch of images is no case either
+        case = case_of(lambda x: np.zeros((len(x), 2)), np.zeros(shape, np.uint8), np.zeros(shape[0], np.int64))
+        with pytest.raises(DataError, match=r"expected: .*got: "):
+            evaluate_corruptions(case)
 
 
 def test_refused_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:

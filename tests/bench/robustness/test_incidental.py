@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,11 @@ from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.report.report import SubjectReport
-from hardtemper.bench.resume import Pieces
+from hardtemper.bench.resume import ResumeStore
 from hardtemper.bench.robustness.archive import read_archive
+from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
-from hardtemper.bench.robustness.incidental import Finds, forget
+from hardtemper.bench.robustness.incidental import RunningVerdict
 from hardtemper.bench.robustness.replay_verdict import replay
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
@@ -46,23 +48,22 @@ def lazy(model: Any, images: Any, labels: Any, *, threat: Any, seed: int) -> Att
 
 
 @pytest.fixture
-def finds() -> Finds:
+def verdict() -> RunningVerdict:
     images = np.full((6, 1, 2, 2), 101, np.uint8)
     labels = np.array([1, 1, 1, 1, 1, 0])
     plans = [AttackPlan(name="lazy", target="twin", search=lazy, settings={})]
-    result = evaluate_robustness(
-        engine, twin, images, labels, threat=ThreatModel("linf", 4 / 255), attacks=plans, seed=0
-    )
+    case = Case(engine=engine, twin=twin, images=images, labels=labels, threat=ThreatModel("linf", 4 / 255))
+    result = evaluate_robustness(case, plans)
     assert result.robust.tolist() == [False, True, True, True, True, False]
-    return Finds(result, twin, images, labels)
+    return RunningVerdict(result, case)
 
 
-def test_only_what_is_in_the_ball_breaks_the_engine_and_is_new_joins(finds: Finds) -> None:
+def test_only_what_is_in_the_ball_breaks_the_engine_and_is_new_joins(verdict: RunningVerdict) -> None:
     rows = np.array([4, 0, 2, 1, 5])
-    candidates = finds.images[rows]
+    candidates = verdict.case.images[rows]
     candidates[:, 0, 0, 0] -= np.array([4, 4, 5, 0, 3], np.uint8)  # 2 is outside, 1 unbroken, 0 and 5 known
-    finds.keep(PLAN, rows, candidates, engine(candidates))
-    result = finds.result
+    verdict.keep(PLAN, rows, candidates, engine(candidates))
+    result = verdict.result
     assert result.robust.tolist() == [False, True, True, True, False, False]
     found = result.attacks[-1]
     assert (found.plan, found.attacked, found.broken, found.robust) == (PLAN, 2, 1, 3)
@@ -72,41 +73,33 @@ def test_only_what_is_in_the_ball_breaks_the_engine_and_is_new_joins(finds: Find
     assert result.adversarial[4, 0, 0, 0] == 97
     assert result.adversarial[0, 0, 0, 0] == 100, "the first one that broke it"
     assert [m.value for m in result.measurements() if m.settings.get("attack") == "union"] == [50.0]
-    finds.keep(PLAN, rows, candidates, engine(candidates))
-    assert finds.result is result, "nothing new"
-    forget(PLAN, rows, candidates, engine(candidates))
+    verdict.keep(PLAN, rows, candidates, engine(candidates))
+    assert verdict.result is result, "nothing new"
 
 
-def test_a_find_that_breaks_one_of_twin_and_engine_only_is_counted(finds: Finds) -> None:
-    stubborn = Finds(finds.result, lambda x: twin(x + 1), finds.images, finds.labels)
-    candidates = finds.images[[3]] - np.uint8(1)
+def test_a_candidate_that_breaks_one_of_twin_and_engine_only_is_counted(verdict: RunningVerdict) -> None:
+    stubborn = RunningVerdict(verdict.result, replace(verdict.case, twin=lambda x: twin(x + 1)))
+    candidates = verdict.case.images[[3]] - np.uint8(1)
     stubborn.keep(PLAN, np.array([3]), candidates, engine(candidates))
     found = stubborn.result.attacks[-1]
     assert (found.broken, found.broken_engine_only, found.broken_twin_only) == (1, 1, 0)
     assert stubborn.result.moved == 1
 
 
-def test_a_targeted_find_must_reach_the_target(finds: Finds) -> None:
+def test_a_targeted_candidate_must_reach_the_target(verdict: RunningVerdict) -> None:
     aimed = ThreatModel("linf", 4 / 255, 2)
-    result = evaluate_robustness(
-        engine,
-        twin,
-        finds.images,
-        finds.labels,
-        threat=aimed,
-        attacks=[AttackPlan(name="lazy", target="twin", search=lazy, settings={})],
-        seed=0,
-    )
-    aimed_at = Finds(result, twin, finds.images, finds.labels)
-    candidates = finds.images - np.uint8(1)
+    case = replace(verdict.case, threat=aimed)
+    result = evaluate_robustness(case, [AttackPlan(name="lazy", target="twin", search=lazy, settings={})])
+    aimed_at = RunningVerdict(result, case)
+    candidates = verdict.case.images - np.uint8(1)
     aimed_at.keep(PLAN, np.arange(6), candidates, engine(candidates))
     assert aimed_at.result is result
 
 
-def bench(path: Path, data: Dataset, work: Path, pieces: Pieces | None = None, **changes: Any) -> SubjectReport:
+def bench(path: Path, data: Dataset, work: Path, store: ResumeStore | None = None, **changes: Any) -> SubjectReport:
     how: dict[str, Any] = {"batches": (1,), "warmup": 0, "repeats": 1, "min_seconds": 0, "preset": "fgsm", **changes}
     settings = BenchSettings(threat=ThreatModel("l2", 0.15), **how)
-    (subject,) = run_bench(path, data, settings, work=work, pieces=pieces).subjects
+    (subject,) = run_bench(path, data, settings, work=work, store=store).subjects
     return subject
 
 
@@ -149,7 +142,7 @@ def test_the_union_is_no_higher_than_what_the_run_proved(
 def test_a_run_that_goes_on_finds_the_same(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(three_classes.onnx())
-    one, other = (bench(path, data, tmp_path / "work", Pieces(tmp_path / "pieces")).robustness for _ in range(2))
+    one, other = (bench(path, data, tmp_path / "work", ResumeStore(tmp_path / "store")).robustness for _ in range(2))
     assert one is not None
     assert other is not None
     assert [(o.plan.name, o.broken) for o in one.attacks] == [(o.plan.name, o.broken) for o in other.attacks]

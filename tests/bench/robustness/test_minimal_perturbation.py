@@ -13,6 +13,7 @@ from torch import Tensor
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.deepfool import deepfool
 from hardtemper.bench.attacks.white_box.fab import fab
+from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.minimal_perturbation import MinimalPerturbations, minimal_perturbations
 from hardtemper.runtime.errors import RecipeError
 
@@ -31,6 +32,10 @@ def twin(model: Model) -> Any:
     return logits
 
 
+def case(engine: Any, model: Any, images: Any, labels: Any, *, norm: Any, **how: Any) -> Case:
+    return Case(engine=engine, twin=model, images=images, labels=labels, threat=ThreatModel(norm, 1.0), **how)
+
+
 @pytest.fixture(scope="module")
 def images(data: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return data.test.images, data.test.labels
@@ -39,7 +44,7 @@ def images(data: Any) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
 @pytest.mark.parametrize("norm", NORMS)
 def test_what_is_reported_was_replayed(three_classes: Model, images: Any, norm: Any) -> None:
     pixels, labels = images
-    found = minimal_perturbations(three_classes, twin(three_classes), pixels, labels, norm=norm, attacks=QUICK)
+    found = minimal_perturbations(case(three_classes, twin(three_classes), pixels, labels, norm=norm), QUICK)
     right = three_classes(pixels).argmax(1) == labels
     assert 0 < right.sum() < len(right)
     assert (found.values[~right] == 0).all()
@@ -53,7 +58,7 @@ def test_what_is_reported_was_replayed(three_classes: Model, images: Any, norm: 
 def test_least_level_of_a_linear_engine(three_classes: Model, images: Any) -> None:
     """In linf the true minimum is known: the least radius at which some rival's corner breaks the image."""
     pixels, labels = images
-    found = minimal_perturbations(three_classes, twin(three_classes), pixels, labels, norm="linf", attacks=QUICK)
+    found = minimal_perturbations(case(three_classes, twin(three_classes), pixels, labels, norm="linf"), QUICK)
     withstands = np.stack([three_classes.withstands(pixels, labels, radius) for radius in range(256)])
     least = withstands.sum(0)  # radii that it withstands, counted from 0
     levels = np.rint(255 * found.values).astype(int)
@@ -75,7 +80,7 @@ def test_moves_too_long_are_halved_and_those_too_short_doubled(norm: Any, moved:
         return x - moved / 255 * torch.eye(36)[0].view(1, 1, 6, 6)
 
     pixels, labels = np.full((2, 1, 6, 6), 110, np.uint8), np.array([1, 1])
-    found = minimal_perturbations(engine, lambda x: x.flatten(1), pixels, labels, norm=norm, attacks={"known": search})
+    found = minimal_perturbations(case(engine, lambda x: x.flatten(1), pixels, labels, norm=norm), {"known": search})
     assert 255 * found.values == pytest.approx([least, least])
 
 
@@ -88,7 +93,7 @@ def test_every_search_has_a_stream_of_its_own(three_classes: Model, images: Any)
             return x
 
         model, attacks = twin(three_classes), {"a": search, "b": search}
-        minimal_perturbations(three_classes, model, *images, norm="l2", attacks=attacks, seed=seed, batch_size=25)
+        minimal_perturbations(case(three_classes, model, *images, norm="l2", seed=seed, batch_size=25), attacks)
         return seen
 
     one, other = streams(0), streams(1)
@@ -108,7 +113,7 @@ def test_what_the_twin_finds_must_break_the_engine(three_classes: Model, images:
     same = np.repeat(pixels[right][:1], 3, 0)
     label = np.repeat(labels[right][:1], 3)
     labels = label
-    found = minimal_perturbations(stubborn, twin(three_classes), same, label, norm="l2", attacks=QUICK)
+    found = minimal_perturbations(case(stubborn, twin(three_classes), same, label, norm="l2"), QUICK)
     assert np.isinf(found.values).all()
     assert np.array_equal(found.adversarial, same)
     assert found.median == math.inf
@@ -121,7 +126,7 @@ def test_more_attacks_come_no_less_close(three_classes: Model, images: Any) -> N
     quick = partial(deepfool, minimize=True)
     attacks: list[dict[str, Any]] = [{"deepfool": quick}, {"deepfool": quick, **QUICK}]
     one, both = (
-        minimal_perturbations(three_classes, twin(three_classes), pixels, labels, norm="l2", attacks=names)
+        minimal_perturbations(case(three_classes, twin(three_classes), pixels, labels, norm="l2"), names)
         for names in attacks
     )
     assert (both.values <= one.values).all()
@@ -134,14 +139,16 @@ def test_batches_and_progress(three_classes: Model, images: Any) -> None:
     heard: list[tuple[str, int, int]] = []
     whole, parts = (
         minimal_perturbations(
-            three_classes,
-            twin(three_classes),
-            pixels,
-            labels,
-            norm="linf",
-            attacks=QUICK,
-            batch_size=size,
-            progress=lambda task, done, total, _: heard.append((task, done, total)),
+            case(
+                three_classes,
+                twin(three_classes),
+                pixels,
+                labels,
+                norm="linf",
+                batch_size=size,
+                progress=lambda task, done, total, _: heard.append((task, done, total)),
+            ),
+            QUICK,
         )
         for size in (128, 25)
     )
@@ -153,22 +160,19 @@ def test_batches_and_progress(three_classes: Model, images: Any) -> None:
 def test_progress_is_in_levels(three_classes: Model, images: Any, norm: Any) -> None:
     pixels, labels = images
     said: list[str] = []
-    found = minimal_perturbations(
-        three_classes,
-        twin(three_classes),
-        pixels,
-        labels,
-        norm=norm,
-        attacks=QUICK,
-        progress=lambda *news: said.append(str(news[-1])),
-    )
+
+    def progress(*news: Any) -> None:
+        said.append(str(news[-1]))
+
+    given = case(three_classes, twin(three_classes), pixels, labels, norm=norm, progress=progress)
+    found = minimal_perturbations(given, QUICK)
     assert said == [f"median {255 * np.median(found.values):.1f} levels ({norm})"]
 
 
 def test_default_attack(two_classes: Model) -> None:
     pixels = np.full((2, 1, 6, 6), 99, np.uint8)
     labels = two_classes(pixels).argmax(1)
-    found = minimal_perturbations(two_classes, twin(two_classes), pixels, labels, norm="linf")
+    found = minimal_perturbations(case(two_classes, twin(two_classes), pixels, labels, norm="linf"))
     assert found.attacks == ("fab-t",)
     assert np.isfinite(found.values).all()
 
@@ -209,12 +213,8 @@ def test_measurements() -> None:
 
 
 def test_refuses_nothing_to_do(three_classes: Model, images: Any) -> None:
-    pixels, labels = images
-    for some, attacks in ((pixels[:0], QUICK), (pixels, {})):
-        with pytest.raises(RecipeError, match="expected: images and attacks, at least one each"):
-            minimal_perturbations(
-                three_classes, twin(three_classes), some, labels[: len(some)], norm="l2", attacks=attacks
-            )
+    with pytest.raises(RecipeError, match="expected: one attack or more"):
+        minimal_perturbations(case(three_classes, twin(three_classes), *images, norm="l2"), {})
 
 
 def test_radius_is_that_of_the_threat_model() -> None:

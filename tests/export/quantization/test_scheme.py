@@ -92,9 +92,9 @@ def test_weights_and_biases_fit(
     if scheme.exact:
         assert all(is_power_of_two(float(scale)) for scale in scales)
         # one exponent below covering at most
-        assert (np.abs(rows).max(1) <= 2 * scheme.weight_limit * scales * (1 + 1e-6)).all()
+        assert (np.abs(rows).max(1) <= 2 * scheme.weights.high * scales * (1 + 1e-6)).all()
     else:
-        assert (np.abs(rows).max(1) <= scheme.weight_limit * scales * (1 + 1e-6)).all()
+        assert (np.abs(rows).max(1) <= scheme.weights.high * scales * (1 + 1e-6)).all()
 
 
 @given(weight=weights)
@@ -137,8 +137,8 @@ def test_the_manifest_says_what_the_runtime_asks(bits: Literal[7, 8]) -> None:
         "observer": "percentile",
         "percentile": 99.5,
     }
-    assert Scheme(weight_bits=bits).weight_limit == (127 if bits == 8 else 63)
+    assert Scheme(weight_bits=bits).weights.high == (127 if bits == 8 else 63)
     signed = Scheme(target="tensorrt", weight_bits=bits)
     assert signed.to_json() | {"target": "cpu", "activation_type": "uint8"} == Scheme(weight_bits=bits).to_json()
     assert (signed.to_json()["target"], signed.to_json()["activation_type"]) == ("tensorrt", "int8")
-    assert (signed.activation_limit, Scheme().activation_limit) == (127, 255)
+    assert (signed.activations.high, Scheme().activations.high) == (127, 255)

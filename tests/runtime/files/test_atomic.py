@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hardtemper.runtime.files.atomic import write_whole
+from hardtemper.runtime.files.atomic import replace_file, write_synced, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -81,3 +81,34 @@ def test_a_link_stays_one(tmp_path: Path) -> None:
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "aim").read_bytes() == b"after"
     assert names(tmp_path) == ["aim", "link"]
+
+
+def test_a_link_is_replaced_where_no_user_named_it(tmp_path: Path) -> None:
+    (tmp_path / "aim").write_bytes(b"before")
+    (tmp_path / "link").symlink_to("aim")
+    replace_file(tmp_path / "link", b"after")
+    assert not (tmp_path / "link").is_symlink()
+    assert ((tmp_path / "aim").read_bytes(), (tmp_path / "link").read_bytes()) == (b"before", b"after")
+
+
+def test_the_temporary_file_lies_where_it_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, move = [], Path.replace
+    monkeypatch.setattr(Path, "replace", lambda self, target: moved.append(self) or move(self, target))
+    (tmp_path / "inner").mkdir()
+    replace_file(tmp_path / "inner" / "x", b"content", temporary=tmp_path / "y")
+    assert moved == [tmp_path / "y"]
+    assert (names(tmp_path), names(tmp_path / "inner")) == (["inner"], ["x"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has access lists")
+def test_a_private_file_is_this_users_alone(tmp_path: Path) -> None:
+    replace_file(tmp_path / "x", b"content", private=True)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("private", [False, True])
+def test_a_synced_file_is_new(tmp_path: Path, private: bool) -> None:
+    write_synced(tmp_path / "x", b"one", private=private)
+    with pytest.raises(FileExistsError):
+        write_synced(tmp_path / "x", b"two", private=private)
+    assert (tmp_path / "x").read_bytes() == b"one"

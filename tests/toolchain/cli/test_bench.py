@@ -15,10 +15,11 @@ from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench.attacks import catalogue as plans
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.report.store import store_measurements
-from hardtemper.bench.resume import PIECES
+from hardtemper.bench.resume import RESUME_FOLDER
 from hardtemper.bench.robustness.alarms import Alarm, Checks
 from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.export.bundle_writer import update_measurements, write_bundle
@@ -308,7 +309,7 @@ def test_the_verdict_lies_beside_the_target_or_where_it_is_told(model: Path, dat
         names.add(verdict.name)
         assert verdict.match("model-paper-linf-8_255-n20-seed0-????????.npz")
         assert str(verdict) in result.stderr.replace("\n", "")
-        assert read_archive(verdict).threat == "linf:8/255"
+        assert read_archive(verdict).threat == ThreatModel("linf", 8 / 255)
     assert len(names) == 1
 
 
@@ -370,7 +371,7 @@ def test_a_report_that_cannot_be_stored_leaves_the_pieces(
     result = run(model, "--data", data, "--json", path, *FAST)
     assert isinstance(result.exception, InputError)
     assert path.read_text() == "what was there"
-    assert list((tmp_path / "model.onnx.bench" / PIECES).iterdir())
+    assert list((tmp_path / "model.onnx.bench" / RESUME_FOLDER).iterdir())
 
 
 def test_a_bundle_that_was_built_anew_gets_no_numbers_of_the_old_one(
@@ -394,12 +395,15 @@ def test_the_users_own_folder_called_pieces_stays(
     model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for folder in ("pieces", PIECES):
+    for folder in ("pieces", RESUME_FOLDER):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "mine").write_text("")
     result = run(model, "--data", data, "--work", ".", *FAST)
     assert result.exit_code == 0, result.output
-    assert [path.name for folder in ("pieces", PIECES) for path in (tmp_path / folder).iterdir()] == ["mine", "mine"]
+    assert [path.name for folder in ("pieces", RESUME_FOLDER) for path in (tmp_path / folder).iterdir()] == [
+        "mine",
+        "mine",
+    ]
 
 
 def test_store_puts_the_numbers_into_the_bundle(
@@ -454,7 +458,7 @@ def test_a_run_that_is_interrupted_goes_on(
         monkeypatch.setitem(plans.ATTACKS, name, planned)
     assert main(arguments) == 130
     assert capsys.readouterr().err.endswith("interrupted; the same command goes on where it stopped\n")
-    assert len(list((tmp_path / "model.onnx.bench" / PIECES).iterdir())) == 1
+    assert len(list((tmp_path / "model.onnx.bench" / RESUME_FOLDER).iterdir())) == 1
     assert main(arguments) == 0
     assert seen == ["fgsm", "pgd-20", "pgd-20"]
-    assert not (tmp_path / "model.onnx.bench" / PIECES).exists()
+    assert not (tmp_path / "model.onnx.bench" / RESUME_FOLDER).exists()

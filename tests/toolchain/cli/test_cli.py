@@ -20,6 +20,7 @@ from hardtemper.runtime.errors import DataError, HardtemperError, RecipeError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.cli import cli
 from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 
 Fails = Callable[..., str]
 
@@ -63,7 +64,7 @@ def recipe(settings: dict[str, Any], toml: Callable[..., Path]) -> Path:
         (["--set", "finetune.epochs=many"], "recipe key 'finetune.epochs'; expected: a valid integer"),
         (["--set", "finetune.epochs"], "--set; expected: KEY=VALUE; got: finetune.epochs"),
         (["--sparsity", "0.99"], "sparsity 0.99 would leave no filter of a layer: features.0"),
-        (["--sparsity", "1"], "recipe key 'compress.sparsity'; expected: less than 1"),
+        (["--sparsity", "1"], "recipe key 'compress.filters.sparsity'; expected: less than 1"),
         (["--width", "0"], "recipe key 'model.width'; expected: greater than or equal to 1"),
         (["--epochs", "-1"], "recipe key 'finetune.epochs'; expected: greater than or equal to 0"),
         (["--seed", "-1"], "recipe key 'seed'"),
@@ -239,13 +240,14 @@ def test_every_flag_of_build_reaches_its_key(recipe: Path, given: dict[str, Any]
         "4",
     ]
     flags += ["--set", "train.epochs=7", "--set", "model.hidden=5", "--keep-work"]
-    flags += ["--set", "compress.keep=['features.0']", "--set", "adversary.attack=fgsm"]
+    flags += ["--set", "compress.filters.keep=['features.0']", "--set", "adversary.attack=fgsm"]
     assert main(["build", "--recipe", str(recipe), *flags]) == 130
     made = given["recipe"]
     assert (made.robust, made.seed, made.name) == (False, 4, "m-svhn")
     assert (made.data.name, made.data.root, made.data.heldout) == ("svhn", Path("r"), 64)
     assert (made.model.name, made.model.width, made.model.checkpoint) == ("m", 3, Path("c"))
-    assert (made.model.hidden, made.compress.sparsity, made.compress.keep) == (5, 0.25, ("features.0",))
+    assert made.model.hidden == 5
+    assert made.compress == (FilterPruning(sparsity=0.25, keep=("features.0",)),)
     assert (made.finetune.epochs, made.train.epochs, made.train.batch_size) == (9, 7, 32)
     assert (made.adversary.threat, made.adversary.attack, made.quantize.scales) == ("l2:0.5", "fgsm", "free")
     assert made.adversary.objective == "mart"

@@ -8,7 +8,7 @@ import json
 import pytest
 from torch import nn
 
-from hardtemper.toolchain.compress.compressed import Compressed, LayerReport
+from hardtemper.toolchain.compress.compressed import Compressed, LayerReport, StepReport
 
 
 def row(name: str, *, parameters: tuple[int, int], macs: tuple[int, int], reason: str = "") -> LayerReport:
@@ -31,7 +31,8 @@ def compressed() -> Compressed:
         row("a", parameters=(10, 4), macs=(100, 40)),
         row("b", parameters=(7, 7), macs=(9, 8), reason="logits layer"),
     )
-    return Compressed(module=nn.Identity(), layers=layers, method="prune", settings={"sparsity": 0.5})
+    steps = (StepReport(method="filters", settings={"sparsity": 0.5}, checks={"max_abs_difference": 0.0}),)
+    return Compressed(module=nn.Identity(), layers=layers, steps=steps)
 
 
 def test_totals_are_the_sums_of_the_rows() -> None:
@@ -47,6 +48,11 @@ def test_rows_survive_json_without_the_indices() -> None:
     assert set(rows[0]) == {f.name for f in dataclasses.fields(LayerReport)} - {"removed"}
 
 
+def test_steps_survive_json() -> None:
+    (step,) = json.loads(json.dumps(compressed().steps_json()))
+    assert step == {"method": "filters", "settings": {"sparsity": 0.5}, "checks": {"max_abs_difference": 0.0}}
+
+
 def test_results_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
-        compressed().method = "other"  # type: ignore[misc]
+        compressed().steps = ()  # type: ignore[misc]

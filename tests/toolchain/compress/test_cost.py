@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import CompressionError
-from hardtemper.toolchain.compress.cost import costs, evaluating, image_like
+from hardtemper.toolchain.compress.cost import costs
 
 # layer on an image of 8 x 10 x 10, kind, parameters, MACs
 BY_HAND = [
@@ -73,15 +73,6 @@ def test_modes_and_hooks_are_restored() -> None:
     assert [layer.training for layer in net.modules()] == [True, True, False, True]
     assert torch.equal(net[1].running_mean, before)
     assert not net[0]._forward_hooks
-    with evaluating(net):
-        assert not any(layer.training for layer in net.modules())
-    assert net.training
-
-
-def test_image_has_the_modules_type() -> None:
-    image = image_like(nn.Conv2d(3, 4, 1).double(), (3, 5, 6))
-    assert image.dtype == torch.float64
-    assert image.shape == (1, 3, 5, 6)
 
 
 def test_an_image_of_the_wrong_shape_is_refused() -> None:

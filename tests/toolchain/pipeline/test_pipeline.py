@@ -64,7 +64,9 @@ def test_what_the_bundle_says(tiny: Any, settings: dict[str, Any]) -> None:
     measured = {row["name"]: row for row in manifest.measurements}
     assert measured["held-out accuracy"]["value"] > 0.7
     assert measured["held-out accuracy under PGD-10"]["n"] == 64
-    assert "compression" in manifest.proofs
+    (step,) = manifest.proofs["compression"]["steps"]
+    assert (step["method"], step["settings"]["sparsity"]) == ("filters", 0.5)
+    assert step["checks"]["max_abs_difference"] < 1e-4
 
 
 @pytest.mark.parametrize("scales", ["power-of-two", "free"])
@@ -199,7 +201,8 @@ def again(tiny: Any, tmp_path: Path) -> Callable[[Recipe], list[str]]:
         ("quantize.observer", "minmax", "fine-tune twin"),
         ("finetune.momentum", 0.8, "fine-tune"),
         ("adversary.threat", "linf:8/255", "fine-tune"),
-        ("compress.sparsity", 0.25, "fine-tune"),
+        ("compress.filters.sparsity", 0.25, "fine-tune"),
+        ("compress", [], "fine-tune"),
         ("robust", False, "fine-tune"),
         ("train.weight_decay", 1e-3, "train"),
         ("seed", 1, "train"),
@@ -230,7 +233,7 @@ def test_given_weights_are_not_trained(tiny: Any, settings: dict[str, Any], tmp_
 
 def test_without_training_held_out_images_or_pruning(settings: dict[str, Any], tmp_path: Path) -> None:
     given = {"train.epochs": 0, "finetune.epochs": 0, "finetune_twin.epochs": 0, "data.heldout": 0}
-    recipe = with_overrides(settings, {**given, "compress.sparsity": 0, "robust": False})
+    recipe = with_overrides(settings, {**given, "compress": [], "robust": False})
     made = build(recipe, out=tmp_path / "out")
     manifest = made.bundle.manifest
     assert manifest.measurements == ()
@@ -291,8 +294,12 @@ def test_an_occupied_target_is_found_first(tiny: Any, tmp_path: Path, by: str, o
         ({"train.shift": 16}, RecipeError, "train.shift leaves nothing of some images; expected: less than 16 pixels"),
         ({"finetune.cutout": 40}, RecipeError, "finetune.cutout leaves nothing of some images"),
         ({"data.heldout": 300}, DataError, "cannot be divided"),
-        ({"compress.sparsity": 0.99}, CompressionError, "would leave no filter of a layer: features.0"),
-        ({"compress.per_layer": {"features.99": 0.5}}, CompressionError, "names no convolution or linear layer"),
+        ({"compress.filters.sparsity": 0.99}, CompressionError, "would leave no filter of a layer: features.0"),
+        (
+            {"compress.filters.per_layer": {"features.99": 0.5}},
+            CompressionError,
+            "names no convolution or linear layer",
+        ),
         ({"model.stem": "cifar"}, InputError, "cnn8 takes no stem"),
     ],
 )

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 
 from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.compression import STEPS
+from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.read import load_recipe, recipe_names, with_overrides
 from hardtemper.toolchain.recipe.recipe import Recipe
 from hardtemper.toolchain.recipe.training import Training
@@ -42,7 +44,7 @@ def test_defaults_are_the_papers() -> None:
     assert (train.momentum, train.weight_decay, train.label_smoothing) == (0.0, 0.0, 0.0)
     assert (tune.epochs, tune.learning_rate, tune.momentum, tune.weight_decay) == (3, 0.1, 0.0, 0.0)
     assert (adversary.threat, adversary.attack, adversary.steps, adversary.step_size) == ("linf:0.1", "pgd", 20, None)
-    assert recipe.compress.sparsity == 0.8
+    assert recipe.compress == (FilterPruning(sparsity=0.8),)
     assert recipe.quantize.scales == "power-of-two"
     assert recipe.quantize.integer_share == 1.0
     assert recipe.finetune_twin.epochs == 0
@@ -97,10 +99,10 @@ def test_the_threat_is_written_one_way() -> None:
         ("data.root", "/data", lambda r: r.data.root == Path("/data")),
         ("data.root", Path("/data"), lambda r: r.data.root == Path("/data")),
         ("train.learning_rate", 1, lambda r: r.train.learning_rate == 1.0),
-        ("compress.keep", ["features.0"], lambda r: r.compress.keep == ("features.0",)),
-        ("compress.per_layer", {"features.0": 0.5}, lambda r: r.compress.per_layer == {"features.0": 0.5}),
-        ("compress.per_layer.features.0", 0.5, lambda r: r.compress.per_layer == {"features.0": 0.5}),
-        ("compress.per_layer.classifier", 0.5, lambda r: r.compress.per_layer == {"classifier": 0.5}),
+        ("compress.filters.keep", ["features.0"], lambda r: r.compress[0].keep == ("features.0",)),
+        ("compress.filters.per_layer", {"features.0": 0.5}, lambda r: r.compress[0].per_layer == {"features.0": 0.5}),
+        ("compress.filters.per_layer.features.0", 0.5, lambda r: r.compress[0].per_layer == {"features.0": 0.5}),
+        ("compress.filters.per_layer.classifier", 0.5, lambda r: r.compress[0].per_layer == {"classifier": 0.5}),
         ("model.normalize", [[0.5], [0.25]], lambda r: r.model.normalize == ((0.5,), (0.25,))),
         ("finetune.gradient_clip", None, lambda r: r.finetune.gradient_clip is None),
     ],
@@ -115,9 +117,10 @@ def test_overrides_by_dotted_key(key: str, value: Any, read: Any) -> None:
 
 
 def test_overriding_leaves_nested_settings_alone() -> None:
-    settings = {"compress": {"per_layer": {"a": 0.5}}}
-    assert with_overrides(settings, {"compress.per_layer.b": 0.25}).compress.per_layer == {"a": 0.5, "b": 0.25}
-    assert settings == {"compress": {"per_layer": {"a": 0.5}}}
+    settings = {"compress": [{"method": "filters", "per_layer": {"a": 0.5}}]}
+    (step,) = with_overrides(settings, {"compress.filters.per_layer.b": 0.25}).compress
+    assert step == FilterPruning(per_layer={"a": 0.5, "b": 0.25})
+    assert settings == {"compress": [{"method": "filters", "per_layer": {"a": 0.5}}]}
 
 
 def test_another_model_drops_what_was_about_the_recipes() -> None:
@@ -143,7 +146,9 @@ def test_another_data_set_drops_what_only_a_known_one_has() -> None:
         ("finetune.epoch", "finetune.epochs"),
         ("train.learningrate", "train.learning_rate"),
         ("adversary.epsilon", ""),
-        ("compress.sparcity", "compress.sparsity"),
+        ("compress.filters.sparcity", "compress.filters.sparsity"),
+        ("compress.sparsity", "compress.filters.sparsity"),
+        ("compress.filters", "compress.filters.keep"),
         ("quantize.scale", "quantize.scales"),
         ("finetune_twin.flop", "finetune_twin.flip"),
         ("robst", "robust"),
@@ -166,7 +171,7 @@ def test_an_unknown_key_is_named_with_the_nearest(key: str, near: str) -> None:
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("section", SECTIONS)
+@pytest.mark.parametrize("section", [section for section in SECTIONS if section != "compress"])
 def test_an_unknown_key_lists_its_section(section: str) -> None:
     with pytest.raises(RecipeError) as caught:
         with_overrides({section: {"qwertz": 1}}, {})
@@ -192,15 +197,15 @@ def test_an_unknown_section_lists_the_sections() -> None:
         ("train.flip", "yes", "a valid boolean"),
         ("robust", 1, "a valid boolean"),
         ("name", 7, "a valid string"),
-        ("compress.keep", "features.0", "a valid array"),
-        ("compress.per_layer", {"features.0": "half"}, "a valid number"),
+        ("compress.filters.keep", "features.0", "a valid array"),
+        ("compress.filters.per_layer", {"features.0": "half"}, "a valid number"),
         ("data.root", 3, "a valid string"),
         ("model.normalize", "imagnet", "none, imagenet or [means, deviations] of pixels / 255"),
         ("finetune.schedule", "papr", "'paper', 'constant', 'cosine' or 'one-cycle'"),
         ("finetune_twin.precision", "bfloat16", "'float32'"),
         ("adversary.objective", "trade", "'adversarial', 'trades', 'mart', 'mmr', 'ard', 'rslad' or 'adaad'"),
         ("finetune.average", "mean", "'none', 'ema' or 'swa'"),
-        ("compress.scope", "network", "'layer' or 'global'"),
+        ("compress.filters.scope", "network", "'layer' or 'global'"),
         ("quantize.observer", "max", "'minmax', 'histogram', 'percentile' or 'mse'"),
         ("adversary.threat", 0.1, "a valid string"),
     ],
@@ -221,10 +226,10 @@ def test_a_value_of_the_wrong_type(key: str, value: Any, expected: str) -> None:
         ("train.learning_rate", float("inf"), "a finite number"),
         ("train.momentum", 1, "less than 1"),
         ("train.warmup", 1, "less than 1"),
-        ("compress.sparsity", 1, "less than 1 (share of filters removed from each layer)"),
-        ("compress.sparsity", -0.1, "greater than or equal to 0"),
-        ("compress.per_layer", {"features.0": 1.5}, "less than 1"),
-        ("compress.per_layer.features.0", 1.5, "less than 1"),
+        ("compress.filters.sparsity", 1, "less than 1 (share of filters removed from each layer)"),
+        ("compress.filters.sparsity", -0.1, "greater than or equal to 0"),
+        ("compress.filters.per_layer", {"features.0": 1.5}, "less than 1"),
+        ("compress.filters.per_layer.features.0", 1.5, "less than 1"),
         ("data.calibration", 0, "greater than or equal to 1"),
         ("data.image_size", 7, "greater than or equal to 8"),
         ("data.image_size", 4097, "less than or equal to 4096"),
@@ -327,10 +332,12 @@ def test_a_teachers_adversary_is_the_students_without_the_distillation() -> None
 
 def test_a_recipe_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
-    path.write_text('name = "mine"\n[compress]\nsparsity = 0.5\n[compress.per_layer]\n"features.0" = 0.25\n')
+    path.write_text(
+        'name = "mine"\n[[compress]]\nmethod = "filters"\nsparsity = 0.5\n[compress.per_layer]\n"features.0" = 0.25\n'
+    )
     recipe = with_overrides(load_recipe(str(path)), {})
-    assert (recipe.name, recipe.compress.sparsity) == ("mine", 0.5)
-    assert recipe.compress.per_layer == {"features.0": 0.25}
+    assert recipe.name == "mine"
+    assert recipe.compress == (FilterPruning(sparsity=0.5, per_layer={"features.0": 0.25}),)
 
 
 @pytest.mark.parametrize("text", ["epochs = ", "[train\n", "a = 1\na = 2\n", "\x00", "train: 1"])
@@ -376,7 +383,8 @@ def test_recipes_are_frozen() -> None:
 
 
 def test_every_key_says_what_it_means() -> None:
-    models: list[type[BaseModel]] = [Recipe, *(type(getattr(Recipe(), section)) for section in SECTIONS)]
+    sections = [type(getattr(Recipe(), section)) for section in SECTIONS if section != "compress"]
+    models: list[type[BaseModel]] = [Recipe, *sections, *STEPS.values()]
     for model in models:
         assert model.__doc__
         for name, field in model.model_fields.items():

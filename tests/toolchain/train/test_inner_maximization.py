@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hardtemper.bench.attacks.threat.geometry import LinfBall, ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.attacks.white_box.pgd import pgd
@@ -94,13 +95,13 @@ def test_training_may_search_a_larger_ball(net: Callable[..., nn.Sequential], im
 )
 def test_the_size_of_a_step(monkeypatch: pytest.MonkeyPatch, images: Any, given: dict[str, Any], size: float) -> None:
     sizes = []
-    step = ThreatModel.step
+    step = LinfBall.step
 
-    def noting(self: ThreatModel, x_adv: Tensor, grad: Tensor, step_size: float) -> Tensor:
+    def noting(self: LinfBall, x_adv: Tensor, grad: Tensor, step_size: float) -> Tensor:
         sizes.append(step_size)
         return step(self, x_adv, grad, step_size)
 
-    monkeypatch.setattr(ThreatModel, "step", noting)
+    monkeypatch.setattr(LinfBall, "step", noting)
     attack(nn.Sequential(nn.Flatten(), nn.Linear(64, 4)), *images, threat="linf:0.1", **given)
     assert sizes == pytest.approx([size])
 
@@ -145,7 +146,7 @@ def test_what_is_raised_is_the_objectives(net: Callable[..., nn.Sequential], ima
     settings: dict[str, Any] = {"threat": "linf:0.1", "steps": 3, "step_size": 0.06}
     found = attack(module, x, y, Trades(), **settings)
     threat = ThreatModel("linf", 0.1)
-    point = threat.random_start(x, torch.Generator().manual_seed(7))
+    point = ball_of(threat).random_start(x, torch.Generator().manual_seed(7))
     with torch.no_grad():
         natural = F.softmax(module(x), dim=1)
     for _ in range(3):
@@ -205,7 +206,7 @@ def test_grad_align_on_a_quadratic(images: Any, scale: float) -> None:
         y = module(x).argmax(1)
         surest = module(x).softmax(1).amin()
     assert bool(surest < 1e-12) is (scale > 1)
-    nearby = THREAT.random_start(x, torch.Generator().manual_seed(2))
+    nearby = ball_of(THREAT).random_start(x, torch.Generator().manual_seed(2))
     wanted = module.misalignment(x, nearby)
     found = penalty(module, x, y)
     assert wanted.item() > 0.05
@@ -250,7 +251,7 @@ def test_grad_align_counts_images_that_have_a_gradient(images: Any) -> None:
     module = nn.Module()
     module.forward = half  # type: ignore[method-assign]
     y = torch.zeros(len(x), dtype=torch.int64)
-    nearby = THREAT.random_start(x, torch.Generator().manual_seed(2))
+    nearby = ball_of(THREAT).random_start(x, torch.Generator().manual_seed(2))
     torch.testing.assert_close(penalty(module, x, y), quadratic.misalignment(x[::3], nearby[::3]))
     dead = x.clone()
     dead[:, :, :, :4] = 0

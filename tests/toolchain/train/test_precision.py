@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hardtemper.toolchain.train import precision as module
+from hardtemper.export.bfloat16 import PROBES
 from hardtemper.toolchain.train.precision import autocast, resolve
 
 
@@ -16,13 +16,13 @@ from hardtemper.toolchain.train.precision import autocast, resolve
     ],
 )
 def test_auto_asks_the_processor(monkeypatch: pytest.MonkeyPatch, answers: tuple[bool, bool], expected: str) -> None:
-    for probe, answer in zip(module._PROBES, answers, strict=True):
+    for probe, answer in zip(PROBES, answers, strict=True):
         monkeypatch.setattr(torch.cpu, probe, lambda answer=answer: answer, raising=False)
     assert resolve("auto") == expected
 
 
 def test_a_torch_without_the_questions_means_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    for probe in module._PROBES:
+    for probe in PROBES:
         monkeypatch.delattr(torch.cpu, probe, raising=False)
     assert resolve("auto") == "float32"
 

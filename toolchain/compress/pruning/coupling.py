@@ -23,7 +23,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch_pruning.ops import OPTYPE, module2type
 
 from ....runtime.errors import CompressionError
-from ..cost import image_like
+from ..probe import image_like
 from .groups import ChannelGroup, Ties, Unit, gather
 
 __all__ = ["Coupling", "trace"]

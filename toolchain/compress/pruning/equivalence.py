@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from ....runtime.errors import CompressionError
-from ..cost import evaluating
+from ..probe import evaluating
 
 __all__ = ["assert_equals_masked"]
 

@@ -5,44 +5,34 @@ removed, the output features of the next layer and the corresponding kernels in 
     (Adversarial fine-tuning of compressed neural networks, section 3.1; s_j = ||F_j||_1, after Li et al. 2017, Pruning
     filters for efficient convnets)
 
-`coupling.py` says which channels go together, `ranking.py` and `selection.py` which of them go, `masked.py` proves the
-result.
+`coupling.py` says which channels go together, `importance.py` and `selection.py` which of them go, `equivalence.py`
+proves the result.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Mapping
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ....runtime.errors import CompressionError
-from ..compressed import Compressed, LayerReport
-from ..cost import costs, image_like
+from ...recipe.filter_pruning import FilterPruning
+from ..compressed import Compressed, LayerReport, StepReport
+from ..context import Context
+from ..cost import costs
+from ..probe import image_like
 from .coupling import trace
 from .equivalence import assert_equals_masked
 from .groups import gather
-from .selection import Request, select
+from .selection import select
 
 __all__ = ["prune_filters"]
 
 _CHECK_IMAGES = 4
 
 
-def prune_filters(
-    module: nn.Module,
-    *,
-    input_shape: tuple[int, int, int],
-    sparsity: float,
-    per_layer: Mapping[str, float] | None = None,
-    round_to: int = 1,
-    scope: Literal["layer", "global"] = "layer",
-    linear: bool = False,
-    keep: Collection[str] = (),
-    check_images: Tensor | None = None,
-) -> Compressed:
+def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) -> Compressed:
     """Prune filters by l1-norm, harden, and prove that the smaller network equals the masked dense one.
 
     Layers whose channels are tied (residual adds, depthwise convolutions) are pruned together, by the sum of their
@@ -51,40 +41,28 @@ def prune_filters(
 
     Args:
         module: takes float [N, C, H, W] in [0, 1], gives logits [N, K]; left as it is.
-        input_shape: (C, H, W).
-        sparsity: fraction of filters to remove, 0 <= sparsity < 1, rounded to whole filters.
-        per_layer: other sparsities by name of layer or pattern ("features.*"). A name goes before a pattern, a later
-            pattern before an earlier one; tied layers take the one that is given to any of them. These layers are
-            always ranked by themselves.
-        round_to: the channels that are left are rounded up to a multiple of this (the width of a SIMD register, say).
-        scope: "layer" removes the fraction from every layer; "global" ranks the filters of all layers together, by
-            their norm per weight, and may leave as little as one filter of a layer.
-        linear: prune the neurons of hidden linear layers too.
-        keep: names or patterns of layers to leave alone, and with them all that are tied to them.
-        check_images: float [N, C, H, W] in [0, 1], N >= 1, for the proof; without, 4 random ones of a fixed seed.
+        settings: `sparsity` is rounded to whole filters. In `per_layer` a name goes before a pattern ("features.*"), a
+            later pattern before an earlier one; tied layers take the one that is given to any of them, and these layers
+            are always ranked by themselves. `scope` "layer" removes the fraction from every layer; "global" ranks the
+            filters of all layers together, by their norm per weight, and may leave as little as one filter of a layer.
+            `round_to` is the width of a SIMD register, say. `keep` holds all layers that are tied to the named ones.
+        context: `check_images` are for the proof; without, 4 random ones of a fixed seed.
 
     Returns:
         The pruned module, on the same device, in the same mode and with the same `requires_grad`;
         `checks["max_abs_difference"]` is the largest difference of a logit from the masked network's.
 
     Raises:
-        CompressionError: a setting is out of range or names no layer, a layer would be emptied, nothing can be pruned,
-            or the result is not the masked dense network.
+        CompressionError: a setting names no layer, a layer would be emptied, nothing can be pruned, or the result is
+            not the masked dense network.
     """
-    request = Request(
-        sparsity=sparsity,
-        per_layer=dict(per_layer or {}),
-        round_to=round_to,
-        scope=scope,
-        linear=linear,
-        keep=tuple(sorted(keep)),
-    )
+    input_shape = context.input_shape
     dense, hardened = copy.deepcopy(module), copy.deepcopy(module)
-    images = _check_images(dense, input_shape, check_images)
+    images = _check_images(dense, input_shape, context.check_images)
     before = costs(dense, input_shape=input_shape)
     kinds = {name: cost.kind for name, cost in before.items() if cost.kind == "linear" or cost.kind.endswith("conv")}
     coupling = trace(hardened, input_shape=input_shape)
-    selection = select(coupling.groups, modules=dict(dense.named_modules()), kinds=kinds, request=request)
+    selection = select(coupling.groups, modules=dict(dense.named_modules()), kinds=kinds, settings=settings)
     coupling.remove(selection.removed)
     outputs = gather(unit.outputs for unit in selection.removed)
     inputs = gather(unit.inputs for unit in selection.removed)
@@ -109,9 +87,13 @@ def prune_filters(
     return Compressed(
         module=hardened,
         layers=layers,
-        method="prune",
-        settings=request.json(),
-        checks={"max_abs_difference": difference, "check_images": float(len(images))},
+        steps=(
+            StepReport(
+                method=settings.method,
+                settings=settings.model_dump(mode="json", exclude={"method"}),
+                checks={"max_abs_difference": difference, "check_images": float(len(images))},
+            ),
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""From a request (sparsity, layers, rounding) to the units that go and a reason for every layer that stays as it is."""
+"""From settings (sparsity, layers, rounding) to the units that go and a reason for every layer that stays as it is."""
 
 from __future__ import annotations
 
@@ -10,48 +10,11 @@ from dataclasses import dataclass
 from torch import nn
 
 from ....runtime.errors import CompressionError
+from ...recipe.filter_pruning import FilterPruning
 from .groups import ChannelGroup, Unit
 from .importance import Ranked, rank, restore_multiples, weakest
 
-__all__ = ["Request", "Selection", "select"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """What `prune_filters` was asked for; see there. Values are checked here, names against a network in `select`."""
-
-    sparsity: float
-    per_layer: Mapping[str, float]
-    round_to: int
-    scope: str
-    linear: bool
-    keep: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        asked = {f"per_layer[{name!r}]": value for name, value in self.per_layer.items()}
-        for where, value in {"sparsity": self.sparsity, **asked}.items():
-            if not 0 <= value < 1:
-                raise CompressionError(
-                    f"{where} is out of range",
-                    expected="a fraction of filters to remove, 0 <= sparsity < 1",
-                    got=f"{value:g}",
-                    fix="0.8 removes 80 % of the filters",
-                )
-        if self.round_to < 1:
-            raise CompressionError("round_to is out of range", expected="at least 1", got=str(self.round_to))
-        if self.scope not in ("layer", "global"):
-            raise CompressionError("unknown scope", expected="'layer' or 'global'", got=repr(self.scope))
-
-    def json(self) -> dict[str, object]:
-        """The settings as a manifest keeps them."""
-        return {
-            "sparsity": self.sparsity,
-            "per_layer": dict(self.per_layer),
-            "round_to": self.round_to,
-            "scope": self.scope,
-            "linear": self.linear,
-            "keep": list(self.keep),
-        }
+__all__ = ["Selection", "select"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +26,11 @@ class Selection:
 
 
 def select(
-    groups: Sequence[ChannelGroup], *, modules: Mapping[str, nn.Module], kinds: Mapping[str, str], request: Request
+    groups: Sequence[ChannelGroup],
+    *,
+    modules: Mapping[str, nn.Module],
+    kinds: Mapping[str, str],
+    settings: FilterPruning,
 ) -> Selection:
     """Choose what to remove.
 
@@ -71,35 +38,35 @@ def select(
         groups: all groups of the network.
         modules: the dense network's modules by name.
         kinds: kind ("conv", "linear", ...) of every convolution and linear layer by name.
-        request: what is asked for.
+        settings: what is asked for.
 
     Raises:
         CompressionError: a name that is none of the network's, tied layers with two sparsities, a layer that would be
             emptied, or nothing that can be pruned.
     """
-    keep = {name for names in _resolve(request.keep, kinds, "keep").values() for name in names}
-    asked = _asked(request.per_layer, kinds)
+    keep = {name for names in _resolve(settings.keep, kinds, "keep").values() for name in names}
+    asked = _asked(settings.per_layer, kinds)
     reasons: dict[str, str] = {}
     removed: list[Ranked] = []
     pool: list[Ranked] = []
     pooled: list[ChannelGroup] = []
     free = 0
     for group in groups:
-        roots = _roots(group, kinds, linear=request.linear)
+        roots = _roots(group, kinds, linear=settings.linear)
         obstacle = _obstacle(group, roots, keep=keep)
         if obstacle:
-            _refuse_named(group, obstacle, request.per_layer)
+            _refuse_named(group, obstacle, settings.per_layer)
             reasons.update(_reasons(group, obstacle, kinds))
             reasons.update({name: "kept as asked" for name in group.layers if name in keep})
             continue
         free += 1
-        own = _own_sparsity(group, asked, request.per_layer)
+        own = _own_sparsity(group, asked, settings.per_layer)
         ranked = rank(group, roots=roots, modules=modules)
-        if own is None and request.scope == "global":
+        if own is None and settings.scope == "global":
             pool += ranked
             pooled.append(group)
             continue
-        sparsity = request.sparsity if own is None else own
+        sparsity = settings.sparsity if own is None else own
         budget = round(sparsity * len(ranked))
         chosen = weakest(ranked, budget=budget, per_weight=False)
         if chosen is None:
@@ -107,7 +74,7 @@ def select(
         removed += chosen
         why = "sparsity 0 asked" if sparsity == 0 else f"sparsity {sparsity:g} of {len(ranked)} filters rounds to none"
         reasons.update(_reasons(group, why, kinds))
-    if not free and (request.sparsity > 0 or any(asked.values())):
+    if not free and (settings.sparsity > 0 or any(asked.values())):
         first = "; ".join(f"{name}: {reasons[name]}" for name in list(filter(reasons.get, kinds))[:3])
         raise CompressionError(
             "nothing in this network can be pruned",
@@ -115,18 +82,18 @@ def select(
             fix=f"--sparsity 0{' and no per_layer' if any(asked.values()) else ''}: quantize it without pruning",
         )
     if pool:
-        chosen = weakest(pool, budget=round(request.sparsity * sum(r.filters for r in pool)), per_weight=True)
+        chosen = weakest(pool, budget=round(settings.sparsity * sum(r.filters for r in pool)), per_weight=True)
         if chosen is None:
-            raise _emptied(request.sparsity, [group.layers[0] for group in pooled], sum(r.filters for r in pool))
+            raise _emptied(settings.sparsity, [group.layers[0] for group in pooled], sum(r.filters for r in pool))
         removed += chosen
         for group in pooled:
-            why = "none of its filters is among the weakest of all" if request.sparsity else "sparsity 0 asked"
+            why = "none of its filters is among the weakest of all" if settings.sparsity else "sparsity 0 asked"
             reasons.update(_reasons(group, why, kinds))
     widths = {name: sum(len(u.outputs.get(name, ())) for u in g.units) for g in groups for name in g.layers}
-    left = restore_multiples(removed, widths=widths, multiple=request.round_to)
+    left = restore_multiples(removed, widths=widths, multiple=settings.round_to)
     shrunk = {name for ranked in left for name in ranked.unit.outputs}
     for name in {name for ranked in removed for name in ranked.unit.outputs} - shrunk:
-        reasons[name] = f"its channels rounded up to a multiple of {request.round_to} are all of them"
+        reasons[name] = f"its channels rounded up to a multiple of {settings.round_to} are all of them"
     return Selection(
         removed=tuple(ranked.unit for ranked in left),
         reasons={name: reason for name, reason in reasons.items() if name not in shrunk},

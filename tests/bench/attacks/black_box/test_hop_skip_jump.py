@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from hardtemper.bench.attacks.black_box.decisions import Decisions, distance
 from hardtemper.bench.attacks.black_box.hop_skip_jump import _Search, hop_skip_jump
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import Norm, ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
@@ -78,7 +79,7 @@ def test_starts_from_the_projection_of_the_nearest_image_of_another_class(threat
     apart = np.square(pixels[:, None].astype(float) - pixels[None]).sum((2, 3, 4))
     apart[labels[:, None] == labels] = np.inf
     start = torch.from_numpy(pixels[apart.argmin(1)]).float() / 255
-    projected = threat.to_pixels(start, torch.from_numpy(pixels)).numpy()
+    projected = ball_of(threat).to_pixels(start, torch.from_numpy(pixels)).numpy()
     fooled = engine(projected).argmax(1) != labels
     assert 0 < fooled.sum() < 24
     engine.asked.clear()
@@ -154,7 +155,7 @@ def test_every_result_is_in_the_ball(threat: ThreatModel, early_stop: bool, seed
         engine, pixels, labels, threat=threat, queries=80, samples=10, early_stop=early_stop, seed=seed
     ).adversarial
     assert found.dtype == np.uint8
-    assert threat.contains(torch.from_numpy(found), torch.from_numpy(pixels)).all()
+    assert threat.contains(found, pixels).all()
 
 
 @pytest.mark.parametrize("threat", [LINF, L2], ids=str)
@@ -178,7 +179,7 @@ def test_result(task: Task, threat: ThreatModel) -> None:
     broken = task.scores(results[0].adversarial).argmax(1) != labels
     assert 0.2 < broken.mean() < 1
     assert results[0].evaluations < 301 * len(labels)  # images that are in the ball leave the search
-    assert threat.contains(torch.from_numpy(results[0].adversarial), torch.from_numpy(pixels)).all()
+    assert threat.contains(results[0].adversarial, pixels).all()
 
 
 @pytest.mark.parametrize("queries", [1, 7, 40, 150])
@@ -232,7 +233,7 @@ def test_towards_a_target(task: Task) -> None:
     threat = ThreatModel("l2", 2.5, target=3)
     result = hop_skip_jump(task.scores, task.pixels, task.labels, threat=threat, queries=400)
     assert np.array_equal(result.adversarial[task.labels == 3], task.pixels[task.labels == 3])
-    assert threat.contains(torch.from_numpy(result.adversarial), torch.from_numpy(task.pixels)).all()
+    assert threat.contains(result.adversarial, task.pixels).all()
     assert (task.scores(result.adversarial).argmax(1) == 3)[task.labels != 3].mean() > 0.6
 
 
@@ -334,7 +335,7 @@ def test_breaks_about_as_many_as_art(task: Task, threat: ThreatModel, art: Calla
         )
         np.random.mtrand._rand.seed(0)  # what ART draws from
         found = attack.generate(task.x[few].numpy(), task.labels[few])
-    theirs = threat.to_pixels(torch.from_numpy(found).float(), torch.from_numpy(task.pixels[few])).numpy()
+    theirs = ball_of(threat).to_pixels(torch.from_numpy(found).float(), torch.from_numpy(task.pixels[few])).numpy()
     queries = sum(asked) // 14
     assert queries > 150
     ours = hop_skip_jump(task.scores, task.pixels[few], task.labels[few], threat=threat, queries=queries)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.black_box.nes import _Estimate, nes
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
@@ -68,7 +69,7 @@ def test_steps_are_the_equation(norm: Any) -> None:
         levels=8.0,
         step_size=0.05,
         momentum=0.7,
-        threat=ThreatModel(norm, 1.0),
+        ball=ball_of(ThreatModel(norm, 1.0)),
         rng=np.random.default_rng(1),
         mean=torch.zeros(3, 1, 3, 3),
     )

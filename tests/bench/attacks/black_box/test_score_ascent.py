@@ -17,6 +17,7 @@ from hardtemper.bench.attacks.black_box.nes import nes
 from hardtemper.bench.attacks.black_box.score_ascent import Margin, ascend
 from hardtemper.bench.attacks.black_box.zoo import zoo
 from hardtemper.bench.attacks.result import AttackResult
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
@@ -47,7 +48,7 @@ def test_result(task: Task, attack: Attack, threat: ThreatModel) -> None:
     broken = task.scores(results[0].adversarial).argmax(1) != labels
     assert 0.2 < broken.mean() < 1
     assert results[0].evaluations < 401 * len(labels)  # broken images leave the search
-    assert threat.contains(torch.from_numpy(results[0].adversarial), torch.from_numpy(pixels)).all()
+    assert threat.contains(results[0].adversarial, pixels).all()
 
 
 @every_attack
@@ -63,7 +64,7 @@ def test_every_result_is_in_the_ball(attack: Attack, threat: ThreatModel, seed: 
     labels = scores(pixels).argmax(1)
     found = attack(scores, pixels, labels, threat=threat, queries=70, seed=seed).adversarial
     assert found.dtype == np.uint8
-    assert threat.contains(torch.from_numpy(found), torch.from_numpy(pixels)).all()
+    assert threat.contains(found, pixels).all()
 
 
 @every_attack
@@ -79,7 +80,7 @@ def test_as_many_queries_as_fit(task: Task, attack: Attack, queries: int) -> Non
     threat = ThreatModel("linf", 1 / 255)
     result = attack(constant, task.pixels[:5], np.zeros(5, np.int64), threat=threat, queries=queries)
     assert sum(calls) == result.evaluations == 5 * (1 + queries // STEP[attack] * STEP[attack])
-    assert threat.contains(torch.from_numpy(result.adversarial), torch.from_numpy(task.pixels[:5])).all()
+    assert threat.contains(result.adversarial, task.pixels[:5]).all()
     wrong = attack(constant, task.pixels[:5], np.ones(5, np.int64), threat=threat, queries=queries)
     assert np.array_equal(wrong.adversarial, task.pixels[:5])  # a tie is for class 0: nothing to do
     assert wrong.evaluations == 5
@@ -114,8 +115,8 @@ def test_a_rule_goes_on_from_the_projection_of_where_it_went(task: Task, threat:
     assert len(seen) == 3
     for pixels, x_adv in seen:
         torch.testing.assert_close(x_adv, point)
-        assert np.array_equal(pixels, threat.to_pixels(point, torch.from_numpy(task.pixels[:5])).numpy())
-        point = threat.project(point + torch.linspace(-1, 1, 144).view(12, 12), task.x[:5])
+        assert np.array_equal(pixels, ball_of(threat).to_pixels(point, torch.from_numpy(task.pixels[:5])).numpy())
+        point = ball_of(threat).project(point + torch.linspace(-1, 1, 144).view(12, 12), task.x[:5])
 
 
 @every_attack
@@ -175,7 +176,7 @@ def test_scores_that_are_no_numbers_do_no_harm(task: Task, attack: Attack) -> No
         return logits
 
     result = attack(broken, task.pixels[:3], np.zeros(3, np.int64), threat=LINF, queries=100)
-    assert LINF.contains(torch.from_numpy(result.adversarial), torch.from_numpy(task.pixels[:3])).all()
+    assert LINF.contains(result.adversarial, task.pixels[:3]).all()
 
 
 @every_attack

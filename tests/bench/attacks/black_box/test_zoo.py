@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardtemper.bench.attacks.black_box.zoo import _Adam, zoo
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.runtime.errors import RecipeError
 
@@ -138,7 +139,7 @@ def test_breaks_no_fewer_than_art(task: Task, art: Callable[[Task], Any]) -> Non
             verbose=False,
         )
         found = attack.generate(task.x[few].numpy(), np.eye(6)[task.labels[few]])
-    theirs = threat.to_pixels(torch.from_numpy(found).float(), torch.from_numpy(task.pixels[few])).numpy()
+    theirs = ball_of(threat).to_pixels(torch.from_numpy(found).float(), torch.from_numpy(task.pixels[few])).numpy()
     queries = sum(asked) // 4
     assert queries > 300
     ours = zoo(task.scores, task.pixels[few], task.labels[few], threat=threat, queries=queries)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from hardtemper.bench.attacks.threat.threat_model import l1_ball
+from hardtemper.bench.attacks.threat import l1_ball
 
 
 def drawn(seed: int, d: int = 6) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:

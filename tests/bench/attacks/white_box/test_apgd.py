@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
 from hardtemper.bench.attacks.white_box.pgd import pgd
@@ -161,7 +162,7 @@ def test_towards_a_target(task: Task) -> None:
     threat = ThreatModel("linf", 40 / 255, target=2)
     for loss in ("ce", "margin", "dlr", "dlr-targeted"):
         found = apgd(task.model, task.x, task.y, threat=threat, loss=loss, steps=20, generator=seeded())  # type: ignore[arg-type]
-        pixels = threat.to_pixels(found, torch.from_numpy(task.pixels))
+        pixels = ball_of(threat).to_pixels(found, torch.from_numpy(task.pixels))
         predictions = task.scores(pixels.numpy()).argmax(1)
         others = task.labels != 2
         assert (predictions == 2)[others].mean() > 0.6

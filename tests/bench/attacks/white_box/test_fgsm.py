@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 
@@ -40,7 +41,7 @@ def test_l1_optimum_of_a_linear_model() -> None:
 
 def test_from_a_random_point(task: Task) -> None:
     x, y = task.x, task.y
-    start = LINF.random_start(x, torch.Generator().manual_seed(4))
+    start = ball_of(LINF).random_start(x, torch.Generator().manual_seed(4))
     leaf = start.clone().requires_grad_()
     (grad,) = torch.autograd.grad(F.cross_entropy(task.model(leaf), y, reduction="sum"), leaf)
     expected = (start + 1.25 * LINF.epsilon * grad.sign()).clamp(x - LINF.epsilon, x + LINF.epsilon).clamp(0, 1)
@@ -51,7 +52,7 @@ def test_from_a_random_point(task: Task) -> None:
 @pytest.mark.parametrize("random_start", [False, True])
 def test_the_step_is_as_long_as_asked_for(linear: nn.Module, random_start: bool) -> None:
     x, threat, y = torch.full((4, 3, 4, 4), 0.5), ThreatModel("linf", 0.1), torch.arange(4)
-    start = threat.random_start(x, torch.Generator().manual_seed(4)) if random_start else x
+    start = ball_of(threat).random_start(x, torch.Generator().manual_seed(4)) if random_start else x
     leaf = start.clone().requires_grad_()
     (grad,) = torch.autograd.grad(F.cross_entropy(linear(leaf), y, reduction="sum"), leaf)
     found = fgsm(

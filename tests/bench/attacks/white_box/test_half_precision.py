@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hardtemper.bench.attacks.losses import ce
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box import half_precision
 from hardtemper.bench.attacks.white_box.apgd import apgd
@@ -102,5 +103,5 @@ def test_a_convolution_as_head_has_the_models_word_on_success() -> None:
     for ball, breaks in ((ThreatModel("linf", 1 / 255), False), (ThreatModel("linf", 2 / 255), True)):
         for attack in (apgd, fab):
             found = attack(half, x, y, threat=ball, steps=10, generator=torch.Generator().manual_seed(0))
-            pixels = ball.to_pixels(found, (255 * x).round().byte()).float() / 255
+            pixels = ball_of(ball).to_pixels(found, (255 * x).round().byte()).float() / 255
             assert bool(model(pixels).argmax(1) == 1) == breaks

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.multi_targeted import multi_targeted
 from hardtemper.bench.attacks.white_box.pgd import pgd
@@ -45,10 +46,10 @@ def test_a_step_goes_towards_its_target(linear: nn.Module, rank: int) -> None:
     assert clear.sum() > 10
     x, classes, threat = x[clear], ranked.indices[clear], ThreatModel("linf", 1 / 255)
     y, generator = classes[:, 0], seeded()
-    starts = [threat.random_start(x, generator) for _ in range(rank)]
+    starts = [ball_of(threat).random_start(x, generator) for _ in range(rank)]
     step = 0.25 / 255 * (w[classes[:, rank]] - w[y]).sign().view_as(x)
     found = multi_targeted(linear, x, y, threat=threat, steps=1, step_size=0.25 / 255, targets=rank, generator=seeded())
-    torch.testing.assert_close(found, threat.project(starts[-1] + step, x), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found, ball_of(threat).project(starts[-1] + step, x), rtol=0, atol=1e-6)
 
 
 def test_finds_what_the_margin_finds_and_more(task: Task) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.norms import length
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.nearest import Nearest
@@ -71,7 +72,7 @@ def test_a_point_on_the_sphere_is_in_the_ball() -> None:
     ball = ThreatModel("l2", 0.7)
     x = torch.randint(0, 256, (200, 1, 5, 5), generator=torch.Generator().manual_seed(0)) / 255
     y = torch.zeros(200, dtype=torch.int64)
-    points = ball.project(1 - x, x)
+    points = ball_of(ball).project(1 - x, x)
     outside = length((points - x).flatten(1), "l2") > ball.epsilon
     assert 20 < outside.sum() < 180
 

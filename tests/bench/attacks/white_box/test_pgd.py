@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.pgd import pgd
 from hardtemper.runtime.errors import RecipeError
@@ -55,7 +56,7 @@ def test_early_stop_decides_like_any_iterate(task: Task, threat: ThreatModel) ->
     originals = torch.from_numpy(task.pixels)
     robust = torch.ones(len(task.y), dtype=torch.bool)
     for x_adv in reference(task.model, task.x, task.y, threat=threat, steps=10, alpha=alpha):
-        robust &= torch.from_numpy(task.scores(threat.to_pixels(x_adv, originals).numpy())).argmax(1) == task.y
+        robust &= torch.from_numpy(task.scores(ball_of(threat).to_pixels(x_adv, originals).numpy())).argmax(1) == task.y
     found = pgd(task.model, task.x, task.y, threat=threat, steps=10, step_size=alpha, random_start=False)
     assert 0.1 < robust.float().mean() < 0.9
     # An iterate that fools as an 8-bit image but not as floats is not looked at: one image in a hundred at most.
@@ -220,14 +221,14 @@ def test_restarts_leave_broken_images_alone(linear: nn.Module) -> None:
         return logits
 
     def pixels(points: Tensor) -> Tensor:
-        return threat.to_pixels(points, (x[active] * 255).round().byte()) / 255
+        return ball_of(threat).to_pixels(points, (x[active] * 255).round().byte()) / 255
 
     for _ in range(2):
-        start = threat.random_start(x[active], generator)
+        start = ball_of(threat).random_start(x[active], generator)
         early = (linear(start).argmax(1) != y[active]) & (linear(pixels(start)).argmax(1) != y[active])
         leaf = start.clone().requires_grad_()
         (grad,) = torch.autograd.grad(F.cross_entropy(linear(leaf), y[active], reduction="sum"), leaf)
-        last = threat.project(start + 0.03 * grad.sign(), x[active])
+        last = ball_of(threat).project(start + 0.03 * grad.sign(), x[active])
         expected[active] = torch.where(early.view(-1, 1, 1, 1), start, last)
         late = (linear(last).argmax(1) != y[active]) & (linear(pixels(last)).argmax(1) != y[active])
         results.append((len(active), int(early.sum()), int((late & ~early).sum())))

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.attacks.white_box.r_fgsm import r_fgsm
@@ -36,9 +37,9 @@ def test_both_steps_are_the_norms_own(linear: nn.Module, text: str, settings: di
     )
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(4))
     alpha = settings.get("random_share", 0.5) * threat.epsilon
-    start = threat.project(threat.step(x, noise, alpha), x).requires_grad_()
+    start = ball_of(threat).project(ball_of(threat).step(x, noise, alpha), x).requires_grad_()
     (grad,) = torch.autograd.grad(F.cross_entropy(linear(start), y, reduction="sum"), start)
-    expected = threat.project(threat.step(start.detach(), grad, threat.epsilon - alpha), x)
+    expected = ball_of(threat).project(ball_of(threat).step(start.detach(), grad, threat.epsilon - alpha), x)
     found = r_fgsm(linear, x, y, threat=threat, generator=torch.Generator().manual_seed(4), **settings)
     torch.testing.assert_close(found, expected)
     assert not torch.equal(start, x)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from hardtemper.export.twin.gradients import Target, clamp_round, round_ste
+from hardtemper.export.twin.gradients import OutputGrid, clamp_round, round_ste
 from hardtemper.export.twin.values.scaled import Averages, Mean, Product, Scaled, Sum, dense
 from hardtemper.runtime.cpu import instruction_set
 
@@ -28,8 +28,8 @@ def number(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=torch.float32)
 
 
-def target(scale: float, zero: int) -> Target:
-    return Target(number(scale), float(zero), 0.0, 255.0)
+def target(scale: float, zero: int) -> OutputGrid:
+    return OutputGrid(number(scale), float(zero), 0.0, 255.0)
 
 
 def scaled(q: NDArray[np.uint8], scale: float, zero: int) -> Scaled:
@@ -101,7 +101,7 @@ def test_sums_of_16_bits_have_no_kernel(scales: list[float], build: Build, run: 
     )
     expected = run(model, {"a": PAIRS[0], "b": PAIRS[1]}, optimize=True)[0]
     pair = [scaled(q, s, z) for q, s, z in zip(PAIRS, scales, zeros, strict=False)]
-    found = Sum(*pair).requantized(Target(number(scales[2]), 32767.0, 0.0, 65535.0))
+    found = Sum(*pair).requantized(OutputGrid(number(scales[2]), 32767.0, 0.0, 65535.0))
     assert np.array_equal(found.numpy(), expected)
 
 
@@ -185,7 +185,7 @@ def test_gradients_of_pairs(kind: Any, scale: float) -> None:
     """Those of the real function, whichever formula computes it."""
     n = [torch.tensor([3.0, 5.0], requires_grad=True), torch.tensor([2.0, 4.0], requires_grad=True)]
     a, b = Scaled(n[0], number(scale), 255.0, 7.0), Scaled(n[1], number(0.5), 255.0, 0.0)
-    kind(a, b).requantized(Target(number(0.125), 3.0, 0.0, 255.0)).sum().backward()
+    kind(a, b).requantized(OutputGrid(number(0.125), 3.0, 0.0, 255.0)).sum().backward()
     wanted = [torch.autograd.grad((kind(a, b).real() / 0.125).sum(), tensor)[0] for tensor in n]
     for tensor, gradient in zip(n, wanted, strict=True):
         assert tensor.grad is not None

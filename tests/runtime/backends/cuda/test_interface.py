@@ -22,7 +22,7 @@ from hardtemper.runtime.backends.cuda.driver import CudaGraph, Driver, cuda_fail
 from hardtemper.runtime.backends.cuda.select import open_cuda
 from hardtemper.runtime.errors import InputError, MissingExtraError, ModelError
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="libcuda.c is built for Linux")
 
 

@@ -17,7 +17,9 @@ from torch.nn.utils import prune
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.compressed import Compressed, LayerReport
+from hardtemper.toolchain.compress.context import Context
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
+from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 
 
 def settled(net: nn.Module, input_shape: tuple[int, int, int]) -> nn.Module:
@@ -55,7 +57,7 @@ def dense() -> nn.Module:
 
 @pytest.fixture(scope="module")
 def pruned(dense: nn.Module) -> Compressed:
-    return prune_filters(dense, input_shape=(1, 16, 16), sparsity=0.8)
+    return prune_filters(dense, FilterPruning(sparsity=0.8), Context(input_shape=(1, 16, 16)))
 
 
 def rows(result: Compressed) -> dict[str, LayerReport]:
@@ -138,19 +140,19 @@ def test_every_layer_is_in_the_report_and_each_skip_has_a_reason(dense: nn.Modul
     assert found["24"].reason == "logits layer: its outputs are the classes"
     assert found["1"].removed == found["0"].removed  # the batch norm behind
     json.dumps(pruned.layers_json())
-    assert json.loads(json.dumps(pruned.settings))["sparsity"] == 0.8
+    assert json.loads(json.dumps(pruned.steps_json()))[0]["settings"]["sparsity"] == 0.8
 
 
 def test_equals_the_network_masked_by_hand(dense: nn.Module, pruned: Compressed) -> None:
     assert difference(dense, pruned, (1, 16, 16)) < 1e-3
-    assert pruned.checks["max_abs_difference"] < 1e-5
-    assert pruned.checks["check_images"] == 4
+    assert pruned.steps[0].checks["max_abs_difference"] < 1e-5
+    assert pruned.steps[0].checks["check_images"] == 4
 
 
 def test_same_request_same_result(dense: nn.Module, pruned: Compressed) -> None:
-    again = prune_filters(dense, input_shape=(1, 16, 16), sparsity=0.8)
+    again = prune_filters(dense, FilterPruning(sparsity=0.8), Context(input_shape=(1, 16, 16)))
     assert again.layers == pruned.layers
-    assert again.checks == pruned.checks
+    assert again.steps[0].checks == pruned.steps[0].checks
     state = again.module.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in pruned.module.state_dict().items())
 
@@ -163,7 +165,7 @@ def test_the_given_module_is_left_as_it_is_and_its_modes_are_kept() -> None:
     state = copy.deepcopy(net.state_dict())
     modes = [layer.training for layer in net.modules()]
     with torch.no_grad():  # no matter for the tracing
-        result = prune_filters(net, input_shape=(1, 16, 16), sparsity=0.5)
+        result = prune_filters(net, FilterPruning(sparsity=0.5), Context(input_shape=(1, 16, 16)))
     assert all(torch.equal(value, state[key]) for key, value in net.state_dict().items())
     assert [layer.training for layer in net.modules()] == [layer.training for layer in result.module.modules()] == modes
     trained = {name: parameter.requires_grad for name, parameter in net.named_parameters()}
@@ -186,14 +188,15 @@ def test_any_small_network(widths: list[int], sparsity: float, round_to: int, sc
     net = settled(cnn8(tuple(widths), hidden=8)[:-4], (1, 8, 8))
     side = 8 // 2 ** (len(widths) // 2)
     net.append(nn.Flatten()).append(nn.Linear(widths[-1] * side**2, 8)).append(nn.ReLU()).append(nn.Linear(8, 3))
-    result = prune_filters(net, input_shape=(1, 8, 8), sparsity=sparsity, round_to=round_to, scope=scope, linear=linear)
+    asked = FilterPruning(sparsity=sparsity, round_to=round_to, scope=scope, linear=linear)
+    result = prune_filters(net, asked, Context(input_shape=(1, 8, 8)))
     for row in result.layers:
         assert row.channels_after >= 1
         assert row.channels_after == row.channels_before or row.channels_after % round_to == 0
         assert bool(row.reason) == (not row.removed)
         if scope == "layer" and round_to == 1 and row.kind == "conv":
             assert len(row.removed) == round(sparsity * row.channels_before)
-    assert result.checks["max_abs_difference"] < 1e-4
+    assert result.steps[0].checks["max_abs_difference"] < 1e-4
 
 
 def resnet18() -> nn.Module:
@@ -264,7 +267,7 @@ ARCHITECTURES = [resnet18, mobilenet_v2, vgg16, mobilenet_v3, squeezenet, Groupe
 def halved(make: Callable[[], nn.Module]) -> tuple[nn.Module, Compressed]:
     torch.manual_seed(0)
     net = settled(make(), (3, 32, 32))
-    return net, prune_filters(net, input_shape=(3, 32, 32), sparsity=0.5)
+    return net, prune_filters(net, FilterPruning(sparsity=0.5), Context(input_shape=(3, 32, 32)))
 
 
 @pytest.mark.parametrize("make", ARCHITECTURES)
@@ -334,27 +337,29 @@ def test_a_network_that_is_misunderstood_is_refused_and_can_be_kept(make: type[n
     torch.manual_seed(0)
     net = make()
     with pytest.raises(CompressionError, match=message):
-        prune_filters(net, input_shape=(3, 8, 8), sparsity=0.25)
+        prune_filters(net, FilterPruning(sparsity=0.25), Context(input_shape=(3, 8, 8)))
     if make is not LastAxis:  # which has no other layer
-        result = prune_filters(net, input_shape=(3, 8, 8), sparsity=0.25, keep=["a"])
+        result = prune_filters(net, FilterPruning(sparsity=0.25, keep=("a",)), Context(input_shape=(3, 8, 8)))
         assert rows(result)["a"].reason == "kept as asked"
         assert rows(result)["b"].removed
 
 
 def test_a_sigmoid_between_filter_and_kernel() -> None:
     net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.Sigmoid(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(64, 2))
-    result = prune_filters(net, input_shape=(1, 8, 8), sparsity=0.5)
-    assert result.checks["max_abs_difference"] < 1e-6
+    result = prune_filters(net, FilterPruning(sparsity=0.5), Context(input_shape=(1, 8, 8)))
+    assert result.steps[0].checks["max_abs_difference"] < 1e-6
 
 
 def test_check_images_are_used_and_must_fit(dense: nn.Module) -> None:
-    result = prune_filters(dense, input_shape=(1, 16, 16), sparsity=0.5, check_images=torch.rand(9, 1, 16, 16))
-    assert result.checks["check_images"] == 9
+    result = prune_filters(
+        dense, FilterPruning(sparsity=0.5), Context(input_shape=(1, 16, 16), check_images=torch.rand(9, 1, 16, 16))
+    )
+    assert result.steps[0].checks["check_images"] == 9
     for images in (torch.rand(9, 3, 16, 16), torch.rand(1, 16, 16), torch.rand(0, 1, 16, 16)):
         with pytest.raises(CompressionError, match=r"check_images do not fit.*expected: float \[N, 1, 16, 16\]"):
-            prune_filters(dense, input_shape=(1, 16, 16), sparsity=0.5, check_images=images)
+            prune_filters(dense, FilterPruning(sparsity=0.5), Context(input_shape=(1, 16, 16), check_images=images))
     with pytest.raises(CompressionError, match="does not take an image"):
-        prune_filters(dense, input_shape=(3, 16, 16), sparsity=0.5)
+        prune_filters(dense, FilterPruning(sparsity=0.5), Context(input_shape=(3, 16, 16)))
 
 
 def test_layers_that_are_never_called_are_reported() -> None:
@@ -363,6 +368,6 @@ def test_layers_that_are_never_called_are_reported() -> None:
             return self[3](self[1](x).mean((2, 3)))
 
     net = Unused(nn.Conv2d(1, 4, 3), nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2))
-    found = rows(prune_filters(net, input_shape=(1, 8, 8), sparsity=0.5))
+    found = rows(prune_filters(net, FilterPruning(sparsity=0.5), Context(input_shape=(1, 8, 8))))
     assert found["0"].reason == "the forward pass does not reach it"
     assert found["2"].reason == "it follows no convolution that could be pruned"

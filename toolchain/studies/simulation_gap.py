@@ -1,6 +1,6 @@
 """How far an attack on the simulation is an attack on the engine: free scales against powers of two, one network.
 
-    python tests/benchmarks/verdicts.py FREE_BUNDLE POWER_OF_TWO_BUNDLE [--images 1000] [--json FILE]
+    python -m hardtemper.toolchain.studies.simulation_gap FREE_BUNDLE POWER_OF_TWO_BUNDLE [--images 1000] [--json FILE]
 
 Other toolkits train, attack and judge a float simulation of the quantized network: its Q/DQ graph, computed in floats.
 Here APGD-CE searches on exactly that (logits of the unoptimized graph, gradients of the twin, which agree with it up to
@@ -28,15 +28,17 @@ import onnx
 import torch
 from torch import Tensor
 
-from hardtemper.bench.attacks.threat.threat_model import ThreatModel
-from hardtemper.bench.attacks.white_box.apgd import apgd
-from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
-from hardtemper.bench.data.load import load_dataset
-from hardtemper.bench.measurement import Environment, wilson
-from hardtemper.export.twin.twin import Twin
-from hardtemper.runtime.backends.onnxruntime import OnnxRuntimeBackend
-from hardtemper.runtime.bundle.reader import read_bundle
-from hardtemper.runtime.engine import Engine, load
+from ...bench.attacks.threat.threat_model import ThreatModel
+from ...bench.attacks.white_box.apgd import apgd
+from ...bench.attacks.white_box.on_pixels import attack_pixels
+from ...bench.data.load import load_dataset
+from ...bench.measurement import Environment, wilson
+from ...export.twin.twin import Twin
+from ...runtime.backends.onnxruntime import OnnxRuntimeBackend
+from ...runtime.bundle.reader import read_bundle
+from ...runtime.engine import Engine, load
+
+__all__: list[str] = []
 
 
 def compare(bundle: Path, images: Any, labels: Any, *, threat: ThreatModel, steps: int) -> dict[str, Any]:

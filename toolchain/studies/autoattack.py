@@ -1,6 +1,6 @@
 """Our attacks beside AutoAttack's published code and ART's: verdicts and times on small float networks.
 
-    python tests/benchmarks/attacks.py --autoattack CHECKOUT [--images 1000] [--cache FOLDER] [--json FILE]
+    python -m hardtemper.toolchain.studies.autoattack --autoattack CHECKOUT [--images 1000] [--json FILE]
 
 Two networks, trained here on real Fashion-MNIST (part of an epoch, FGSM with random start): an 8-layer CNN of width 16
 and torchvision's ResNet-18 with a 3 x 3 stem and base width 8. linf, 25 of 255 levels. Each attack runs alone against
@@ -40,21 +40,24 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hardtemper.bench.attacks.black_box.square import square
-from hardtemper.bench.attacks.threat.threat_model import ThreatModel
-from hardtemper.bench.attacks.white_box.apgd import apgd
-from hardtemper.bench.attacks.white_box.fab import fab
-from hardtemper.bench.attacks.white_box.half_precision import HalfPrecisionGradients
-from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
-from hardtemper.bench.attacks.white_box.pgd import pgd
-from hardtemper.bench.data.dataset import Dataset
-from hardtemper.bench.data.load import load_dataset
-from hardtemper.bench.data.vision import torchvision
-from hardtemper.bench.measurement import Environment
-from hardtemper.export.lower import lower
-from hardtemper.export.twin.twin import Twin
-from hardtemper.runtime.engine import open_onnx
-from hardtemper.toolchain.models.source import load_source
+from ...bench.attacks.black_box.square import square
+from ...bench.attacks.threat.geometry import ball_of
+from ...bench.attacks.threat.threat_model import ThreatModel
+from ...bench.attacks.white_box.apgd import apgd
+from ...bench.attacks.white_box.fab import fab
+from ...bench.attacks.white_box.half_precision import HalfPrecisionGradients
+from ...bench.attacks.white_box.on_pixels import attack_pixels
+from ...bench.attacks.white_box.pgd import pgd
+from ...bench.data.dataset import Dataset
+from ...bench.data.load import load_dataset
+from ...bench.data.vision import torchvision
+from ...bench.measurement import Environment
+from ...export.lower import lower
+from ...export.twin.twin import Twin
+from ...runtime.engine import open_onnx
+from ..models.source import load_source
+
+__all__: list[str] = []
 
 WIDTH = 8  # of the ResNet's first stage
 THREAT = ThreatModel("linf", 25 / 255)
@@ -138,8 +141,8 @@ def trained(file: Path, network: nn.Module, dataset: Dataset) -> nn.Module:
         network.load_state_dict(torch.load(file, weights_only=True))
         return network.eval()
     torch.manual_seed(0)
-    network = network.to(memory_format=torch.channels_last)
-    order = torch.randperm(len(dataset.train.images))[:20_000].split(128)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    order = torch.randperm(len(dataset.train.images))[:20_000].split(128)  # type: ignore[no-untyped-call]
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=len(order))
     for rows in order:
@@ -149,10 +152,11 @@ def trained(file: Path, network: nn.Module, dataset: Dataset) -> nn.Module:
         x = pgd(network.eval(), x, y, threat=THREAT, **search)  # type: ignore[arg-type]
         loss = nn.functional.cross_entropy(network.train()(x), y)
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-    torch.save(network.to(memory_format=torch.contiguous_format).state_dict(), file)
+    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    torch.save(network.state_dict(), file)
     return network.eval()
 
 
@@ -249,7 +253,7 @@ def measured(network: nn.Module, run: Attack, x: Pixels, y: Labels) -> dict[str,
     seconds, cpu_seconds = time.perf_counter() - wall, time.process_time() - cpu
     x_adv = floats(found) if isinstance(found, np.ndarray) else found
     assert float((x_adv - floats(x)).abs().max()) <= THREAT.epsilon + 1e-6
-    pixels = floats(THREAT.to_pixels(x_adv, torch.from_numpy(x)).numpy())
+    pixels = floats(ball_of(THREAT).to_pixels(x_adv, torch.from_numpy(x)).numpy())
     with torch.no_grad():
         right, *stands = (network(images).argmax(1).numpy() == y for images in (floats(x), x_adv, pixels))
     robust, robust_8bit = (right & stood for stood in stands)

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hardtemper.bench.robustness.archive import Archive, read_archive
+from ...bench.robustness.archive import Archive, read_archive
 
 __all__ = ["Estimate", "difference_estimate", "estimate_from_archives"]
 
@@ -61,7 +61,8 @@ def estimate_from_archives(pairs: Sequence[tuple[Path, Path]]) -> Estimate:
         ValueError: archives of different engines in one pair, different parts, or images of a part that are unknown.
         DataError: an archive is damaged.
     """
-    shares, differences, parts = [], [], []
+    shares, differences = [], []
+    parts: list[NDArray[np.int64]] = []
     total = 0
     for first, second in pairs:
         cheap, expensive = read_archive(first), read_archive(second)
@@ -69,9 +70,10 @@ def estimate_from_archives(pairs: Sequence[tuple[Path, Path]]) -> Estimate:
             raise ValueError(f"{first} and {second} are of different engines")
         part = expensive.indices
         position = {index: row for row, index in enumerate(cheap.indices.tolist())}
-        rows = [position.get(index) for index in part.tolist()]
-        if None in rows or any(not np.array_equal(part, other) for other in parts):
+        known = all(index in position for index in part.tolist())
+        if not known or any(not np.array_equal(part, other) for other in parts):
             raise ValueError(f"{second}: its images are not a part of {first}'s, or not those of the other engines")
+        rows = [position[index] for index in part.tolist()]
         total = len(cheap.indices)
         parts.append(part)
         shares.append(cheap.header["robust"] / total)

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 
 from hardtemper.bench.robustness.archive import Archive, write_archive
+from hardtemper.toolchain.studies import two_phase
 
 
-@pytest.fixture
-def two_phase(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location("two_phase", Path(__file__).with_name("two_phase.py"))
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, spec.name, module)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_all_samples_of_a_population_average_to_it(two_phase: ModuleType) -> None:
+def test_all_samples_of_a_population_average_to_it() -> None:
     cheap = np.array([1, 1, 1, 0, 1, 1, 0, 1, 1])
     expensive = np.array([1, 0, 1, 0, 1, 1, 1, 0, 1])
     found = [
@@ -38,7 +25,7 @@ def test_all_samples_of_a_population_average_to_it(two_phase: ModuleType) -> Non
     assert np.mean(variances) == pytest.approx(values.var())
 
 
-def test_a_whole_population_leaves_no_doubt(two_phase: ModuleType) -> None:
+def test_a_whole_population_leaves_no_doubt() -> None:
     differences = np.array([0.0, 1.0, 0.0, 0.5])
     estimate = two_phase.difference_estimate(0.75, differences, 4)
     assert (estimate.value, estimate.half_width) == (37.5, 0)
@@ -71,7 +58,7 @@ def archive(path: Path, indices: list[int], broken: list[int], *, wrong: int, en
     return path
 
 
-def test_archives_are_matched_by_image(two_phase: ModuleType, tmp_path: Path) -> None:
+def test_archives_are_matched_by_image(tmp_path: Path) -> None:
     cheap = archive(tmp_path / "cheap.npz", [0, 1, 2, 3, 4, 5, 6, 7], [1, 2], wrong=1)
     part = archive(tmp_path / "part.npz", [5, 2, 7, 1], [0, 1, 3], wrong=0)  # images 5, 2 and 1; the cheap one: 2 and 1
     estimate = two_phase.estimate_from_archives([(cheap, part)])
@@ -80,7 +67,7 @@ def test_archives_are_matched_by_image(two_phase: ModuleType, tmp_path: Path) ->
     assert estimate.value == pytest.approx(37.5)
 
 
-def test_engines_on_the_same_images_count_as_one(two_phase: ModuleType, tmp_path: Path) -> None:
+def test_engines_on_the_same_images_count_as_one(tmp_path: Path) -> None:
     indices = [0, 1, 2, 3, 4, 5, 6, 7]
     pairs = [
         (
@@ -94,9 +81,7 @@ def test_engines_on_the_same_images_count_as_one(two_phase: ModuleType, tmp_path
 
 
 @pytest.mark.parametrize(("engine", "indices"), [("b", [1, 2]), ("a", [1, 9])])
-def test_archives_that_do_not_belong_together_are_refused(
-    two_phase: ModuleType, tmp_path: Path, engine: str, indices: list[int]
-) -> None:
+def test_archives_that_do_not_belong_together_are_refused(tmp_path: Path, engine: str, indices: list[int]) -> None:
     cheap = archive(tmp_path / "cheap.npz", [0, 1, 2, 3], [], wrong=0)
     part = archive(tmp_path / "part.npz", indices, [], wrong=0, engine=engine)
     with pytest.raises(ValueError, match=r"engines|not a part"):

@@ -1,9 +1,9 @@
 """Objectives of adversarial fine-tuning side by side: what each buys, and what it costs.
 
-    python tests/benchmarks/objectives.py train  --out out/objectives [--seeds 0 1 2] [--only TRADES MART ...]
-    python tests/benchmarks/objectives.py attack --out out/objectives [--images 1000] [--preset standard]
-    python tests/benchmarks/objectives.py cost   --out out/objectives
-    python tests/benchmarks/objectives.py table  --out out/objectives [--json FILE]
+    python -m hardtemper.toolchain.studies.objective_table train  --out out/objectives [--only TRADES MART ...]
+    python -m hardtemper.toolchain.studies.objective_table attack --out out/objectives [--images 1000]
+    python -m hardtemper.toolchain.studies.objective_table cost   --out out/objectives
+    python -m hardtemper.toolchain.studies.objective_table table  --out out/objectives [--json FILE]
 
 Every row is the recipe fashion-mnist (80 % of the filters removed, three epochs, INT8) with another objective, its
 average of weights left out unless the row says EMA, from the same dense network of each seed, trained on one thread.
@@ -32,19 +32,22 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import torch
 from safetensors.torch import save_file
 from torch import nn
-from two_phase import estimate_from_archives
 
-from hardtemper.bench.data.dataset import Dataset
-from hardtemper.bench.data.load import load_dataset
-from hardtemper.bench.measurement import Environment
-from hardtemper.runtime.bundle.reader import read_bundle
-from hardtemper.toolchain.compress.pruning.filters import prune_filters
-from hardtemper.toolchain.models.source import Source, load_source
-from hardtemper.toolchain.pipeline.pipeline import build
-from hardtemper.toolchain.pipeline.teacher import load_teacher
-from hardtemper.toolchain.recipe.read import load_recipe, with_overrides
-from hardtemper.toolchain.recipe.recipe import Recipe
-from hardtemper.toolchain.train.finetune import finetune
+from ...bench.data.dataset import Dataset
+from ...bench.data.load import load_dataset
+from ...bench.measurement import Environment
+from ...runtime.bundle.reader import read_bundle
+from ..compress.chain import compress
+from ..compress.context import Context
+from ..models.source import Source, load_source
+from ..pipeline.pipeline import build
+from ..pipeline.teacher import load_teacher
+from ..recipe.read import load_recipe, with_overrides
+from ..recipe.recipe import Recipe
+from ..train.finetune import finetune
+from .two_phase import estimate_from_archives
+
+__all__: list[str] = []
 
 RECIPE = "fashion-mnist"
 
@@ -76,7 +79,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
 }
 
 _NO_TIMING = ("--batch", "1", "--warmup", "0", "--repeats", "1", "--min-seconds", "0", "--threads", "1")
-"""Latency and memory are `engines.py`'s."""
+"""Latency and memory are `engine_latency`'s."""
 
 _SHOWN_ALARMS = ("without gradients", "flat loss")
 
@@ -135,7 +138,7 @@ def train(arguments: argparse.Namespace) -> None:
 def attack(arguments: argparse.Namespace) -> None:
     from click.testing import CliRunner
 
-    from hardtemper.toolchain.cli.bench import bench
+    from ..cli.bench import bench
 
     for seed in arguments.seeds:
         for name in arguments.only or ROWS:
@@ -158,9 +161,8 @@ def cost(arguments: argparse.Namespace) -> None:
     plain = recipe("adversarial", 0, arguments.out, None)
     data, source = network(plain)
     check = torch.from_numpy(data.calibration.images[:16]).float() / 255
-    pruned = prune_filters(
-        source.module, input_shape=source.input_shape, sparsity=plain.compress.sparsity, check_images=check
-    ).module
+    context = Context(input_shape=source.input_shape, check_images=check)
+    pruned = compress(source.module, plain.compress, context).module
     teacher = None if arguments.teacher is None else load_teacher(arguments.teacher, data)
     recipes = {name: recipe(name, 0, arguments.out, arguments.teacher) for name in arguments.only or ROWS}
     part = data.train.subset(_COST_IMAGES, seed=0)

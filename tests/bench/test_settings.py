@@ -1,0 +1,51 @@
+"""What a run may be asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
+from hardtemper.bench.settings import BenchSettings
+from hardtemper.runtime.errors import InputError
+
+FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
+ONE: dict[str, Any] = {"batches": (1,)}
+THREAT = ThreatModel("linf", 10 / 255)
+
+
+def settings(**changes: Any) -> BenchSettings:
+    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
+
+
+@pytest.mark.parametrize(("channels", "expected"), [(1, "linf:0.1"), (3, "linf:8/255")])
+def test_the_papers_radius_is_the_default(channels: int, expected: str) -> None:
+    from hardtemper.bench.settings import default_threat
+
+    assert str(default_threat((channels, 32, 32))) == expected
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"batches": ()}, "batches"),
+        ({"batches": (1, 1)}, "batches"),
+        ({"batches": (0,)}, r"batches\[0\]"),
+        ({"threads": 0}, "threads"),
+        ({"images": 0}, "images"),
+        ({"clean_images": -1}, "clean_images"),
+        ({"repeats": 0}, "repeats"),
+        ({"warmup": -1}, "warmup"),
+        ({"min_seconds": -0.1}, "min_seconds"),
+        ({"min_seconds": float("nan")}, "min_seconds"),
+        ({"min_seconds": float("inf")}, "min_seconds"),
+        ({"seed": 2**63}, "seed"),
+        ({"seed": -1}, "seed"),
+        ({"preset": "qick"}, "did you mean 'quick'"),
+        ({"threat": ThreatModel("linf", 0.5 / 255)}, "no other 8-bit image"),
+    ],
+)
+def test_settings_are_checked_before_any_work(wrong: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        settings(**wrong)

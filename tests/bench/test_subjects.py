@@ -1,0 +1,124 @@
+"""What is opened, its twin, and what a reader must know of it."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
+from hardtemper.bench.data.dataset import Dataset
+from hardtemper.bench.run import run_bench
+from hardtemper.bench.settings import BenchSettings
+from hardtemper.runtime.errors import BundleError, ModelError
+
+FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
+ONE: dict[str, Any] = {"batches": (1,)}
+THREAT = ThreatModel("linf", 10 / 255)
+
+
+def settings(**changes: Any) -> BenchSettings:
+    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
+
+
+def model_file(tmp_path: Path, content: bytes) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content)
+    return path
+
+
+def test_every_operator_that_the_twin_lacks_is_named(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    model = onnx.load_from_string(three_classes.onnx())
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(helper.make_node("Atan", ["scores"], ["angles"], name="first"))
+    model.graph.node.append(helper.make_node("Sinh", ["angles"], ["logits"], name="second"))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    (subject,) = run_bench(path, data, settings(**ONE)).subjects
+    (skip,) = subject.skipped
+    assert re.match(r"no twin: .*got: Atan \(first\), Sinh \(second\)", skip.reason)
+
+
+def fails(_: Any) -> Any:
+    raise RuntimeError("size mismatch\nmore")
+
+
+@pytest.mark.parametrize(
+    ("twin", "reason"),
+    [
+        (fails, "RuntimeError: size mismatch"),
+        (lambda x: torch.zeros(1, 3), "its logits are cut off from the image, so there is no gradient to follow"),
+        (lambda x: x.flatten(1), "it gives [1, 36] where the engine gives [1, 3]"),
+    ],
+)
+def test_a_twin_that_cannot_be_attacked_is_no_twin(
+    *, tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch, twin: Any, reason: str
+) -> None:
+    from hardtemper.bench import subjects
+
+    monkeypatch.setattr(subjects, "Twin", lambda _: twin)
+    (subject,) = run_bench(model_file(tmp_path, three_classes.onnx()), data, settings()).subjects
+    assert subject.skipped[0].reason == f"no twin: {reason}"
+
+
+def test_what_a_reader_must_know_is_noted(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx(batch=2, softmax=True))
+    (subject,) = run_bench(path, data, settings(robust=False)).subjects
+    batches, softmax = subject.notes
+    assert "batches of 2 only" in batches
+    assert "Softmax" in softmax
+
+
+def test_another_processors_warning_becomes_a_note(
+    make_bundle: Callable[..., Path], data: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from hardtemper.runtime import engine
+
+    monkeypatch.setattr(engine, "_warn_of_other_kernels", lambda _: warnings.warn("other kernels", stacklevel=2))
+    (subject,) = run_bench(make_bundle(), data, settings(robust=False)).subjects
+    assert subject.notes == ("other kernels",)
+
+
+def test_networks_to_transfer_from_have_names_of_their_own(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+) -> None:
+    paths = []
+    for index, name in enumerate(["a/net-2", "b/net", "c/net", "d/engine", "e/twin", "f/parent"]):
+        paths.append(tmp_path / f"{name}.onnx")
+        paths[-1].parent.mkdir()
+        paths[-1].write_bytes(three_classes.onnx(shift=(index + 1) / 8))
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+    asked = settings(preset="transfer", transfer=tuple(map(str, paths)), dense=False, **ONE)
+    (shipped,) = run_bench(path, data, asked).subjects
+    names = ["parent", "net-2", "net", "net-3", "engine-2", "twin-2", "parent-2"]
+    found = [m.settings.get("target") for m in shipped.measurements if m.name == "robust-accuracy"]
+    assert found[: len(names)] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("none.onnx", ModelError), ("none", BundleError), ("text.txt", BundleError)]
+)
+def test_targets_that_cannot_be_opened(tmp_path: Path, data: Dataset, name: str, error: type[Exception]) -> None:
+    (tmp_path / "text.txt").write_text("no bundle")
+    with pytest.raises(error, match=name):
+        run_bench(tmp_path / name, data, settings())
+
+
+def test_a_model_that_nothing_transfers_from_is_refused(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+    model = onnx.load_from_string(three_classes.onnx())
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(helper.make_node("Atan", ["scores"], ["logits"]))
+    onnx.save(model, tmp_path / "atan.onnx")
+    with pytest.raises(ModelError, match=r"atan.onnx: nothing transfers from it; got: no twin: .*Atan"):
+        run_bench(path, data, settings(transfer=(str(tmp_path / "atan.onnx"),)))
+    (subject,) = run_bench(path, data, settings(preset="paper", transfer=(str(path),), **ONE)).subjects
+    (skip,) = subject.skipped
+    assert (skip.what, skip.reason) == ("transfer-model", "it is the attacked network itself")

@@ -1,0 +1,83 @@
+"""Several compression steps in order, and one account of all of them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from hardtemper.runtime.errors import CompressionError
+from hardtemper.toolchain.compress.chain import compress, joined
+from hardtemper.toolchain.compress.context import Context
+from hardtemper.toolchain.compress.pruning.filters import prune_filters
+from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
+
+CONTEXT = Context(input_shape=(1, 8, 8))
+
+
+@pytest.fixture
+def dense() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        *(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 12, 3), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(192, 6), nn.ReLU(), nn.Linear(6, 3)),
+    ).eval()
+
+
+def parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def test_one_step_is_its_method(dense: nn.Module) -> None:
+    step = FilterPruning(sparsity=0.5)
+    alone, chained = prune_filters(dense, step, CONTEXT), compress(dense, [step], CONTEXT)
+    assert chained.layers == alone.layers
+    assert chained.steps == alone.steps
+    state = alone.module.state_dict()
+    assert all(torch.equal(value, state[key]) for key, value in chained.module.state_dict().items())
+
+
+def test_two_steps_are_accounted_from_the_dense_network_to_the_last(dense: nn.Module) -> None:
+    before = {key: value.clone() for key, value in dense.state_dict().items()}
+    steps = [FilterPruning(sparsity=0.5, keep=("3",)), FilterPruning(sparsity=0.5, linear=True)]
+    result = compress(dense, steps, CONTEXT)
+    assert all(torch.equal(value, before[key]) for key, value in dense.state_dict().items())
+    rows = {row.name: row for row in result.layers}
+    assert (rows["0"].channels_before, rows["0"].channels_after) == (8, 2)
+    assert (rows["3"].channels_before, rows["3"].channels_after) == (12, 6)
+    assert (rows["6"].channels_before, rows["6"].channels_after) == (6, 3)
+    assert rows["0"].reason == rows["3"].reason == rows["6"].reason == ""
+    assert rows["8"].reason == "logits layer: its outputs are the classes"  # said by both, once
+    assert (result.parameters_before, result.parameters_after) == (parameters(dense), parameters(result.module))
+    assert [(step.method, step.settings["keep"], step.settings["linear"]) for step in result.steps] == [
+        ("filters", ["3"], False),
+        ("filters", [], True),
+    ]
+
+
+def test_channels_are_named_as_in_the_dense_network(dense: nn.Module) -> None:
+    result = compress(dense, [FilterPruning(sparsity=0.5), FilterPruning(sparsity=0.5)], CONTEXT)
+    norms = dense[0].weight.detach().abs().sum(dim=(1, 2, 3))
+    row = next(row for row in result.layers if row.name == "0")
+    assert set(row.removed) == set(torch.topk(norms, k=6, largest=False).indices.tolist())
+    kept = sorted(set(range(8)) - set(row.removed))
+    assert torch.equal(result.module[0].weight, dense[0].weight[kept])
+
+
+def test_without_a_step_the_network_stays_and_every_layer_says_so(dense: nn.Module) -> None:
+    result = compress(dense, [], CONTEXT)
+    assert result.steps == ()
+    assert result.module is not dense
+    assert all(torch.equal(value, dense.state_dict()[key]) for key, value in result.module.state_dict().items())
+    assert {row.reason for row in result.layers} == {"the recipe has no compression step"}
+    assert result.parameters_before == result.parameters_after == parameters(dense)
+    assert result.macs_before == result.macs_after > 0
+
+
+def test_a_step_that_reports_other_layers_is_refused(dense: nn.Module) -> None:
+    first = prune_filters(dense, FilterPruning(sparsity=0.5), CONTEXT)
+    second = dataclasses.replace(first, layers=first.layers[1:])
+    with pytest.raises(CompressionError, match=r"step 2 of \[\[compress\]\], filters, reports other layers"):
+        joined([first, second])

@@ -1,0 +1,18 @@
+"""What every step of a recipe's `[[compress]]` list shares: the name of its method."""
+
+from __future__ import annotations
+
+from .section import Section
+
+__all__ = ["CompressionStep"]
+
+
+class CompressionStep(Section):
+    """One step: a method's name and its settings. Each method has a subclass with `method: Literal[NAME]`."""
+
+    method: str
+
+    @property
+    def changes_network(self) -> bool:
+        """Whether the step may change anything at all."""
+        return True
