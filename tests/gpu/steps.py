@@ -77,7 +77,7 @@ def bundles(ctx: Context) -> dict[str, Any]:
         started = time.perf_counter()
         path = bundle_of(ctx, name)
         model, hardened = name.rpartition("/")[0], name.endswith("hardened")
-        made = build(recipe_of(ctx, model, hardened=hardened), out=path, overwrite=True).made
+        made = build(recipe_of(ctx, model, hardened=hardened), out=path, overwrite=True).stages
         return {
             "bundle": str(path),
             "seconds": time.perf_counter() - started,

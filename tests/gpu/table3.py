@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import importable  # noqa: F401 - before anything of the package
-import torch
 from context import Context
 from networks import data_of, network_of
 from robustness import verdict_of
@@ -23,6 +22,7 @@ from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.training import FineTuning, Training, TwinTraining
 from hardtemper.toolchain.train.finetune import finetune
+from hardtemper.toolchain.train.training_context import TrainingContext
 
 __all__ = ["table3"]
 
@@ -35,9 +35,8 @@ def table3(ctx: Context) -> dict[str, Any]:
     rows: dict[str, Any] = {}
 
     def trained(module: nn.Module, settings: Training, against: Adversary | None, stage: str) -> nn.Module:
-        tuned = finetune(
-            module, data.train, data.heldout, settings, adversary=against, seed=0, stage=stage, device=ctx.device
-        )
+        context = TrainingContext(seed=0, device=ctx.device)
+        tuned = finetune(module, data.train, data.heldout, settings, stage=stage, context=context, adversary=against)
         return tuned.module
 
     def note(name: str, module: nn.Module, started: float) -> None:
@@ -48,7 +47,6 @@ def table3(ctx: Context) -> dict[str, Any]:
 
     for which, against in (("standard", None), ("robust", adversary)):
         started = time.perf_counter()
-        torch.manual_seed(0)
         dense = network_of(ctx, "cnn8", data)
         dense = trained(dense, Training(epochs=sizes["table3_epochs"], batch_size=sizes["batch_size"]), against, which)
         note(f"{which} dense", dense, started)

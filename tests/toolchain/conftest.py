@@ -23,6 +23,7 @@ from hardtemper.toolchain.pipeline.pipeline import Build, build
 from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.training import Training
 from hardtemper.toolchain.train.finetune import Trained, finetune
+from hardtemper.toolchain.train.training_context import TrainingContext
 
 CLASSES = 4
 
@@ -91,7 +92,7 @@ def net() -> Callable[..., nn.Sequential]:
 def integer(train: Part) -> IntegerGraph:
     """A trained `small_net` as an integer graph."""
     learning = Training(epochs=4, batch_size=32, learning_rate=0.05, momentum=0.9)
-    trained = finetune(small_net(), train, None, learning, adversary=None, seed=0, stage="train")
+    trained = finetune(small_net(), train, None, learning, stage="train", context=TrainingContext(seed=0))
     return quantize(lower(trained.module, input_shape=(1, 8, 8)), train.images[:64])
 
 
@@ -101,13 +102,31 @@ def twin(integer: IntegerGraph) -> Callable[[], Twin]:
     return lambda: Twin(integer.model, shadow=integer.shadow)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stored:
+    """Checkpoints of one stage: `resume` is found, and `keep` is called with what is stored."""
+
+    resume: dict[str, Any] | None = None
+    keep: Callable[[dict[str, Any]], None] | None = None
+
+    def load(self, stage: str) -> dict[str, Any] | None:
+        return self.resume
+
+    def save(self, stage: str, checkpoint: Any) -> None:
+        if self.keep is not None:
+            self.keep(checkpoint)
+
+
 @pytest.fixture
 def tune(train: Part, heldout: Part) -> Callable[..., Trained]:
     """`finetune` on `train`, of a new `small_net` unless another module is given."""
 
     def run(settings: Training, *, module: nn.Module | None = None, **options: Any) -> Trained:
-        given: dict[str, Any] = {"adversary": None, "seed": 5, "stage": "test"}
-        return finetune(small_net() if module is None else module, train, heldout, settings, **given | options)
+        given = {"seed": 5, **{key: options.pop(key) for key in ("seed", "device", "progress") if key in options}}
+        stored = Stored(resume=options.pop("resume", None), keep=options.pop("save", None))
+        context = TrainingContext(**given, checkpoints=stored)
+        network = small_net() if module is None else module
+        return finetune(network, train, heldout, settings, **{"stage": "test", "context": context} | options)
 
     return run
 

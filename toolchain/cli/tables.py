@@ -50,9 +50,9 @@ def build_report(build: Build) -> list[Table]:
 
 
 def _stages(build: Build) -> list[tuple[str, Trained]]:
-    made = build.made
-    teacher = [] if made.teacher is None else [("teacher, dense", made.teacher)]
-    return [("dense, standard", made.dense), *teacher, ("hardened", made.tuned), ("integer twin", made.twin)]
+    stages = build.stages
+    teacher = [] if stages.teacher is None else [("teacher, dense", stages.teacher)]
+    return [("dense, standard", stages.dense), *teacher, ("hardened", stages.tuned), ("integer twin", stages.twin)]
 
 
 def bundle_report(manifest: Manifest) -> list[Table]:

@@ -11,9 +11,10 @@ import difflib
 import itertools
 import re
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -65,10 +66,9 @@ def load_source(
     pretrained: str | Path | None = None,
     checkpoint: Path | None = None,
     normalize: Normalize = "none",
+    seed: int = 0,
 ) -> Source:
     """Build or load a network, and run it on two images of zeros and on three.
-
-    New weights come from torch's global generator: call `torch.manual_seed` first.
 
     Args:
         model: "cnn8", a torchvision classifier ("resnet18", "mobilenet_v2", "vgg16", ...), a `.pt2` file, or
@@ -82,6 +82,8 @@ def load_source(
             starts anew; torchvision's classifiers only.
         checkpoint: a `.safetensors` or torch file that fits the network in every key; not for a `.pt2`.
         normalize: "none", "imagenet" or (mean, std).
+        seed: of new weights. torch's global generator is seeded with it while the network is made, and is afterwards
+            what it was before.
 
     Raises:
         ModelError: unknown, damaged, an option that does not apply, weights that do not fit, or a network that does not
@@ -92,6 +94,23 @@ def load_source(
         raise ModelError("not the shape of an image", expected="(C, H, W), C = 1 or 3", got=str(input_shape))
     first = preprocess(normalize, input_shape[0])
     options = {"width": width, "hidden": hidden, "stem": stem, "pretrained": pretrained, "checkpoint": checkpoint}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network, origin = _network(model, options, input_shape, len(classes))
+    if checkpoint is not None:
+        load_weights(network, read_checkpoint(checkpoint), origin=str(checkpoint))
+        origin += f", checkpoint {checkpoint}"
+    module = network if first is None else nn.Sequential(OrderedDict(preprocess=first, model=network))
+    module.eval()
+    for count in (2, 3):  # a batch axis that is fixed takes but one of them
+        _run(module, model, (count, *input_shape), len(classes))
+    return Source(module=module, input_shape=input_shape, classes=tuple(classes), name=model, origin=origin)
+
+
+def _network(
+    model: str, options: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int
+) -> tuple[nn.Module, str]:
+    """The network and what it was made from; `options` are those of `load_source`, None where not given."""
 
     def allow(*names: str) -> None:
         given = [name for name, value in options.items() if value is not None and name not in names]
@@ -104,27 +123,19 @@ def load_source(
 
     if model == "cnn8":
         allow("width", "hidden", "checkpoint")
-        network, origin = _cnn8(input_shape, len(classes), width, hidden)
-    elif Path(model).suffix == ".pt2":
+        return _cnn8(input_shape, classes, options["width"], options["hidden"])
+    if Path(model).suffix == ".pt2":
         allow()
-        network, origin = load_exported(Path(model)), f"exported program {model}"
-    elif is_reference(model):
+        return load_exported(Path(model)), f"exported program {model}"
+    if is_reference(model):
         allow("checkpoint")
-        network, origin = _from_factory(model), f"factory {model}"
-    else:
-        _check_name(model)
-        allow("stem", "pretrained", "checkpoint")
-        network, origin = build_torchvision(
-            model, channels=input_shape[0], classes=len(classes), stem=stem or "imagenet", pretrained=pretrained
-        )
-    if checkpoint is not None:
-        load_weights(network, read_checkpoint(checkpoint), origin=str(checkpoint))
-        origin += f", checkpoint {checkpoint}"
-    module = network if first is None else nn.Sequential(OrderedDict(preprocess=first, model=network))
-    module.eval()
-    for count in (2, 3):  # a batch axis that is fixed takes but one of them
-        _run(module, model, (count, *input_shape), len(classes))
-    return Source(module=module, input_shape=input_shape, classes=tuple(classes), name=model, origin=origin)
+        return _from_factory(model), f"factory {model}"
+    _check_name(model)
+    allow("stem", "pretrained", "checkpoint")
+    stem: Stem = options["stem"] or "imagenet"
+    return build_torchvision(
+        model, channels=input_shape[0], classes=classes, stem=stem, pretrained=options["pretrained"]
+    )
 
 
 def _cnn8(

@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 import onnx
@@ -30,10 +30,12 @@ from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.precision import resolve
 
-__all__ = ["Resumable", "Workspace", "fingerprints"]
-
+__all__ = ["STAGES", "StageCheckpoints", "Workspace", "fingerprints"]
 
 STAGES = ("dense", "teacher", "finetune", "twin")
+"""The stages that leave a checkpoint, in order."""
+_STORED_AS = dict(zip(("train", "teacher", "fine-tune", "fine-tune twin"), STAGES, strict=True))
+"""By the name of the stage in training, from which its random numbers come."""
 
 
 def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
@@ -88,13 +90,6 @@ def _of_module(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class Resumable(TypedDict):
-    """Two arguments of `finetune`."""
-
-    resume: dict[str, Any] | None
-    save: Callable[[dict[str, Any]], None]
-
-
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """The checkpoints of one build."""
@@ -113,13 +108,6 @@ class Workspace:
         checkpoint: dict[str, Any] = found["checkpoint"]
         return checkpoint
 
-    def stage(self, stage: str, fingerprint: str) -> Resumable:
-        """What `finetune` needs to go on where this stage stopped."""
-        return {
-            "resume": self.load(stage, fingerprint),
-            "save": lambda checkpoint: self.save(stage, fingerprint, checkpoint),
-        }
-
     def make(self) -> None:
         """Make the folder, so that one that cannot be made is found before anything is computed.
 
@@ -128,14 +116,14 @@ class Workspace:
         """
         self._store.make()
 
-    def save(self, stage: str, fingerprint: str, checkpoint: dict[str, Any]) -> None:
+    def save(self, stage: str, fingerprint: str, checkpoint: Mapping[str, Any]) -> None:
         """Replace the stage's checkpoint.
 
         Raises:
             BundleError: it cannot be written; what was there still is.
         """
         buffer = io.BytesIO()
-        torch.save({"fingerprint": fingerprint, "checkpoint": checkpoint}, buffer)
+        torch.save({"fingerprint": fingerprint, "checkpoint": dict(checkpoint)}, buffer)
         self._store.write(f"{stage}.pt", buffer.getvalue())
 
     def remove(self) -> None:
@@ -145,3 +133,26 @@ class Workspace:
     @property
     def _store(self) -> Store:
         return Store(folder=self.folder, error=BundleError, what="cannot write checkpoints", fix="choose another --out")
+
+
+@dataclass(frozen=True, slots=True)
+class StageCheckpoints:
+    """The checkpoints of one build, by the names that training gives its stages: see `Checkpoints`.
+
+    Attributes:
+        work: where they are.
+        marks: the fingerprint of each of `STAGES`.
+    """
+
+    work: Workspace
+    marks: Mapping[str, str]
+
+    def load(self, stage: str) -> dict[str, Any] | None:
+        """The stage's checkpoint, if it has the stage's fingerprint."""
+        stored = _STORED_AS[stage]
+        return self.work.load(stored, self.marks[stored])
+
+    def save(self, stage: str, checkpoint: Mapping[str, Any]) -> None:
+        """Replace the stage's checkpoint."""
+        stored = _STORED_AS[stage]
+        self.work.save(stored, self.marks[stored], checkpoint)

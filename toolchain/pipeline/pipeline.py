@@ -1,4 +1,4 @@
-"""Recipe -> bundle: train, compress, fine-tune, lower, fine-tune the twin, prove, ship.
+"""Recipe -> bundle: train, compress, fine-tune, lower, fine-tune the twin, prove, write.
 
     data -> dense network -> hardened network -> fine-tuned network -> integer graph -> twin -> proofs -> bundle
 
@@ -33,10 +33,11 @@ from ..recipe.recipe import Recipe
 from ..recipe.training import Training
 from ..train.device import resolve_device
 from ..train.finetune import Trained, finetune
-from .checkpoints import Workspace, fingerprints
+from ..train.training_context import TrainingContext
+from .checkpoints import StageCheckpoints, Workspace, fingerprints
 from .gates import check_gates, proof_images
 from .teacher import load_teacher, train_teacher
-from .write import Made, scheme_of, ship
+from .write import StageResults, write_results
 
 __all__ = ["Build", "build"]
 
@@ -45,10 +46,15 @@ _STORED_IMAGES = 32
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Build:
-    """What a build made, and what it measured on the way (shares in [0, 1], on held-out training images)."""
+    """What a build made, and what it measured on the way (shares in [0, 1], on held-out training images).
+
+    Attributes:
+        bundle: what was written.
+        stages: what each stage gave.
+    """
 
     bundle: Bundle
-    made: Made
+    stages: StageResults
 
 
 def build(
@@ -83,35 +89,31 @@ def build(
     source = _source(recipe, data)
     _check_training(recipe, source)
     dense_graph = lower(source.module, input_shape=source.input_shape)
-    check_operators(dense_graph, scheme_of(recipe))
+    check_operators(dense_graph, recipe.quantize.scheme)
     marks = fingerprints(recipe, data, source.module, dense_graph.model)
     given = _given_teacher(recipe, data)
     work.make()
-    dense = _train(recipe, source, data, work=work, mark=marks["dense"], device=device, progress=progress)
+    context = TrainingContext(
+        seed=recipe.seed, device=device, progress=progress, checkpoints=StageCheckpoints(work, marks)
+    )
+    dense = _train(recipe, source, data, context)
     if dense.epochs:
         dense_graph = lower(source.module, input_shape=source.input_shape)
     dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
-    opponent, teacher, taught = recipe.opponent, given, None
-    if recipe.trains_teacher:
-        taught = train_teacher(
-            recipe, source.module, data, work=work, mark=marks["teacher"], device=device, progress=progress
-        )
-        teacher = taught.module
+    taught = train_teacher(recipe, source.module, data, context) if recipe.trains_teacher else None
+    teacher = given if taught is None else taught.module
     if teacher is not None:
         teacher.to(device)
-    compressed = _compress(recipe, source, data, device=device, progress=progress)
+    compressed = _compress(recipe, source, data, context)
     tuned = finetune(
         compressed.module,
         data.train,
         data.heldout,
         recipe.finetune,
-        adversary=opponent,
-        seed=recipe.seed,
         stage="fine-tune",
+        context=context,
+        adversary=recipe.opponent,
         teacher=teacher,
-        device=device,
-        progress=progress,
-        **work.stage("finetune", marks["finetune"]),
     )
     integer = _quantize(recipe, tuned.module, source, data, progress)
     twin = Twin(integer.model, shadow=integer.shadow)
@@ -120,21 +122,18 @@ def build(
         _twin_images(recipe, data),
         data.heldout,
         recipe.finetune_twin,
-        adversary=opponent,
-        seed=recipe.seed,
         stage="fine-tune twin",
+        context=context,
+        adversary=recipe.opponent,
         teacher=teacher,
         baseline=True,
-        device=device,
-        progress=progress,
-        **work.stage("twin", marks["twin"]),
     )
     model = twin.to_onnx()
     kernels = inspect_kernels(model)
     images = proof_images(recipe, twin, data)
     parity = check_parity(model, images, twin=twin, progress=progress)
     check_gates(recipe, kernels, parity)
-    made = Made(
+    stages = StageResults(
         source=source,
         dense=dense,
         dense_onnx=dense_onnx,
@@ -147,14 +146,14 @@ def build(
         parity=parity,
         proof_images=images[: 2 * _STORED_IMAGES],
     )
-    bundle = ship(recipe, data, made, out=out, overwrite=overwrite)
+    bundle = write_results(recipe, data, stages, out=out, overwrite=overwrite)
     if not keep_work:
         work.remove()
-    return Build(bundle=bundle, made=made)
+    return Build(bundle=bundle, stages=stages)
 
 
 def _check_stages(recipe: Recipe, data: Dataset) -> None:
-    """What does not fit the images would otherwise show only when its stage is reached."""
+    """Check every stage against the data now, before hours of training."""
     count, side = len(data.train), min(data.input_shape[1:])
     stages: list[tuple[str, Training, int]] = [
         ("train", recipe.train, count),
@@ -195,7 +194,6 @@ def _check_training(recipe: Recipe, source: Source) -> None:
 
 
 def _source(recipe: Recipe, data: Dataset) -> Source:
-    torch.manual_seed(recipe.seed)
     return load_source(
         recipe.model.name,
         input_shape=data.input_shape,
@@ -206,47 +204,27 @@ def _source(recipe: Recipe, data: Dataset) -> Source:
         pretrained=recipe.model.pretrained,
         checkpoint=recipe.model.checkpoint,
         normalize=recipe.model.normalize,
+        seed=recipe.seed,
     )
 
 
-def _train(
-    recipe: Recipe,
-    source: Source,
-    data: Dataset,
-    *,
-    work: Workspace,
-    mark: str,
-    device: str,
-    progress: ProgressCallback,
-) -> Trained:
+def _train(recipe: Recipe, source: Source, data: Dataset, context: TrainingContext) -> Trained:
     """The dense network, trained without an adversary; as it comes where its weights were given."""
     if recipe.has_weights or not recipe.train.epochs:
         return Trained(module=source.module, epochs=(), kept=0)
-    # a layer that would be emptied shows now and not after the training
-    _compress(recipe, source, data, device=device, progress=progress)
-    return finetune(
-        source.module,
-        data.train,
-        data.heldout,
-        recipe.train,
-        adversary=None,
-        seed=recipe.seed,
-        stage="train",
-        device=device,
-        progress=progress,
-        **work.stage("dense", mark),
-    )
+    _compress(recipe, source, data, context)  # a layer that would be emptied shows now and not after the training
+    return finetune(source.module, data.train, data.heldout, recipe.train, stage="train", context=context)
 
 
-def _compress(recipe: Recipe, source: Source, data: Dataset, *, device: str, progress: ProgressCallback) -> Compressed:
+def _compress(recipe: Recipe, source: Source, data: Dataset, training: TrainingContext) -> Compressed:
     context = Context(
         input_shape=source.input_shape,
         check_images=torch.from_numpy(data.calibration.images[:16]).float() / 255,
         calibration=data.calibration,
         train=data.train,
-        seed=recipe.seed,
-        device=device,
-        progress=progress,
+        seed=training.seed,
+        device=training.device,
+        progress=training.progress,
     )
     return compress(source.module, recipe.compress, context)
 
@@ -255,7 +233,7 @@ def _quantize(
     recipe: Recipe, module: nn.Module, source: Source, data: Dataset, progress: ProgressCallback
 ) -> IntegerGraph:
     graph = lower(module, input_shape=source.input_shape)
-    return quantize(graph, data.calibration.images, scheme=scheme_of(recipe), progress=progress)
+    return quantize(graph, data.calibration.images, scheme=recipe.quantize.scheme, progress=progress)
 
 
 def _given_teacher(recipe: Recipe, data: Dataset) -> nn.Module | None:

@@ -20,10 +20,9 @@ from ...export.twin.twin import Twin
 from ...runtime.bundle.reader import read_bundle
 from ...runtime.engine import open_onnx
 from ...runtime.errors import RecipeError
-from ...runtime.progress import ProgressCallback, silent
 from ..recipe.recipe import Recipe
 from ..train.finetune import Trained, finetune
-from .checkpoints import Workspace
+from ..train.training_context import TrainingContext
 
 __all__ = ["load_teacher", "train_teacher"]
 
@@ -54,37 +53,25 @@ def load_teacher(path: Path, data: Dataset) -> Twin:
             expected=", ".join(data.classes),
             got=", ".join(classes),
         )
-    return _still(Twin(onnx.load(path)))
+    return _freeze(Twin(onnx.load(path)))
 
 
-def train_teacher(
-    recipe: Recipe,
-    dense: nn.Module,
-    data: Dataset,
-    *,
-    work: Workspace,
-    mark: str,
-    device: str,
-    progress: ProgressCallback = silent,
-) -> Trained:
+def train_teacher(recipe: Recipe, dense: nn.Module, data: Dataset, context: TrainingContext) -> Trained:
     """An adversarially trained copy of the dense network, in evaluation mode."""
     trained = finetune(
         copy.deepcopy(dense),
         data.train,
         data.heldout,
         recipe.teacher,
-        adversary=recipe.adversary.plain,
-        seed=recipe.seed,
         stage="teacher",
-        device=device,
-        progress=progress,
-        **work.stage("teacher", mark),
+        context=context,
+        adversary=recipe.adversary.plain,
     )
-    _still(trained.module)
+    _freeze(trained.module)
     return trained
 
 
-def _still(module: _Module) -> _Module:
+def _freeze(module: _Module) -> _Module:
     module.eval().requires_grad_(False)
     module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return module

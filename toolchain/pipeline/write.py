@@ -1,4 +1,4 @@
-"""Everything a build made -> a bundle on disk, with its provenance and the images that prove it elsewhere."""
+"""What the stages of a build gave -> a bundle on disk, with its provenance and the images that prove it elsewhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,6 @@ from ...bench.data.dataset import Dataset
 from ...export.bundle_writer import write_bundle
 from ...export.proofs.kernels import KernelReport
 from ...export.proofs.parity import ParityReport
-from ...export.quantization.scheme import Scheme
 from ...runtime.bundle.manifest import Input, Output, Provenance
 from ...runtime.bundle.reader import Bundle
 from ...runtime.cpu import cpu_name, instruction_set
@@ -32,11 +31,11 @@ from ..train.finetune import Trained
 from ..train.heldout import held_out_accuracy
 from ..train.precision import resolve
 
-__all__ = ["Made", "scheme_of", "ship"]
+__all__ = ["StageResults", "write_results"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Made:
+class StageResults:
     """What the stages of a build gave.
 
     Attributes:
@@ -66,19 +65,7 @@ class Made:
     proof_images: npt.NDArray[np.uint8]
 
 
-def scheme_of(recipe: Recipe) -> Scheme:
-    """The recipe's quantization."""
-    settings = recipe.quantize
-    return Scheme(
-        target=settings.target,
-        scales=settings.scales,
-        observer=settings.observer,
-        percentile=settings.percentile,
-        weight_bits=settings.weight_bits,
-    )
-
-
-def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: bool) -> Bundle:
+def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: Path, overwrite: bool) -> Bundle:
     """Measure the twin on the held-out images and write the bundle.
 
     Raises:
@@ -87,8 +74,8 @@ def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: boo
     return write_bundle(
         out,
         name=recipe.name,
-        input=Input(shape=made.source.input_shape, name=made.model.graph.input[0].name),
-        output=Output(classes=made.source.classes, name=made.model.graph.output[0].name),
+        input=Input(shape=results.source.input_shape, name=results.model.graph.input[0].name),
+        output=Output(classes=results.source.classes, name=results.model.graph.output[0].name),
         graph="model.onnx",
         dense="dense.onnx",
         provenance=Provenance(
@@ -99,27 +86,27 @@ def ship(recipe: Recipe, data: Dataset, made: Made, *, out: Path, overwrite: boo
             instruction_set=instruction_set(),
             cpu=cpu_name(),
         ),
-        quantization=scheme_of(recipe).to_json(),
-        layers=made.compressed.layers_json(),
-        measurements=_held_out(recipe, data, made.twin),
+        quantization=recipe.quantize.scheme.to_json(),
+        layers=results.compressed.layers_json(),
+        measurements=_held_out(recipe, data, results.twin),
         proofs={
-            "kernels": made.kernels.to_json(),
-            "parity": made.parity.to_json(),
-            "compression": {"steps": made.compressed.steps_json()},
+            "kernels": results.kernels.to_json(),
+            "parity": results.parity.to_json(),
+            "compression": {"steps": results.compressed.steps_json()},
             "training": {
                 "data": data.source,
                 "device": resolve_device(recipe.device),
                 "precision": resolve(recipe.finetune.precision, resolve_device(recipe.device)),
-                "dense": made.dense.to_json(),
-                "hardened": made.tuned.to_json(),
-                **({} if made.teacher is None else {"teacher": made.teacher.to_json()}),
-                "twin": made.twin.to_json(),
+                "dense": results.dense.to_json(),
+                "hardened": results.tuned.to_json(),
+                **({} if results.teacher is None else {"teacher": results.teacher.to_json()}),
+                "twin": results.twin.to_json(),
             },
         },
         files={
-            "model.onnx": made.model.SerializeToString(deterministic=True),
-            "dense.onnx": made.dense_onnx.SerializeToString(deterministic=True),
-            "proof.npz": _proof(made),
+            "model.onnx": results.model.SerializeToString(deterministic=True),
+            "dense.onnx": results.dense_onnx.SerializeToString(deterministic=True),
+            "proof.npz": _proof(results),
         },
         overwrite=overwrite,
     )
@@ -138,12 +125,12 @@ def _held_out(recipe: Recipe, data: Dataset, twin: Trained) -> list[dict[str, An
     return [{"name": name, "value": value, "unit": "share", "n": len(data.heldout)} for name, value in rows]
 
 
-def _proof(made: Made) -> bytes:
+def _proof(results: StageResults) -> bytes:
     """The proof images with the logits that the twin gives, to be compared bit for bit on other machines."""
     with torch.no_grad():
-        logits = made.twin.module(torch.from_numpy(made.proof_images).float() / 255).numpy()
+        logits = results.twin.module(torch.from_numpy(results.proof_images).float() / 255).numpy()
     content = io.BytesIO()
-    np.savez_compressed(content, images=made.proof_images, logits=logits)
+    np.savez_compressed(content, images=results.proof_images, logits=logits)
     return content.getvalue()
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from .section import Section
+
+if TYPE_CHECKING:
+    from ...export.quantization.scheme import Scheme
 
 __all__ = ["Quantization"]
 
@@ -22,3 +25,16 @@ class Quantization(Section):
     integer_share: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="gate: least share of MACs that must run in integer kernels"
     )
+
+    @property
+    def scheme(self) -> Scheme:
+        """What `quantize` takes."""
+        from ...export.quantization.scheme import Scheme
+
+        return Scheme(
+            target=self.target,
+            scales=self.scales,
+            observer=self.observer,
+            percentile=self.percentile,
+            weight_bits=self.weight_bits,
+        )

@@ -18,7 +18,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import onnx_ir as ir
-import torch
 from torch import nn
 
 from ...bench.measurement import Environment
@@ -82,7 +81,6 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="store the figures there")
     parser.add_argument("--repeats", type=int, default=50)
     arguments = parser.parse_args()
-    torch.manual_seed(0)
     network = load_source("resnet18", input_shape=SHAPE, classes=tuple("0123456789"), stem="cifar").module
     result = measure(network, name="resnet18", repeats=arguments.repeats)
     for row in result["latency"]:

@@ -45,6 +45,7 @@ from ..pipeline.teacher import load_teacher
 from ..recipe.read import load_recipe, with_overrides
 from ..recipe.recipe import Recipe
 from ..train.finetune import finetune
+from ..train.training_context import TrainingContext
 from .two_phase import estimate_from_archives
 
 __all__: list[str] = []
@@ -105,9 +106,13 @@ def network(chosen: Recipe) -> tuple[Dataset, Source]:
     """The recipe's data and its dense network, with the weights that it names."""
     settings, model = chosen.data, chosen.model
     data = load_dataset(settings.name, heldout=settings.heldout, calibration=settings.calibration, seed=chosen.seed)
-    torch.manual_seed(chosen.seed)
     source = load_source(
-        model.name, input_shape=data.input_shape, classes=data.classes, width=model.width, checkpoint=model.checkpoint
+        model.name,
+        input_shape=data.input_shape,
+        classes=data.classes,
+        width=model.width,
+        checkpoint=model.checkpoint,
+        seed=chosen.seed,
     )
     return data, source
 
@@ -119,7 +124,9 @@ def dense(seed: int, out: Path) -> None:
         return
     plain = with_overrides(load_recipe(RECIPE), {"seed": seed})
     data, source = network(plain)
-    trained = finetune(source.module, data.train, data.heldout, plain.train, adversary=None, seed=seed, stage="train")
+    trained = finetune(
+        source.module, data.train, data.heldout, plain.train, stage="train", context=TrainingContext(seed=seed)
+    )
     state = {key: value.contiguous() for key, value in trained.module.state_dict().items()}
     save_file(state, path, metadata={"seconds": str(sum(epoch.seconds for epoch in trained.epochs))})
 
@@ -173,7 +180,16 @@ def cost(arguments: argparse.Namespace) -> None:
         opponent, taught = (None, None) if name is None else (chosen.opponent, teacher)
         start = copy.deepcopy(module)
         started = time.process_time()
-        finetune(start, part, None, chosen.finetune, adversary=opponent, seed=0, stage="cost", teacher=taught)
+        finetune(
+            start,
+            part,
+            None,
+            chosen.finetune,
+            stage="cost",
+            context=TrainingContext(seed=0),
+            adversary=opponent,
+            teacher=taught,
+        )
         return time.process_time() - started
 
     runs: list[dict[str, float]] = []

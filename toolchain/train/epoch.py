@@ -11,6 +11,7 @@ import hashlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,7 +21,6 @@ from torch import Tensor, nn
 from ...bench.attacks.threat.geometry import ball_of
 from ...bench.data.dataset import Part
 from ...runtime.errors import ModelError
-from ...runtime.progress import ProgressCallback
 from ..recipe.adversary import Adversary
 from ..recipe.training import Training
 from .augment import augmented
@@ -29,52 +29,52 @@ from .cached_teacher import CachedTeacher
 from .inner_maximization import adversarial_images, gradient_misalignment
 from .objectives.objective import Objective
 from .schedule import learning_rate_share
+from .training_context import TrainingContext
 from .weight_perturbation import perturbed_weights
 
 __all__ = ["EpochRunner"]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class EpochRunner:
-    """What stays the same from step to step of one training; the arguments are those of `finetune`."""
+    """What stays the same from step to step of one training.
 
-    def __init__(
-        self,
-        module: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        *,
-        settings: Training,
-        adversary: Adversary | None,
-        objective: Objective | None,
-        teacher: CachedTeacher | None,
-        average: Average | None,
-        classes: int,
-        device: torch.device,
-        seed: int,
-        stage: str,
-        steps_per_epoch: int,
-        autocast: Callable[[], AbstractContextManager[object]],
-        progress: ProgressCallback,
-    ) -> None:
-        self.module = module
-        self.optimizer = optimizer
-        self.settings = settings
-        self.adversary = adversary
-        self.objective = objective
-        self.teacher = teacher
-        self.average = average
-        self.classes = classes
-        self.device = device
-        self.seed = seed
-        self.stage = stage
-        self.steps_per_epoch = steps_per_epoch
-        self.progress = progress
-        self.autocast = autocast
+    Attributes:
+        module: what is trained, on `context.device`.
+        optimizer: of its parameters.
+        settings: of the stage.
+        stage: its name, for progress and random numbers.
+        context: the seed, the device and the progress.
+        adversary, objective: both None in standard training.
+        teacher: what a distillation learns from.
+        average: takes the weights in; None where none is asked for.
+        classes: K, where images are mixed and labels become shares of classes; else 0.
+        steps_per_epoch: whole batches in the training images.
+        autocast: makes the context to compute in.
+    """
+
+    module: nn.Module
+    optimizer: torch.optim.Optimizer
+    settings: Training
+    stage: str
+    context: TrainingContext
+    adversary: Adversary | None
+    objective: Objective | None
+    teacher: CachedTeacher | None
+    average: Average | None
+    classes: int
+    steps_per_epoch: int
+    autocast: Callable[[], AbstractContextManager[object]]
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device(self.context.device)
 
     def epoch(self, train: Part, number: int) -> tuple[float, float]:
         """One pass over the images: mean loss and seconds."""
         settings, started = self.settings, time.perf_counter()
-        generator = torch.Generator().manual_seed(_seed(self.seed, self.stage, number))
-        torch.manual_seed(_seed(self.seed, f"{self.stage}/dropout", number))
+        generator = torch.Generator().manual_seed(_seed(self.context.seed, self.stage, number))
+        torch.manual_seed(_seed(self.context.seed, f"{self.stage}/dropout", number))
         order = torch.randperm(len(train), generator=generator)
         images, labels = (torch.from_numpy(array).to(self.device) for array in (train.images, train.labels))
         free = _Free(self, images.shape[1:]) if self.adversary is not None and self.adversary.replays > 1 else None
@@ -94,7 +94,7 @@ class EpochRunner:
                 raise self._diverged(number, expected="a finite loss", got=str(loss))
             if index % 20 == 19 or index + 1 == self.steps_per_epoch:
                 text = f"epoch {number}/{settings.epochs}, loss {total / (index + 1):.3f}"
-                self.progress(self.stage, step + 1, settings.epochs * self.steps_per_epoch, text)
+                self.context.progress(self.stage, step + 1, settings.epochs * self.steps_per_epoch, text)
         # the last step's weights made no loss yet
         if not all(bool(torch.isfinite(parameter).all()) for parameter in self.module.parameters()):
             raise self._diverged(number, expected="finite weights", got="NaN or infinity")
@@ -194,7 +194,7 @@ class _Free:
             total += run.descend(loss_of)
             assert x_adv.grad is not None
             if threat.norm == "linf":
-                # as published, cut to the ball alone: the next image may have room where this one had none
+                # as published, clip to the epsilon ball but not to [0, 1]: the next image may still allow the step
                 moved = self.delta + threat.epsilon * x_adv.grad.sign()
                 self.delta = moved.clamp_(-threat.epsilon, threat.epsilon)
             else:

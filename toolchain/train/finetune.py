@@ -3,12 +3,12 @@
     min_theta  E_(x, y)  max_{||delta|| <= epsilon}  l(f_theta(x + delta), y)
 
 Madry et al. 2018, eq. 2.1. Every epoch draws its random numbers from (seed, stage, epoch) alone, and a checkpoint is
-written behind each: an interrupted run resumes to the same result.
+written after each: an interrupted run resumes to the same result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from ...bench.attacks.access import Model
 from ...bench.attacks.white_box.gradient import frozen
 from ...bench.data.dataset import Part
 from ...runtime.errors import DataError
-from ...runtime.progress import ProgressCallback, silent
 from ..recipe.adversary import Adversary
 from ..recipe.training import Training
 from .averaging import average_of
@@ -28,10 +27,9 @@ from .epoch import EpochRunner
 from .heldout import held_out_accuracy, score
 from .objectives.choose import objective_of
 from .precision import autocast
+from .training_context import TrainingContext
 
 __all__ = ["Epoch", "Trained", "finetune"]
-
-Save = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,15 +76,11 @@ def finetune(
     heldout: Part | None,
     settings: Training,
     *,
-    adversary: Adversary | None,
-    seed: int,
     stage: str,
+    context: TrainingContext,
+    adversary: Adversary | None = None,
     teacher: Model | None = None,
     baseline: bool = False,
-    device: str = "cpu",
-    resume: dict[str, Any] | None = None,
-    save: Save | None = None,
-    progress: ProgressCallback = silent,
 ) -> Trained:
     """Train `module` in place.
 
@@ -95,25 +89,64 @@ def finetune(
         train: images to learn from.
         heldout: images to choose the epoch by; None or empty keeps the last epoch.
         settings: of the float stage or of the twin's.
+        stage: name of the stage, for progress, random numbers and checkpoints.
+        context: the seed, the device, the progress and the checkpoints of the build. Training goes on after the epoch
+            of the checkpoint that it finds, and stores one after every epoch.
         adversary: None for standard training.
-        seed: every random number comes from it, the stage and the epoch.
-        stage: name of the stage, for progress and random numbers.
-        teacher: what a distillation learns from, images -> logits; on `device`.
+        teacher: what a distillation learns from, images -> logits; on `context.device`.
         baseline: the module as it comes takes part in the choice, as epoch 0.
-        device: "cpu" or "cuda": where to train; the module comes back on the CPU.
-        resume: a checkpoint that `save` was given; training goes on behind it.
-        save: called with a checkpoint behind every epoch.
 
     Raises:
         ModelError: the loss became NaN or infinite.
         DataError: fewer training images than one batch.
     """
-    steps_per_epoch = len(train) // settings.batch_size
     if settings.epochs == 0:
         return Trained(module=module, epochs=(), kept=0)
+    run = _runner(module, train, settings, stage=stage, context=context, adversary=adversary, teacher=teacher)
+    held = heldout if heldout is not None and len(heldout) else None
+
+    def measure(part: Part) -> tuple[float, float | None]:
+        return held_out_accuracy(
+            module, part, adversary, run.autocast, seed=context.seed, batch_size=settings.batch_size
+        )
+
+    history = _History(settings, choose=settings.keep_best and held is not None)
+    found = context.checkpoints.load(stage)
+    if found is not None:
+        _resume(run, history, found)
+    elif baseline and history.choose and held is not None:
+        history.best = {"score": score(*measure(held)), "epoch": 0, "state": _copy(module)}
+    average = run.average
+    for number in range(len(history.epochs) + 1, settings.epochs + 1):
+        if history.out_of_patience:
+            break
+        loss, seconds = run.epoch(train, number)
+        own = average.swap(module) if average is not None and average.count else None
+        clean, robust = (None, None) if held is None else measure(held)
+        history.add(Epoch(number=number, loss=loss, clean=clean, robust=robust, seconds=seconds), module)
+        if own is not None:
+            module.load_state_dict(own)
+        context.checkpoints.save(stage, _checkpoint(run, history))
+    module.load_state_dict(history.best["state"])
+    module.to("cpu").eval()
+    return Trained(module=module, epochs=tuple(history.epochs), kept=history.best["epoch"])
+
+
+def _runner(
+    module: nn.Module,
+    train: Part,
+    settings: Training,
+    *,
+    stage: str,
+    context: TrainingContext,
+    adversary: Adversary | None,
+    teacher: Model | None,
+) -> EpochRunner:
+    """Move the module to its device and make what its training needs."""
+    steps_per_epoch = len(train) // settings.batch_size
     if steps_per_epoch == 0:
         raise DataError("training", expected=f"at least {settings.batch_size} images", got=str(len(train)))
-    place = torch.device(device)
+    place = torch.device(context.device)
     module.to(place, memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.SGD(
         [p for p in module.parameters() if p.requires_grad],
@@ -122,69 +155,70 @@ def finetune(
         nesterov=settings.momentum > 0,
         weight_decay=settings.weight_decay,
     )
-    average = average_of(module, settings)
-    smoothing = settings.label_smoothing
     precision = autocast(settings.precision, place.type)
     cached = None if teacher is None else CachedTeacher(teacher, train, settings, device=place, autocast=precision)
-    run = EpochRunner(
-        module,
-        optimizer,
+    smoothing = settings.label_smoothing
+    return EpochRunner(
+        module=module,
+        optimizer=optimizer,
         settings=settings,
+        stage=stage,
+        context=context,
         adversary=adversary,
         objective=None if adversary is None else objective_of(adversary, smoothing=smoothing, teacher=cached),
         teacher=cached,
-        average=average,
+        average=average_of(module, settings),
         classes=_classes(module, train, place) if settings.cutmix else 0,
-        device=place,
-        seed=seed,
-        stage=stage,
         steps_per_epoch=steps_per_epoch,
         autocast=precision,
-        progress=progress,
     )
 
-    def measure(part: Part) -> tuple[float, float | None]:
-        return held_out_accuracy(module, part, adversary, precision, seed=seed, batch_size=settings.batch_size)
 
-    history: list[Epoch] = []
-    best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": None}
-    unaveraged = settings.unaveraged
-    keep_best = settings.keep_best and heldout is not None and len(heldout) > 0
-    if resume is not None:
-        module.load_state_dict(resume["module"])
-        optimizer.load_state_dict(resume["optimizer"])
-        if average is not None:
-            average.load_state_dict(resume["average"])
-        history, best = [Epoch(**epoch) for epoch in resume["epochs"]], resume["best"]
-    elif baseline and keep_best and heldout is not None:
-        measured = measure(heldout)
-        best = {"score": score(*measured), "epoch": 0, "state": _copy(module)}
-    for number in range(len(history) + 1, settings.epochs + 1):
-        if keep_best and settings.patience and len(history) - max(best["epoch"], unaveraged) >= settings.patience:
-            break
-        loss, seconds = run.epoch(train, number)
-        own = average.swap(module) if average is not None and average.count else None
-        clean = robust = None
-        if heldout is not None and len(heldout):
-            clean, robust = measure(heldout)
-        history.append(Epoch(number=number, loss=loss, clean=clean, robust=robust, seconds=seconds))
-        if not keep_best or (number > unaveraged and score(clean, robust) > best["score"]):
-            best = {"score": score(clean, robust), "epoch": number, "state": _copy(module)}
-        if own is not None:
-            module.load_state_dict(own)
-        if save is not None:
-            save(
-                {
-                    "module": module.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "average": None if average is None else average.state_dict(),
-                    "epochs": [asdict(epoch) for epoch in history],
-                    "best": best,
-                }
-            )
-    module.load_state_dict(best["state"])
-    module.to("cpu").eval()
-    return Trained(module=module, epochs=tuple(history), kept=best["epoch"])
+class _History:
+    """The epochs of one training, and the best of them so far.
+
+    Args:
+        settings: of the stage.
+        choose: the best epoch is kept; otherwise the last one.
+    """
+
+    def __init__(self, settings: Training, *, choose: bool) -> None:
+        self._settings = settings
+        self.choose = choose
+        self.epochs: list[Epoch] = []
+        self.best: dict[str, Any] = {"score": -1.0, "epoch": 0, "state": None}
+
+    def add(self, epoch: Epoch, module: nn.Module) -> None:
+        """Append an epoch; the module holds the weights that it would be kept for."""
+        self.epochs.append(epoch)
+        scored = score(epoch.clean, epoch.robust)
+        averaged = epoch.number > self._settings.unaveraged
+        if not self.choose or (averaged and scored > self.best["score"]):
+            self.best = {"score": scored, "epoch": epoch.number, "state": _copy(module)}
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether so many epochs came after the best one that training stops."""
+        patience, since = self._settings.patience, max(self.best["epoch"], self._settings.unaveraged)
+        return bool(self.choose and patience and len(self.epochs) - since >= patience)
+
+
+def _checkpoint(run: EpochRunner, history: _History) -> dict[str, Any]:
+    return {
+        "module": run.module.state_dict(),
+        "optimizer": run.optimizer.state_dict(),
+        "average": None if run.average is None else run.average.state_dict(),
+        "epochs": [asdict(epoch) for epoch in history.epochs],
+        "best": history.best,
+    }
+
+
+def _resume(run: EpochRunner, history: _History, checkpoint: Mapping[str, Any]) -> None:
+    run.module.load_state_dict(checkpoint["module"])
+    run.optimizer.load_state_dict(checkpoint["optimizer"])
+    if run.average is not None:
+        run.average.load_state_dict(checkpoint["average"])
+    history.epochs, history.best = [Epoch(**epoch) for epoch in checkpoint["epochs"]], checkpoint["best"]
 
 
 def _classes(module: nn.Module, train: Part, place: torch.device) -> int:

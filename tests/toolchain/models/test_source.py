@@ -65,7 +65,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def load(model: str, **options: Any) -> Any:
-    torch.manual_seed(0)
     return load_source(model, **({"input_shape": GRAY, "classes": TEN} | options))
 
 
@@ -109,12 +108,28 @@ def test_the_seed_decides_the_weights() -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+def test_new_weights_come_from_the_seed_and_leave_torchs_generator_alone() -> None:
+    def weights(**options: Any) -> torch.Tensor:
+        found: torch.Tensor = load("cnn8", width=2, **options).module.features[0].weight
+        return found
+
+    torch.manual_seed(7)
+    expected = torch.rand(3)
+    torch.manual_seed(7)
+    first = weights()
+    assert torch.equal(torch.rand(3), expected)
+    assert torch.equal(weights(seed=0), first)
+    assert not torch.equal(weights(seed=1), first)
+    torch.manual_seed(5)
+    by_hand = CNN8(2, hidden=128, channels=1, classes=10, image_size=28)
+    assert torch.equal(weights(seed=5), by_hand.features[0].weight)
+
+
 def test_checkpoints(folder: Path) -> None:
     trained = load("cnn8", width=2, normalize="imagenet").module
     for name, state in {"plain": trained.model.state_dict(), "whole": trained.state_dict()}.items():
         path = folder / f"{name}.pth"
         torch.save(state, path)
-        torch.manual_seed(1)
         for normalize in ("imagenet", "none"):
             source = load_source(
                 "cnn8", input_shape=GRAY, classes=TEN, width=2, checkpoint=path, normalize=normalize

@@ -18,7 +18,7 @@ from torch import nn
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.runtime.errors import BundleError
-from hardtemper.toolchain.pipeline.checkpoints import Workspace, fingerprints
+from hardtemper.toolchain.pipeline.checkpoints import STAGES, StageCheckpoints, Workspace, fingerprints
 from hardtemper.toolchain.recipe.read import with_overrides
 
 CHECKPOINT = {"module": {"w": torch.arange(4.0)}, "epochs": [{"number": 1, "loss": 0.5}], "best": None}
@@ -200,13 +200,14 @@ def test_a_student_depends_on_what_is_in_a_given_teachers_files(data: Dataset, t
 
 
 def test_a_stage_goes_on_from_what_it_saved(tmp_path: Path) -> None:
-    work = Workspace(tmp_path)
-    first = work.stage("teacher", "f")
-    assert first["resume"] is None
-    first["save"]({"number": 1})
-    assert work.stage("teacher", "f")["resume"] == {"number": 1}
-    assert work.stage("teacher", "g")["resume"] is None
-    assert work.stage("twin", "f")["resume"] is None
+    work, marks = Workspace(tmp_path), dict.fromkeys(STAGES, "f")
+    first = StageCheckpoints(work, marks)
+    assert first.load("fine-tune") is None
+    first.save("fine-tune", {"number": 1})
+    assert first.load("fine-tune") == {"number": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["finetune.pt"]
+    assert StageCheckpoints(work, {**marks, "finetune": "g"}).load("fine-tune") is None
+    assert [first.load(stage) for stage in ("train", "teacher", "fine-tune twin")] == [None, None, None]
 
 
 def test_what_a_gpu_wrote_can_be_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,7 +85,7 @@ def test_engine_and_twin_are_one_function(
     noise = np.random.default_rng(0).integers(0, 256, (200, 1, 16, 16), np.uint8)
     images = np.concatenate([test.test_images, noise])
     with torch.no_grad():
-        wanted = made.made.twin.module(torch.from_numpy(images).float() / 255).numpy()
+        wanted = made.stages.twin.module(torch.from_numpy(images).float() / 255).numpy()
     logits = engine(images)
     if scales == "power-of-two":
         assert np.array_equal(logits, wanted)
@@ -100,7 +100,7 @@ def test_engine_and_twin_are_one_function(
 
 def test_the_dense_graph_is_the_dense_network(tiny: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (50, 1, 16, 16), np.uint8)
-    source = tiny.build.made.source
+    source = tiny.build.stages.source
     with torch.no_grad():
         wanted = source.module(torch.from_numpy(images).float() / 255).numpy()
     dense = open_onnx(tiny.path / "dense.onnx")
@@ -216,7 +216,7 @@ def test_a_changed_recipe_starts_at_the_stage_it_touches(
 
 def test_given_weights_are_not_trained(tiny: Any, settings: dict[str, Any], tmp_path: Path) -> None:
     weights = tmp_path / "dense.pth"
-    module = tiny.build.made.source.module
+    module = tiny.build.stages.source.module
     torch.save(module.state_dict(), weights)
     seen: list[str] = []
 

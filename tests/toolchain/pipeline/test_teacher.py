@@ -19,7 +19,8 @@ from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError, RecipeError
-from hardtemper.toolchain.pipeline.checkpoints import Workspace
+from hardtemper.runtime.progress import ProgressCallback, silent
+from hardtemper.toolchain.pipeline.checkpoints import StageCheckpoints, Workspace
 from hardtemper.toolchain.pipeline.pipeline import build
 from hardtemper.toolchain.pipeline.teacher import load_teacher, train_teacher
 from hardtemper.toolchain.recipe.adversary import Adversary
@@ -27,6 +28,7 @@ from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.recipe import Recipe
 from hardtemper.toolchain.recipe.training import TeacherTraining
 from hardtemper.toolchain.train.finetune import finetune
+from hardtemper.toolchain.train.training_context import TrainingContext
 
 
 def weights(module: nn.Module) -> dict[str, Tensor]:
@@ -116,20 +118,26 @@ RECIPE = Recipe(
 )
 
 
+def context(work: Workspace, *, mark: str = "m", progress: ProgressCallback = silent) -> TrainingContext:
+    checkpoints = StageCheckpoints(work, {"teacher": mark})
+    return TrainingContext(seed=RECIPE.seed, progress=progress, checkpoints=checkpoints)
+
+
 def test_the_dense_network_becomes_the_teacher(tmp_path: Path, data: Dataset, dense: nn.Module) -> None:
     """By plain adversarial training of a copy."""
     before = weights(dense)
-    teacher = train_teacher(RECIPE, dense, data, work=Workspace(tmp_path), mark="m", device="cpu").module
+    teacher = train_teacher(RECIPE, dense, data, context(Workspace(tmp_path))).module
     assert same(weights(dense), before)
     assert not teacher.training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
     plain = Adversary(threat="linf:0.1", attack="fgsm")
-    finetune(dense, data.train, data.heldout, RECIPE.teacher, adversary=plain, seed=0, stage="teacher")
+    own = TrainingContext(seed=0)
+    finetune(dense, data.train, data.heldout, RECIPE.teacher, stage="teacher", context=own, adversary=plain)
     assert same(weights(teacher), weights(dense))
 
 
 def test_an_interrupted_teacher_goes_on(tmp_path: Path, data: Dataset, dense: nn.Module) -> None:
-    whole = train_teacher(RECIPE, dense, data, work=Workspace(tmp_path / "whole"), mark="m", device="cpu")
+    whole = train_teacher(RECIPE, dense, data, context(Workspace(tmp_path / "whole")))
     seen: list[str] = []
 
     def press(task: str, done: int, total: int, text: str) -> None:
@@ -139,15 +147,15 @@ def test_an_interrupted_teacher_goes_on(tmp_path: Path, data: Dataset, dense: nn
 
     work = Workspace(tmp_path / "work")
     with pytest.raises(KeyboardInterrupt):
-        train_teacher(RECIPE, dense, data, work=work, mark="m", device="cpu", progress=press)
+        train_teacher(RECIPE, dense, data, context(work, progress=press))
     assert [path.name for path in work.folder.iterdir()] == ["teacher.pt"]
     with pytest.raises(KeyboardInterrupt):
-        train_teacher(RECIPE, dense, data, work=work, mark="m", device="cpu", progress=press)
+        train_teacher(RECIPE, dense, data, context(work, progress=press))
     assert seen == ["epoch 1/3", "epoch 2/3", "epoch 2/3"]
-    resumed = train_teacher(RECIPE, dense, data, work=work, mark="m", device="cpu")
+    resumed = train_teacher(RECIPE, dense, data, context(work))
     assert same(weights(resumed.module), weights(whole.module))
     with pytest.raises(KeyboardInterrupt):
-        train_teacher(RECIPE, dense, data, work=work, mark="of other things", device="cpu", progress=press)
+        train_teacher(RECIPE, dense, data, context(work, mark="of other things", progress=press))
     assert seen[3:] == ["epoch 1/3", "epoch 2/3"]
 
 
@@ -189,7 +197,7 @@ def test_a_student_of_the_dense_network(tiny: Any, distilling: dict[str, Any], d
     assert "train" not in order
     assert order.index("teacher") < order.index("fine-tune") < order.index("fine-tune twin")
     assert (tmp_path / "out.work" / "teacher.pt").exists()
-    assert made.made.twin.epochs[0].robust is not None
+    assert made.stages.twin.epochs[0].robust is not None
     engine = hardtemper.load(tmp_path / "out")
     assert (engine.predict(data.test.images) == data.test.labels).mean() > 0.7
     manifest = read_bundle(tmp_path / "out").manifest

@@ -17,6 +17,7 @@ from hardtemper.toolchain.recipe.training import Training
 from hardtemper.toolchain.train import cached_teacher
 from hardtemper.toolchain.train.cached_teacher import CachedTeacher
 from hardtemper.toolchain.train.finetune import finetune
+from hardtemper.toolchain.train.training_context import TrainingContext
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (70, 1, 6, 6)).astype(np.uint8)
 PART = Part(name="drawn", images=IMAGES, labels=np.arange(70) % 3, indices=np.arange(70), split="train")
@@ -45,11 +46,26 @@ def student() -> nn.Module:
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(64, 3))
 
 
+class Stored:
+    """Checkpoints of one stage: `resume` is found, and `save` is called with what is stored."""
+
+    def __init__(self, resume: Any = None, save: Any = None) -> None:
+        self.resume, self.keep = resume, save
+
+    def load(self, stage: str) -> Any:
+        return self.resume
+
+    def save(self, stage: str, checkpoint: Any) -> None:
+        if self.keep is not None:
+            self.keep(checkpoint)
+
+
 def train(objective: str, teacher: nn.Module, **changes: Any) -> dict[str, Tensor]:
     settings = Training(**{**SETTINGS, **{key: changes.pop(key) for key in ("flip", "cutmix") if key in changes}})
     adversary = Adversary(threat="linf:0.1", steps=2, objective=objective)  # type: ignore[arg-type]
     module = student()
-    finetune(module, PART, None, settings, adversary=adversary, seed=0, stage="s", teacher=teacher, **changes)
+    context = TrainingContext(seed=0, checkpoints=Stored(**changes))
+    finetune(module, PART, None, settings, stage="s", context=context, adversary=adversary, teacher=teacher)
     return {key: value.clone() for key, value in module.state_dict().items()}
 
 

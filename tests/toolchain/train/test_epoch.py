@@ -19,6 +19,7 @@ from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.recipe.training import Training, TwinTraining
 from hardtemper.toolchain.train.finetune import Trained, finetune
 from hardtemper.toolchain.train.schedule import learning_rate_share
+from hardtemper.toolchain.train.training_context import TrainingContext
 
 PGD2 = Adversary(threat="linf:0.1", steps=2, step_size=0.06)
 
@@ -97,7 +98,7 @@ def test_adversarial_training_sees_adversarial_images(
     spy = Spy(request.getfixturevalue("net" if settings is Training else "twin")())
     adversary = Adversary(threat=threat, attack=attack, steps=3, step_size=None)
     gently = settings(epochs=1, batch_size=256, learning_rate=1e-6)
-    finetune(spy, train, None, gently, adversary=adversary, seed=0, stage="test")
+    finetune(spy, train, None, gently, stage="test", context=TrainingContext(seed=0), adversary=adversary)
     images = torch.from_numpy(train.images).float() / 255
     assert len(spy.trained_on) == 2
     assert spy.asked_in_evaluation == 2 * (3 if attack == "pgd" else 1)
@@ -124,7 +125,7 @@ def test_without_a_random_start_the_first_point_is_the_image(net: Callable[..., 
     spy = Spy(net())
     adversary = Adversary(threat="linf:0.1", steps=1, step_size=0.0625, random_start=False)
     settings = Training(epochs=1, batch_size=512, learning_rate=1e-6)
-    finetune(spy, train, None, settings, adversary=adversary, seed=0, stage="test")
+    finetune(spy, train, None, settings, stage="test", context=TrainingContext(seed=0), adversary=adversary)
     (seen,) = spy.trained_on
     inside = (seen > 0) & (seen < 1)
     images = torch.from_numpy(train.images).float() / 255
@@ -134,7 +135,7 @@ def test_without_a_random_start_the_first_point_is_the_image(net: Callable[..., 
 
 def test_standard_training_sees_the_images(net: Callable[..., nn.Sequential], train: Part) -> None:
     spy = Spy(net())
-    finetune(spy, train, None, Training(epochs=2, batch_size=128), adversary=None, seed=0, stage="test")
+    finetune(spy, train, None, Training(epochs=2, batch_size=128), stage="test", context=TrainingContext(seed=0))
     images = torch.from_numpy(train.images).float() / 255
     assert spy.asked_in_evaluation == 0
     for epoch in (spy.trained_on[:4], spy.trained_on[4:]):
@@ -148,7 +149,7 @@ def test_mirroring_mirrors_half_of_the_images(net: Callable[..., nn.Sequential],
     spy = Spy(net())
     settings = Training(epochs=1, batch_size=512, flip=True)
     before = train.images.copy()
-    finetune(spy, train, None, settings, adversary=None, seed=0, stage="test")
+    finetune(spy, train, None, settings, stage="test", context=TrainingContext(seed=0))
     images = torch.from_numpy(train.images).float() / 255
     (seen,) = spy.trained_on
     straight = (seen == images).flatten(1).all(1)
@@ -246,7 +247,7 @@ def test_free_training_replays_each_batch_and_hands_its_perturbation_on(
 ) -> None:
     spy = Spy(net(dropout=0) if settings is Training else twin())
     gently = settings(epochs=1, batch_size=128, learning_rate=1e-9, precision="float32")
-    finetune(spy, train, None, gently, adversary=FREE, seed=0, stage="test")
+    finetune(spy, train, None, gently, stage="test", context=TrainingContext(seed=0), adversary=FREE)
     assert len(spy.trained_on) == 4 * 3
     assert spy.asked_in_evaluation == 0  # one gradient for both sides, and none besides
     images, labels = torch.from_numpy(train.images).float() / 255, torch.from_numpy(train.labels)

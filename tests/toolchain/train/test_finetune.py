@@ -19,6 +19,7 @@ from hardtemper.toolchain.recipe.training import Training, TwinTraining
 from hardtemper.toolchain.train import finetune as module_under_test
 from hardtemper.toolchain.train.finetune import Trained, finetune
 from hardtemper.toolchain.train.heldout import score
+from hardtemper.toolchain.train.training_context import TrainingContext
 
 PGD2 = Adversary(threat="linf:0.1", steps=2, step_size=0.06)
 EVERYTHING = Training(
@@ -339,7 +340,7 @@ def test_without_held_out_images_the_last_epoch_is_kept(
     kept = []
     for held in (None, nobody):
         settings = EVERYTHING.model_copy(update={"patience": 1})
-        trained = finetune(net(), train, held, settings, adversary=None, seed=0, stage="t", baseline=True)
+        trained = finetune(net(), train, held, settings, stage="t", context=TrainingContext(seed=0), baseline=True)
         assert (trained.kept, len(trained.epochs), trained.epochs[0].clean) == (3, 3, None)
         kept.append(weights(trained.module))
     assert same(*kept)

@@ -17,8 +17,7 @@ import torch
 from torch import Tensor
 
 from ....bench.attacks.access import Model
-from .objective import Inner, classification, on_labels, on_pairs
-from .trades import kl
+from .objective import Inner, classification, kl, on_labels, on_pairs
 
 __all__ = ["AdaptiveDistillation", "RobustDistillation", "SoftLabelDistillation"]
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from ....bench.attacks.access import Model
 from ....bench.attacks.losses import Loss, ce
 
-__all__ = ["Inner", "Objective", "classification", "on_labels", "on_pairs"]
+__all__ = ["Inner", "Objective", "classification", "kl", "on_labels", "on_pairs"]
 
 
 class Inner(NamedTuple):
@@ -54,3 +54,11 @@ def classification(smoothing: float) -> Callable[[Tensor, Tensor], Tensor]:
         return F.cross_entropy(logits, y, label_smoothing=smoothing)
 
     return loss
+
+
+def kl(logits: Tensor, wanted: Tensor) -> Tensor:
+    """KL(softmax(wanted) || softmax(logits)) of each image, float [N] >= 0; both are logits [N, K].
+
+    On logarithms: where a probability is 0 in float32, the gradient of KL for it would be 0 * inf.
+    """
+    return F.kl_div(F.log_softmax(logits, 1), F.log_softmax(wanted, 1), reduction="none", log_target=True).sum(1)

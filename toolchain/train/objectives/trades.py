@@ -10,21 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ....bench.attacks.access import Model
-from .objective import Inner, classification, on_pairs
+from .objective import Inner, classification, kl, on_pairs
 
-__all__ = ["Trades", "kl"]
-
-
-def kl(logits: Tensor, wanted: Tensor) -> Tensor:
-    """KL(softmax(wanted) || softmax(logits)) of each image, float [N] >= 0; both are logits [N, K].
-
-    On logarithms: where a probability is 0 in float32, the gradient of KL for it would be 0 * inf.
-    """
-    return F.kl_div(F.log_softmax(logits, 1), F.log_softmax(wanted, 1), reduction="none", log_target=True).sum(1)
+__all__ = ["Trades"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
