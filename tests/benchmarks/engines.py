@@ -48,7 +48,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: Path(folder) / f"{name}.onnx" for name in ("dense float", "dense INT8", "hardened INT8")}
-        models = (ir.to_proto(pixel_graph(float_dense, scale=1 / 255, exact=False)), whole.model, integer.model)
+        models = (ir.to_proto(pixel_graph(float_dense, scale=1 / 255, exact=False).model), whole.model, integer.model)
         for path, model in zip(paths.values(), models, strict=True):
             path.write_bytes(model.SerializeToString())
         engines = {name: open_onnx(path, threads=1) for name, path in paths.items()}

@@ -89,7 +89,7 @@ def build(
     dense = _train(recipe, source, data, work=work, mark=marks["dense"], device=device, progress=progress)
     if dense.epochs:
         dense_graph = lower(source.module, input_shape=source.input_shape)
-    dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
+    dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False).model)
     opponent, teacher, taught = recipe.opponent, given, None
     if recipe.trains_teacher:
         taught = train_teacher(
