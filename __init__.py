@@ -1,23 +1,52 @@
-"""hardtemper: compress, harden, temper, prove, ship.
+"""hardtemper: compress, fine-tune against attacks, quantize, prove and bench image classifiers.
 
-`load(path)` opens a bundle and gives an `Engine`; nothing but numpy and onnxruntime is imported for it.
+`load(path)` opens a bundle and gives an `Engine`; nothing but numpy and onnxruntime is imported for it. `build`,
+`bench` and `verify` are the commands of the same names (`toolchain/api.py`); calling them needs the extra `build`.
 """
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .runtime.engine import Engine, load
+    from .toolchain.api import bench, build, verify
 
-__all__ = ["Engine", "__version__", "load"]
+__all__ = ["Engine", "__version__", "bench", "build", "load", "verify"]
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("Engine", "load"):
-        from .runtime import engine
+    from importlib import import_module
 
-        return getattr(engine, name)
+    if name in ("Engine", "load"):
+        return getattr(import_module(f"{__name__}.runtime.engine"), name)
+    if name in ("build", "verify"):
+        return getattr(import_module(f"{__name__}.toolchain.api"), name)
+    if name == "bench":
+        return import_module(f"{__name__}.bench")
     raise AttributeError(f"module 'hardtemper' has no attribute {name!r}")
+
+
+class _CallableModule(ModuleType):
+    """`hardtemper.bench` is a folder of the package and a function of its interface: a module that can be called."""
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        from .toolchain.api import bench
+
+        return bench(*arguments, **options)
+
+
+class _Package(ModuleType):
+    """This package. The import system sets `bench` whenever the folder, or anything in it, is imported first."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name == "bench" and type(value) is ModuleType:
+            value.__class__ = _CallableModule
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    # of all commands replay alone needs no extra besides these: who doubts a verdict need not install what made it
+    # replay alone needs no extra but these, so that a verdict can be checked without torch
     light = next((argument for argument in arguments if not argument.startswith("-")), "") == "replay"
     try:
         import click

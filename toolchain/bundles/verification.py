@@ -1,4 +1,4 @@
-"""A bundle held against itself on this machine: hashes, stored proof images, kernels, twin against engine."""
+"""A bundle checked on this machine: hashes, stored proof images, kernels, twin against engine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import onnx
 
 from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
-from ...export.proofs.kernels import KernelReport, inspect_kernels
+from ...export.proofs.kernels import KernelReport, check_integer_share, inspect_kernels
 from ...export.proofs.parity import ParityReport, check_parity
 from ...export.quantization.targets import target_of
 from ...export.twin.twin import Twin
@@ -57,13 +57,12 @@ class Verification:
         Raises:
             GateError: see `toolchain verify --help`.
         """
-        if self.kernels.integer_share < self.integer_share:
-            raise GateError(
-                f"{self.bundle.path}: MACs in integer kernels",
-                expected=f"at least {self.integer_share:.1%}",
-                got=f"{self.kernels.integer_share:.1%}",
-                fix="build for this machine, with its onnxruntime",
-            )
+        try:
+            check_integer_share(self.kernels, self.integer_share)
+        except GateError as error:
+            fix = f"{error.fix}; or build for this machine, with its onnxruntime"
+            what = f"{self.bundle.path}: {error.what}"
+            raise GateError(what, expected=error.expected, got=error.got, fix=fix) from None
         if self.exact and (self.proof_logits or not self.parity.exact):
             raise GateError(
                 f"{self.bundle.path}: twin and engine",
@@ -88,7 +87,7 @@ def verify_bundle(
 
     Args:
         path: the bundle's folder.
-        images: random images to compare beside the stored ones.
+        images: random images to compare in addition to the stored ones.
         seed: of the random images.
         test_images: of the data set, test images to compare, each clean and under PGD-20.
         data, data_root: the data set, as for `load_dataset`; the recipe's if not given, where that is known by name.
@@ -100,16 +99,16 @@ def verify_bundle(
     """
     bundle = read_bundle(path)
     manifest = bundle.manifest
-    engine = load(path, check=False)  # before the parser, which takes what is no ONNX for a defect of its own
+    engine = load(bundle)  # before the parser, which takes what is no ONNX for a defect of its own
     model = _graph(bundle)
     stored, logits = _proof(bundle)
     found = engine(stored)
     if found.shape != logits.shape:
         raise BundleError(f"{path}: proof.npz: logits", expected=str(found.shape), got=str(logits.shape))
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
-    compared = [stored, noise]
+    compared, twin = [stored, noise], Twin(model)
     if test_images:
-        pairs = _test_pairs(bundle, Twin(model), test_images, data=data, root=data_root, progress=progress)
+        pairs = _test_pairs(bundle, twin, test_images, data=data, root=data_root, progress=progress)
         compared.append(pairs)
     share = recorded(bundle, "quantize.integer_share", number)
     target = target_of(manifest.quantization)
@@ -120,7 +119,7 @@ def verify_bundle(
         proof_images=len(stored),
         proof_logits=int((found != logits).sum()),
         kernels=inspect_kernels(model),
-        parity=check_parity(model, np.concatenate(compared), progress=progress),
+        parity=check_parity(model, np.concatenate(compared), twin=twin, progress=progress),
         exact=manifest.quantization.get("scales") == "power-of-two",
         integer_share=1.0 if share is None else share,
     )

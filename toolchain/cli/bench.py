@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import console, errors, progress_bars
+from ..api import DEFAULT_DATA
+
+if TYPE_CHECKING:
+    from ...bench.report.report import BenchReport
 
 __all__ = ["bench"]
-
-_DATA = "fashion-mnist"
 
 
 def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | None:
@@ -28,7 +30,7 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
 @click.option(
     "--data",
     help="Data set name, image folder, .npz or package.module:factory.  "
-    f"[default: the bundle's, if that is known by name, or {_DATA}]",
+    f"[default: the bundle's, if that is known by name, or {DEFAULT_DATA}]",
 )
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
 @click.option("--download", is_flag=True, help="Download a named data set where no folder holds it.")
@@ -136,20 +138,7 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Store the report there as JSON."
 )
-def bench(
-    target: Path,
-    *,
-    data: str | None,
-    data_root: Path | None,
-    download: bool,
-    image_size: int | None,
-    threat: str | None,
-    attack: str,
-    work: Path | None,
-    store: bool,
-    json_path: Path | None,
-    **settings: Any,
-) -> None:
+def bench(target: Path, **settings: Any) -> None:
     """Measure a bundle (a folder) or an ONNX classifier on this machine.
 
     Size (bytes), latency (ms), peak memory (MiB), clean accuracy and robust accuracy (%). A bundle's engine is measured
@@ -157,47 +146,22 @@ def bench(
     [0, 1], as [N, C, H, W]; it is attacked white-box on its twin where the twin knows its operators. An interrupted
     run goes on where it stopped when the same command is given again.
     """
-    from ...bench.attacks.threat.threat_model import ThreatModel
-    from ...bench.report.store import store_measurements
-    from ...bench.report.text import check_writable, report_lines, report_table, write_report
-    from ...bench.resume import RESUME_FOLDER, ResumeStore
-    from ...bench.run import run_bench
-    from ...bench.settings import BenchSettings
-    from ...bench.subjects import read_target
-    from ...runtime.bundle.reader import Bundle
-    from ...runtime.errors import InputError
-    from ...runtime.files.json_fields import boolean, text
+    from ...bench.report.text import report_lines, report_table
     from ...runtime.printable import printable
-    from ..bundles.recorded_recipe import load_recorded_data, recorded
+    from ..api import bench as run
+    from .console import console, errors, progress_bars
 
-    if store and not target.is_dir():
-        raise InputError(f"{target}: only a bundle stores what was measured of it", fix="leave --store out, use --json")
     if not settings["robust"]:
         _refuse_of_attacks()
-    opened = read_target(target)
-    bundle = opened if isinstance(opened, Bundle) else None
-    chosen = threat
-    if chosen is None and bundle is not None and recorded(bundle, "robust", boolean):
-        chosen = recorded(bundle, "adversary.threat", text)
-    resolved = BenchSettings(preset=attack, threat=None if chosen is None else ThreatModel.parse(chosen), **settings)
-    dataset = load_recorded_data(
-        bundle, name=data, root=data_root, default=_DATA, image_size=image_size, download=download
-    )
-    if json_path is not None:
-        check_writable(json_path)
-    folder = work or _beside(target)
-    unfinished = ResumeStore(folder / RESUME_FOLDER)
-    with progress_bars() as progress:
-        report = run_bench(opened, dataset, resolved, work=folder, store=unfinished, progress=progress)
-    # Stored first: what is printed may go to a pipe that is closed. Until then the finished parts are all there is.
-    if json_path is not None:
-        write_report(report, json_path)
-    if store:
-        store_measurements(report, target)
-    console.print(report_table(report))
-    for line in report_lines(report):
-        errors.print(printable(line), markup=False, soft_wrap=True)
-    unfinished.remove()
+
+    def show(report: BenchReport) -> None:
+        bars.close()
+        console.print(report_table(report))
+        for line in report_lines(report):
+            errors.print(printable(line), markup=False, soft_wrap=True)
+
+    with ExitStack() as bars:
+        run(target, show=show, progress=bars.enter_context(progress_bars()), **settings)
 
 
 def _refuse_of_attacks() -> None:
@@ -211,9 +175,3 @@ def _refuse_of_attacks() -> None:
     ]
     if given:
         raise click.UsageError(f"--no-robust attacks nothing: leave {', '.join(given)} out")
-
-
-def _beside(target: Path) -> Path:
-    whole = target.resolve()
-    beside = whole if target.name in ("", "..") else target  # as it was given, where that has a name
-    return beside.with_name(f"{whole.name}.bench")

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, get_args
 
 import click
 
+from ...export.quantization.targets import TARGETS
 from ...runtime.errors import RecipeError
-from .console import console, progress_bars
+from ..recipe.adversary import ObjectiveName
+from ..recipe.quantization import ScalesName
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-if TYPE_CHECKING:
-    from ..recipe.recipe import Recipe
 
 __all__ = ["build"]
 
@@ -61,15 +59,13 @@ _FLAGS = {
 @click.option("--epochs", type=int, help="Epochs of fine-tuning after compression.  [default: recipe]")
 @click.option(
     "--objective",
-    type=click.Choice(["adversarial", "trades", "mart", "mmr", "ard", "rslad", "adaad"]),
+    type=click.Choice(get_args(ObjectiveName)),
     help="What fine-tuning against the adversary minimizes; ard, rslad and adaad learn from a robust teacher, see "
     "adversary.teacher.  [default: recipe]",
 )
 @click.option("--threat", help="norm:epsilon in units of pixel / 255, such as linf:8/255.  [default: recipe]")
-@click.option(
-    "--target", type=click.Choice(["cpu", "tensorrt"]), help="What the integers are made for.  [default: recipe]"
-)
-@click.option("--scales", type=click.Choice(["power-of-two", "free"]), help="Kind of scale.  [default: recipe]")
+@click.option("--target", type=click.Choice(list(TARGETS)), help="What the integers are made for.  [default: recipe]")
+@click.option("--scales", type=click.Choice(get_args(ScalesName)), help="Kind of scale.  [default: recipe]")
 @click.option("--seed", type=int, help="Seed of every random number.  [default: recipe]")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Any recipe key: --set train.epochs=3")
 @click.option("--overwrite", is_flag=True, help="Replace the bundle at --out.")
@@ -81,9 +77,10 @@ def build(
 
     An interrupted build goes on where it stopped when the same command is given again.
     """
-    from ..pipeline.pipeline import build as run
+    from ..api import build as run
     from ..recipe.compression import step_key
-    from ..recipe.read import load_recipe, with_overrides
+    from ..recipe.read import load_recipe
+    from .console import console, progress_bars
     from .tables import build_report
 
     given = load_recipe(recipe)
@@ -92,22 +89,10 @@ def build(
     if sparsity is not None:
         overrides[step_key(given.get("compress"), "sparsity")] = sparsity
     overrides |= dict(_setting(text) for text in settings)
-    resolved = with_overrides(given, overrides)
-    former = with_overrides(given, {})
-    if "name" not in overrides and (resolved.model.name, resolved.data.name) != (former.model.name, former.data.name):
-        resolved = with_overrides(given, {**overrides, "name": _name_of(resolved, out)})
-    target = out or Path("out") / resolved.name
     with progress_bars() as progress:
-        result = run(resolved, out=target, overwrite=overwrite, keep_work=keep_work, progress=progress)
+        result = run(given, out=out, overwrite=overwrite, keep_work=keep_work, progress=progress, **overrides)
     for table in build_report(result):
         console.print(table)
-
-
-def _name_of(recipe: Recipe, out: Path | None) -> str:
-    """What to call what a recipe makes of another model or other data than its own: as its folder, or as they are."""
-    words = [out.name] if out is not None else [Path(name).name for name in (recipe.model.name, recipe.data.name)]
-    words = [re.sub(r"\.(npz|pt2)$", "", word) for word in words]
-    return re.sub(r"[^\w.+-]+", "-", "-".join(words)).lstrip("-.+") or "classifier"
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
-from rich.table import Table
 
-from .console import console, progress_bars
+from ...export.quantization.targets import TARGETS
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from ..bundles.compile_engine import Compilation
 
 __all__ = ["compile_"]
+
+_COMPILED = [target.name for target in TARGETS.values() if target.compiles]
 
 
 @click.command(
@@ -24,7 +27,11 @@ __all__ = ["compile_"]
 )
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--target", type=click.Choice(["tensorrt"]), default="tensorrt", show_default=True, help="What to compile for."
+    "--target",
+    type=click.Choice(_COMPILED),
+    default=_COMPILED[0],
+    show_default=True,
+    help="What to compile for.",
 )
 @click.option("--fp16", is_flag=True, help="float16 for what stays float.")
 @click.option(
@@ -85,6 +92,7 @@ def compile_(
     from ...export.tensorrt.profiles import BatchRange
     from ...runtime.backends.tensorrt.cache import cache_folder
     from ..bundles.compile_engine import compile_bundle, import_engine
+    from .console import console, progress_bars
 
     folder = out or cache_folder()
     if engine is not None:
@@ -114,6 +122,8 @@ def compile_(
 
 
 def _tables(result: Compilation) -> list[Table]:
+    from rich.table import Table
+
     entry = result.entry
     summary = Table(title=str(result.path), show_header=False)
     summary.add_row("GPU", f"{entry.gpu}, compute capability {entry.compute_capability}, CUDA {entry.driver}")

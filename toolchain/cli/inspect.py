@@ -7,8 +7,6 @@ from pathlib import Path
 
 import click
 
-from .console import console
-
 __all__ = ["inspect"]
 
 
@@ -18,6 +16,7 @@ __all__ = ["inspect"]
 def inspect(bundle: Path, as_json: bool) -> None:
     """Show a bundle's layers, kernels, sizes (bytes), provenance and measured numbers."""
     from ...runtime.bundle.reader import read_bundle
+    from .console import console
     from .tables import bundle_report
 
     manifest = read_bundle(bundle).manifest

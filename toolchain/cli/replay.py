@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .console import console, errors, progress_bars
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -37,6 +35,7 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
     """
     from ...bench.robustness.archive import read_archive
     from ...bench.robustness.replay_verdict import replay as run
+    from .console import console, progress_bars
 
     archive = read_archive(verdict)
     threat = str(archive.threat)
@@ -62,6 +61,7 @@ def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> Engine:
     """The engine; what it warns of is printed."""
     from ...runtime.engine import load, open_onnx
     from ...runtime.errors import DataError
+    from .console import errors
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -1,12 +1,10 @@
-"""`toolchain verify`: does this bundle still compute, on this machine, what was attacked and proved?"""
+"""`toolchain verify`: whether a bundle computes on this machine what was attacked and proved."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import click
-
-from .console import console, progress_bars
 
 __all__ = ["verify"]
 
@@ -18,7 +16,7 @@ __all__ = ["verify"]
     type=click.IntRange(min=0),
     default=256,
     show_default=True,
-    help="Random images to compare beside the proof's.",
+    help="Random images to compare in addition to the proof's.",
 )
 @click.option(
     "--test-images",
@@ -35,20 +33,21 @@ __all__ = ["verify"]
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random images.")
 def verify(bundle: Path, *, images: int, test_images: int, data: str | None, data_root: Path | None, seed: int) -> None:
-    """Hold every file against its hash, count integer kernels, and compare twin and engine bit for bit.
+    """Check every file's hash, count integer kernels, and compare twin and engine bit for bit.
 
     Exit code 1 when a gate fails: a file that is missing, not listed or of another hash, fewer MACs in integer kernels
     than the recipe asks for, or (power-of-two scales) one differing integer or logit.
     """
     from ...runtime.errors import GateError, IntegrityError
-    from ..bundles.verification import verify_bundle
+    from ..api import verify as run
+    from .console import console, progress_bars
     from .tables import verification_report
 
     if not test_images and (data is not None or data_root is not None):
         raise click.UsageError("--data and --data-root say where test images are: give --test-images too")
     try:
         with progress_bars() as progress:
-            result = verify_bundle(
+            result = run(
                 bundle,
                 images=images,
                 seed=seed,

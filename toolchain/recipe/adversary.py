@@ -1,4 +1,4 @@
-"""The section `adversary` of a recipe: what fine-tuning is against."""
+"""The section `adversary` of a recipe: the attack of adversarial fine-tuning, and its objective."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from ...bench.attacks.threat.threat_model import ThreatModel
 from ...runtime.errors import RecipeError
 from .section import Factor, Positive, Section
 
-__all__ = ["DISTILLING", "Adversary"]
+__all__ = ["DISTILLING", "Adversary", "ObjectiveName"]
 
-DISTILLING = ("ard", "rslad", "adaad")
+ObjectiveName = Literal["adversarial", "trades", "mart", "mmr", "ard", "rslad", "adaad"]
+DISTILLING: tuple[ObjectiveName, ...] = ("ard", "rslad", "adaad")
 """The objectives that learn from a robust teacher."""
 
 
@@ -22,7 +23,7 @@ class Adversary(Section):
     """The attack that training runs against, and what training makes of it."""
 
     threat: str = Field("linf:0.1", description="norm:epsilon, epsilon in units of pixel / 255, such as linf:8/255")
-    objective: Literal["adversarial", "trades", "mart", "mmr", "ard", "rslad", "adaad"] = Field(
+    objective: ObjectiveName = Field(
         "adversarial", description="what the network minimizes; ard, rslad and adaad learn from a robust teacher"
     )
     weight: Factor | None = Field(
@@ -97,7 +98,7 @@ class Adversary(Section):
         ):
             if given and not used:
                 raise RecipeError(
-                    f"adversary.{key} says nothing to the objective {self.objective}",
+                    f"objective {self.objective} does not use adversary.{key}",
                     expected="another objective, or the key left out",
                     got=repr(getattr(self, key)),
                 )

@@ -11,14 +11,17 @@ from .section import Section
 if TYPE_CHECKING:
     from ...export.quantization.scheme import Scheme
 
-__all__ = ["Quantization"]
+__all__ = ["Quantization", "ScalesName", "TargetName"]
+
+TargetName = Literal["cpu", "tensorrt"]
+ScalesName = Literal["power-of-two", "free"]
 
 
 class Quantization(Section):
     """How the network becomes integers."""
 
-    target: Literal["cpu", "tensorrt"] = Field("cpu", description="what the integers are for; tensorrt: symmetric int8")
-    scales: Literal["power-of-two", "free"] = Field("power-of-two", description="power-of-two is exact everywhere")
+    target: TargetName = Field("cpu", description="what the integers are for; tensorrt: symmetric int8")
+    scales: ScalesName = Field("power-of-two", description="power-of-two is exact everywhere")
     observer: Literal["minmax", "histogram", "percentile", "mse"] = Field("mse", description="how ranges are chosen")
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(99.99, description="values kept, in percent")
     weight_bits: Literal[7, 8] = Field(8, description="7 for processors without VNNI")

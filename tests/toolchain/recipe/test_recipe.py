@@ -282,9 +282,15 @@ def test_a_threat_that_cannot_be(threat: str) -> None:
         ({"adversary.objective": "trades", "adversary.random_start": False}, "trades raises is flat at the image"),
         ({"adversary.attack": "n-fgsm", "adversary.threat": "l2:0.5"}, "expected: linf:epsilon; got: l2:0.5"),
         ({"adversary.objective": "rslad", "adversary.weight": 6.0}, "adversary.weight of rslad is a share"),
-        ({"adversary.weight": 6.0}, "adversary.weight says nothing to the objective adversarial"),
-        ({"adversary.objective": "trades", "adversary.temperature": 2.0}, "temperature says nothing to the objective"),
-        ({"adversary.objective": "mart", "adversary.teacher": "t.onnx"}, "adversary.teacher says nothing to the"),
+        ({"adversary.weight": 6.0}, "objective adversarial does not use adversary.weight"),
+        (
+            {"adversary.objective": "trades", "adversary.temperature": 2.0},
+            "does not use adversary.temperature",
+        ),
+        (
+            {"adversary.objective": "mart", "adversary.teacher": "t.onnx"},
+            "does not use adversary.teacher",
+        ),
         ({"adversary.threat": "linf:0"}, "an adversary in a ball of radius 0; expected: epsilon > 0"),
         ({"adversary.attack": "n-fgsm", "adversary.random_start": False}, "n-fgsm is a random start and one step"),
         ({"adversary.attack": "fgsm", "adversary.replays": 2}, "makes its own one-step attack"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from ....bench.attacks.access import Model
 from ....runtime.errors import RecipeError
-from ...recipe.adversary import Adversary
+from ...recipe.adversary import Adversary, ObjectiveName
 from .adversarial import Adversarial
 from .distillation import AdaptiveDistillation, RobustDistillation, SoftLabelDistillation
 from .margin import MaximumMargin
@@ -14,7 +15,22 @@ from .mart import Mart
 from .objective import Objective
 from .trades import Trades
 
-__all__ = ["objective_of"]
+__all__ = ["OBJECTIVES", "objective_of"]
+
+
+_Maker = Callable[[Adversary, float, Any, dict[str, float]], Objective]
+OBJECTIVES: Mapping[ObjectiveName, _Maker] = {
+    "adversarial": lambda _, smoothing, __, ___: Adversarial(smoothing=smoothing),
+    "trades": lambda _, smoothing, __, weight: Trades(smoothing=smoothing, **weight),
+    "mart": lambda _, smoothing, __, weight: Mart(smoothing=smoothing, **weight),
+    "mmr": lambda _, smoothing, __, weight: MaximumMargin(smoothing=smoothing, **weight),
+    "ard": lambda adversary, smoothing, teacher, weight: RobustDistillation(
+        teacher=teacher, temperature=adversary.temperature, smoothing=smoothing, **weight
+    ),
+    "rslad": lambda _, __, teacher, weight: SoftLabelDistillation(teacher=teacher, **weight),
+    "adaad": lambda _, __, teacher, weight: AdaptiveDistillation(teacher=teacher, **weight),
+}
+"""By the recipe's word: (adversary, label smoothing, teacher, the weight or nothing) -> objective."""
 
 
 def objective_of(adversary: Adversary, *, smoothing: float = 0.0, teacher: Model | None = None) -> Objective:
@@ -28,20 +44,7 @@ def objective_of(adversary: Adversary, *, smoothing: float = 0.0, teacher: Model
     Raises:
         RecipeError: a distillation without a teacher.
     """
-    smooth = {"smoothing": smoothing}
-    weight = {} if adversary.weight is None else {"weight": adversary.weight}
-    plain: dict[str, Callable[[], Objective]] = {
-        "adversarial": lambda: Adversarial(**smooth),
-        "trades": lambda: Trades(**smooth, **weight),
-        "mart": lambda: Mart(**smooth, **weight),
-        "mmr": lambda: MaximumMargin(**smooth, **weight),
-    }
-    if adversary.objective in plain:
-        return plain[adversary.objective]()
-    if teacher is None:
+    if adversary.distils and teacher is None:
         raise RecipeError(f"the objective {adversary.objective} needs a teacher", expected="a robust network")
-    if adversary.objective == "ard":
-        return RobustDistillation(teacher=teacher, temperature=adversary.temperature, **smooth, **weight)
-    if adversary.objective == "rslad":
-        return SoftLabelDistillation(teacher=teacher, **weight)
-    return AdaptiveDistillation(teacher=teacher, **weight)
+    weight = {} if adversary.weight is None else {"weight": adversary.weight}
+    return OBJECTIVES[adversary.objective](adversary, smoothing, teacher, weight)

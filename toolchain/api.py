@@ -1,0 +1,226 @@
+"""Build, bench and verify as functions: what the commands of the same names call.
+
+    hardtemper.build("demo", out="out/demo")   ->  Build
+    hardtemper.bench("out/demo")               ->  BenchReport
+    hardtemper.verify("out/demo")              ->  Verification
+
+Each returns the frozen result that its command prints, and raises the package's own exceptions. The frameworks are
+imported when a function is called.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..runtime.errors import InputError, RecipeError
+from ..runtime.progress import ProgressCallback, silent
+
+if TYPE_CHECKING:
+    from ..bench.report.report import BenchReport
+    from .bundles.verification import Verification
+    from .pipeline.pipeline import Build
+    from .recipe.recipe import Recipe
+
+__all__ = ["DEFAULT_DATA", "bench", "build", "verify"]
+
+DEFAULT_DATA = "fashion-mnist"
+"""The data set of `bench` where neither the user nor a bundle names one."""
+
+
+def build(
+    recipe: str | Path | Mapping[str, Any] | Recipe,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    keep_work: bool = False,
+    progress: ProgressCallback = silent,
+    **overrides: Any,
+) -> Build:
+    """Train, compress, fine-tune, quantize, prove, and write a bundle.
+
+    An interrupted build goes on where it stopped when it is called again with the same arguments.
+
+    Args:
+        recipe: the name of a shipped recipe, a TOML file, the same as a mapping, or a `Recipe`.
+        out: the bundle's folder; by default out/NAME, the recipe's name or, of another model or data set than the
+            recipe's, MODEL-DATA.
+        overwrite: replace the bundle at `out`.
+        keep_work: keep the checkpoints, so that a changed recipe can start from them.
+        progress: told how far each stage is.
+        overrides: single keys of the recipe, as for `toolchain build --set`: `seed=1`, `**{"finetune.epochs": 3}`.
+
+    Raises:
+        InputError: bad recipe, data or model, or `out` cannot be written; before anything is trained, as far as it can
+            be known then.
+        GateError: too few MACs in integer kernels, or twin and engine differ although the scheme is exact.
+        MissingExtraError: the extra `build` is not installed.
+    """
+    from .pipeline.pipeline import build as run
+    from .recipe.read import load_recipe, with_overrides
+    from .recipe.recipe import Recipe
+
+    folder = None if out is None else Path(out)
+    if isinstance(recipe, Recipe):
+        given: Mapping[str, Any] = recipe.model_dump(mode="json")
+    else:
+        given = recipe if isinstance(recipe, Mapping) else load_recipe(str(recipe))
+    resolved, former = with_overrides(given, overrides), with_overrides(given, {})
+    if "name" not in overrides and (resolved.model.name, resolved.data.name) != (former.model.name, former.data.name):
+        resolved = with_overrides(given, {**overrides, "name": _name_of(resolved, folder)})
+    target = folder or Path("out") / resolved.name
+    return run(resolved, out=target, overwrite=overwrite, keep_work=keep_work, progress=progress)
+
+
+def bench(
+    target: str | Path,
+    *,
+    data: str | None = None,
+    data_root: str | Path | None = None,
+    download: bool = False,
+    image_size: int | None = None,
+    attack: str = "default",
+    threat: str | None = None,
+    work: str | Path | None = None,
+    store: bool = False,
+    json_path: str | Path | None = None,
+    show: Callable[[BenchReport], None] | None = None,
+    progress: ProgressCallback = silent,
+    **settings: Any,
+) -> BenchReport:
+    """Measure a bundle or an ONNX classifier on this machine.
+
+    An interrupted run goes on where it stopped when it is called again with the same arguments.
+
+    Args:
+        target: a bundle's folder or an ONNX file.
+        data: data set name, image folder, .npz or package.module:factory; by default the bundle's, if that is known by
+            name, or Fashion-MNIST.
+        data_root: folder to look in first for a data set given by name.
+        download: download a named data set where no folder holds it.
+        image_size: side in pixels to resize images to; by default the bundle's, or as stored.
+        attack: attacks, separated by commas: paper, quick, default, standard, full, or single ones such as apgd-ce.
+        threat: norm:epsilon in units of pixel / 255, such as linf:8/255; by default the bundle's adversary's, or
+            linf:0.1 for gray and linf:8/255 for colour images.
+        work: folder for the verdicts with their adversarial images, by default TARGET.bench.
+        store: store the numbers and alarms in the bundle's manifest.
+        json_path: store the report there as JSON.
+        show: called with the report while the run could still go on from its finished parts; they are removed when it
+            returns, and stay where it fails.
+        progress: told how far each task is.
+        settings: any other field of `BenchSettings`, such as `images=200`, `robust=False`, `batches=(1,)`.
+
+    Raises:
+        InputError: the target, the data or a setting cannot be used, or a file cannot be written.
+        MissingExtraError: an extra that this run needs is not installed.
+    """
+    from ..bench.attacks.threat.threat_model import ThreatModel
+    from ..bench.report.store import store_measurements
+    from ..bench.report.text import check_writable, write_report
+    from ..bench.resume import RESUME_FOLDER, ResumeStore
+    from ..bench.run import run_bench
+    from ..bench.subjects import read_target
+    from ..runtime.bundle.reader import Bundle
+    from ..runtime.files.json_fields import boolean, text
+    from .bundles.recorded_recipe import load_recorded_data, recorded
+
+    target = Path(target)
+    if store and not target.is_dir():
+        raise InputError(f"{target}: only a bundle stores what was measured of it", fix="leave --store out, use --json")
+    opened = read_target(target)
+    bundle = opened if isinstance(opened, Bundle) else None
+    if threat is None and bundle is not None and recorded(bundle, "robust", boolean):
+        threat = recorded(bundle, "adversary.threat", text)
+    resolved = _bench_settings(preset=attack, threat=None if threat is None else ThreatModel.parse(threat), **settings)
+    dataset = load_recorded_data(
+        bundle,
+        name=data,
+        root=None if data_root is None else Path(data_root),
+        default=DEFAULT_DATA,
+        image_size=image_size,
+        download=download,
+    )
+    if json_path is not None:
+        check_writable(Path(json_path))
+    folder = _beside(target) if work is None else Path(work)
+    unfinished = ResumeStore(folder / RESUME_FOLDER)
+    report = run_bench(opened, dataset, resolved, work=folder, store=unfinished, progress=progress)
+    # Stored first: what is shown may go to a pipe that is closed. Until then the finished parts are all there is.
+    if json_path is not None:
+        write_report(report, Path(json_path))
+    if store:
+        store_measurements(report, target)
+    if show is not None:
+        show(report)
+    unfinished.remove()
+    return report
+
+
+def verify(
+    path: str | Path,
+    *,
+    images: int = 256,
+    test_images: int = 0,
+    data: str | None = None,
+    data_root: str | Path | None = None,
+    seed: int = 0,
+    progress: ProgressCallback = silent,
+) -> Verification:
+    """Check every file's hash, count integer kernels, and compare twin and engine bit for bit.
+
+    `Verification.gate()` raises the first check that failed; this function does not.
+
+    Args:
+        path: the bundle's folder.
+        images: random images to compare in addition to those that the bundle brings.
+        test_images: test images to compare, clean and under PGD-20.
+        data: the data set of the test images; by default the bundle's, if that is known by name.
+        data_root: folder to look in first for a data set given by name.
+        seed: of the random images.
+        progress: told how far each task is.
+
+    Raises:
+        IntegrityError: a file is missing, not listed or of another hash.
+        BundleError: the bundle cannot be read.
+        ModelError: the graph cannot be run.
+        DataError: test images are asked for and the data set cannot be read, or is the user's to give.
+        MissingExtraError: the extra `build` is not installed.
+    """
+    from .bundles.verification import verify_bundle
+
+    return verify_bundle(
+        Path(path),
+        images=images,
+        seed=seed,
+        test_images=test_images,
+        data=data,
+        data_root=None if data_root is None else Path(data_root),
+        progress=progress,
+    )
+
+
+def _name_of(recipe: Recipe, out: Path | None) -> str:
+    """What to call what a recipe makes of another model or other data than its own: as its folder, or as they are."""
+    words = [out.name] if out is not None else [Path(name).name for name in (recipe.model.name, recipe.data.name)]
+    words = [re.sub(r"\.(npz|pt2)$", "", word) for word in words]
+    return re.sub(r"[^\w.+-]+", "-", "-".join(words)).lstrip("-.+") or "classifier"
+
+
+def _bench_settings(**settings: Any) -> Any:
+    from dataclasses import fields
+
+    from ..bench.settings import BenchSettings
+
+    known = [field.name for field in fields(BenchSettings)]
+    unknown = [name for name in settings if name not in known]
+    if unknown:
+        raise RecipeError(f"bench: unknown setting {unknown[0]!r}", expected=f"one of {', '.join(known)}")
+    return BenchSettings(**settings)
+
+
+def _beside(target: Path) -> Path:
+    whole = target.resolve()
+    beside = whole if target.name in ("", "..") else target  # as it was given, where that has a name
+    return beside.with_name(f"{whole.name}.bench")
