@@ -33,9 +33,9 @@ class BenchSettings:
         preset: which attacks, one name or several with commas between them (`presets.py`).
         threat: None for `default_threat`.
         dense: measure a bundle's dense float network beside its engine.
-        sequential: attack only what withstood the attacks before (`robust.py`); None for the preset's own habit, which
-            is to do so where it would take hours otherwise.
-        transfer: bundles and ONNX files to make candidates on besides.
+        sequential: attack only images that withstood the attacks before (`evaluate.py`); None for the preset's own
+            choice, which is to do so where it would take hours otherwise.
+        transfer: other bundles and ONNX files to make candidates on.
         curves: measure how robust accuracy depends on radius and steps, minimal perturbations and CLEVER scores, on
             some of the attacked images.
         corruptions: measure accuracy under common corruptions, on test images drawn like those that are attacked.

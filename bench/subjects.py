@@ -1,9 +1,9 @@
 """What is measured: a bundle's engine beside the dense network it came from, or one ONNX file alone.
 
 Each is opened once for each number of threads, and its graph hashed right afterwards: what was opened is what is
-hashed. It is hashed once more at the end of what was measured of it (`Subject.check`). Each comes with its own twin,
-made from the very graph that the engine runs. Where no twin can be made the reason is kept, and only attacks on scores
-remain. Other networks may be opened beside them, for candidates that transfer.
+hashed. When everything about a subject is measured, `Subject.check` hashes the graph once more. Each subject has its
+own twin, made from the very graph that the engine runs. Where no twin can be made the reason is kept, and only attacks
+on scores remain. Other networks may be opened too, for candidates that transfer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Threads = int | None
 """Threads within an operator; None for every core."""
 
 _RESERVED = ("engine", "twin", "parent")
-"""What an attack may name as its target besides other networks."""
+"""Targets of attacks that are no names of other networks."""
 
 _Open = Callable[[Threads], Engine]
 
@@ -102,7 +102,7 @@ def open_subjects(
     Args:
         target: see `read_target`.
         dense: open the dense network too.
-        threads: numbers of threads to open sessions for, besides every core.
+        threads: numbers of threads to open further sessions for; one for every core is always opened.
 
     Raises:
         BundleError, ModelError: it cannot be opened.

@@ -11,9 +11,10 @@ import copy
 import io
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from typing import Any
 
 import onnx
 import onnx.version_converter
@@ -25,15 +26,19 @@ from onnxscript.rewriter.rules import common as rules
 from torch import nn
 
 from ..runtime.errors import ModelError
+from .integers import UINT8
 from .passes.affine_to_conv import AffineToConv
+from .passes.average_pool_to_conv import AveragePoolToConv
+from .passes.canonical_pools import CanonicalPools
 from .passes.fold_clip import FoldClip
-from .passes.linear import MatMulToGemm, ReshapeToFlatten
+from .passes.matmul_to_gemm import MatMulToGemm
 from .passes.merge_convs import MergeConvs
+from .passes.node_pass import NodePass, SkippedNode
 from .passes.pixel_input import PixelInput
-from .passes.pools import AveragePoolToConv, CanonicalPools
+from .passes.reshape_to_flatten import ReshapeToFlatten
 from .passes.standalone_relu import StandaloneRelu
 
-__all__ = ["INPUT_SCALE", "OPSET", "FloatGraph", "lower", "lower_onnx", "pixel_graph"]
+__all__ = ["INPUT_SCALE", "OPSET", "FloatGraph", "PixelGraph", "lower", "lower_onnx", "pixel_graph"]
 
 OPSET = 18
 """ONNX Runtime fuses to its integer kernels from opset 10 on; 18 is what the exporter writes natively."""
@@ -49,10 +54,25 @@ class FloatGraph:
     Attributes:
         model: input `image` float32 [N, C, H, W] in [0, 1] (N dynamic), output `logits` float32 [N, K].
         input_shape: (C, H, W).
+        skipped: the nodes that a pass is about and left as they were, with the reasons.
     """
 
     model: onnx.ModelProto
     input_shape: tuple[int, int, int]
+    skipped: tuple[SkippedNode, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PixelGraph:
+    """A classifier as a float graph of uint8 pixels.
+
+    Attributes:
+        model: input `image` uint8 [N, C, H, W], output `logits` float32 [N, K].
+        skipped: as in `FloatGraph`; those of the float graph that still stand are among them.
+    """
+
+    model: ir.Model
+    skipped: tuple[SkippedNode, ...]
 
 
 def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph:
@@ -93,7 +113,7 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
         raise ModelError(
             f"the result of {type(module).__name__}", expected="logits [N, K] for images [N, C, H, W]", got=str(shape)
         )
-    return FloatGraph(model=_clean(program.model), input_shape=input_shape)
+    return _clean(program.model, input_shape)
 
 
 @contextmanager
@@ -122,10 +142,10 @@ def lower_onnx(model: onnx.ModelProto) -> FloatGraph:
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
     if opset < OPSET:  # quantizers per channel came with 13
         model = onnx.version_converter.convert_version(model, OPSET)
-    return FloatGraph(model=_clean(ir.from_proto(model)), input_shape=(dims[1], dims[2], dims[3]))
+    return _clean(ir.from_proto(model), (dims[1], dims[2], dims[3]))
 
 
-def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool, largest: int = 255) -> ir.Model:
+def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool, largest: int = UINT8.high) -> PixelGraph:
     """The same function of uint8 pixels, in the form that the quantizer reads.
 
     Args:
@@ -135,19 +155,26 @@ def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool, largest: int = 
         largest: largest integer of an activation, at which a ReLU6 comes to saturate.
     """
     model = ir.from_proto(graph.model)
+    PixelInput(scale)(model)
     pools, clips = ([AveragePoolToConv()], [FoldClip(largest)]) if exact else ([], [])
-    _run(model, [PixelInput(scale), *pools, MergeConvs(), StandaloneRelu(), *clips])
-    return model
+    skipped = _run(model, [*pools, MergeConvs(), StandaloneRelu(), *clips], skipped=graph.skipped)
+    return PixelGraph(model=model, skipped=skipped)
 
 
-def _run(model: ir.Model, steps: list[ir.passes.PassBase]) -> None:
+def _run(
+    model: ir.Model, steps: Sequence[NodePass[Any]], *, skipped: tuple[SkippedNode, ...] = ()
+) -> tuple[SkippedNode, ...]:
+    """Run the passes and take out what is not used any more; the nodes left alone, now or earlier, each once."""
     for step in steps:
         step(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.TopologicalSortPass()(model)
+    left = {node.outputs[0].name for node in model.graph}
+    every = dict.fromkeys((*skipped, *(skip for step in steps for skip in step.skipped)))
+    return tuple(skip for skip in every if skip.result in left)
 
 
-def _clean(model: ir.Model) -> onnx.ModelProto:
+def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
     model.graph.name = "classifier"
     passes.InlinePass()(model)
     passes.LiftConstantsToInitializersPass(lift_all_constants=True)(model)
@@ -164,10 +191,10 @@ def _clean(model: ir.Model) -> onnx.ModelProto:
         ],
     )
     passes.ShapeInferencePass()(model)
-    _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), AffineToConv(), MergeConvs()])
+    skipped = _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), AffineToConv(), MergeConvs()])
     passes.ShapeInferencePass()(model)
     passes.ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto)
-    return proto
+    return FloatGraph(model=proto, input_shape=input_shape, skipped=skipped)

@@ -16,7 +16,7 @@ z_(i) is the i-th largest logit. The difference of logits ratio ignores shift an
 scale cannot starve its gradient as it does that of the cross-entropy.
 
 A model of one class, and labels that are no class of the model, are refused with a ModelError. Labels on a GPU are not
-looked at: to wait for the answer would hold up every step.
+checked: every step would wait for the answer.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _NO_ZERO = 1e-12  # as published: keeps the ratio finite where the leading logit
 
 
 def objective(name: str, threat: ThreatModel) -> Loss:
-    """The loss that serves the attacker's end: away from the right class or, with a target, towards that.
+    """The loss that an attacker raises: away from the right class or, with a target, towards it.
 
     Args:
         name: "ce", "margin" or "dlr".
-        threat: whose target counts.
+        threat: its target, if any, is the class to raise.
 
     Returns:
         A function of the logits and the right classes.
@@ -71,7 +71,7 @@ def objective(name: str, threat: ThreatModel) -> Loss:
                 got=str(target),
             )
         wanted = torch.full_like(y, target)
-        if name == "dlr":  # whoever is ahead of the target is to be overtaken, at first y
+        if name == "dlr":  # raise the target above its best rival, at first y
             return dlr_targeted(logits, rivals(logits, wanted).argmax(1), wanted)
         return -losses[name](logits, wanted)
 

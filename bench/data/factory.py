@@ -63,7 +63,7 @@ def load_factory(reference: str) -> Splits:
 
 
 def call_factory(reference: str, error: type[InputError]) -> object:
-    """Import `package.module`, call `factory` of it without arguments, and give back what it returns.
+    """Import `package.module`, call its `factory` without arguments, and give back what that returns.
 
     Args:
         reference: `package.module:factory`; the factory may be an attribute of an attribute.

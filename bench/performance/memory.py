@@ -27,7 +27,7 @@ class Memory:
         batch: images a call.
         threads: threads within an operator; None for every core.
         baseline_mib: with Python, numpy and onnxruntime imported; None where the system tells only the peak.
-        loaded_mib: with the engine open; None likewise.
+        loaded_mib: with the engine open; None where the system tells only the peak.
         peak_mib: the most there ever was; None where the system does not tell (Windows).
     """
 

@@ -27,7 +27,7 @@ class Agreement:
     Attributes:
         n: images compared.
         logits: images with a logit that differs.
-        classes: images whose largest logit is another one.
+        classes: images where the two predict different classes.
         largest: the largest absolute difference of a logit; infinite where only one of the two is a finite number.
     """
 

@@ -6,19 +6,17 @@ Hendrycks & Dietterich 2019 (arXiv:1903.12261): 15 corruptions at 5 severities, 
     mean corruption error = mean of E_{c,s} over c and s
 
 The paper's mCE divides by AlexNet's errors, which exist for ImageNet alone; this is the plain mean, as for CIFAR-10-C.
+The corruptions are those of `imagecorruptions` (its maintained fork, `imagecorruptions-imaug`) with its parameters,
+which are ImageNet-C's, made for images of 224 x 224. On smaller images,
 
-The corruptions are those of the package `imagecorruptions` (its maintained fork, `imagecorruptions-imaug`) with its
-parameters, which are ImageNet-C's, made for images of 224 x 224. Of smaller images,
-
-* what is a matter of pixel values or of shares of the image (noise, fog, zoom, brightness, contrast, pixelation, JPEG)
-  is done at the image's own size, mirrored at its edges to 32 x 32 pixels where it is smaller, and cropped again;
-* what has lengths in pixels (defocus, glass, motion, snow, frost, elastic) is done on the image enlarged by the whole
-  factor round(224 / longer side), each pixel a block, and each block is averaged again: a blur of 10 pixels of 224 is
-  one of 1.25 pixels of 28. At its own size, it would leave nothing of the image.
+* corruptions of pixel values or of shares of the image (noise, fog, zoom, brightness, contrast, pixelation, JPEG) are
+  made at the image's own size, mirrored at its edges to 32 x 32 pixels where it is smaller, and cropped again;
+* corruptions with lengths in pixels (defocus, glass, motion, snow, frost, elastic) are made on the image enlarged by
+  the whole factor round(224 / longer side), and each block of pixels is averaged again: a blur of 10 pixels of 224 is
+  one of 1.25 pixels of 28.
 
 CIFAR-10-C and MNIST-C have parameters of their own, written for their size: figures compare between engines that were
-measured here, not with those tables. Noise, contrast, fog and JPEG are stronger here than in CIFAR-10-C, blurs are
-about the same. Gray images go through as three equal channels, and the second (green) comes back.
+measured here, not with those tables. Gray images go through as three equal channels, and the second (green) comes back.
 """
 
 from __future__ import annotations
@@ -229,7 +227,7 @@ def _version() -> str:
 
 @contextlib.contextmanager
 def _own_random_state() -> Iterator[None]:
-    """Gives NumPy's global generator back as it was."""
+    """NumPy's global generator is given back as it was."""
     state = np.random.get_state()  # noqa: NPY002 (what the package draws from)
     try:
         yield

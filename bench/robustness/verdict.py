@@ -149,7 +149,7 @@ class RobustnessResult:
 
     @property
     def moved(self) -> int | None:
-        """Images whose verdict is another on the twin than on the engine, over the same candidates."""
+        """Images that are broken on only one of engine and twin, over the same candidates; None without a twin."""
         found = [outcome.candidates for outcome in self.attacks]
         engine, twin = np.zeros(self.n, bool), np.zeros(self.n, bool)
         for candidates in found:
@@ -168,8 +168,8 @@ class RobustnessResult:
         return replace(self, attacks=(*self.attacks, outcome), robust=robust, adversarial=adversarial)
 
     def measurements(self, alarms: Sequence[str] = ()) -> tuple[Measurement, ...]:
-        """The figure of each attack, then of the union with the alarms' names; what white-box attacks missed; twin and
-        engine on the candidates, and the images on whose verdict they differ."""
+        """The figure of each attack, then of the union with the alarms' names; the images that only queries or transfer
+        broke; how often twin and engine differ on the candidates, and on how many images their verdicts differ."""
         shared: dict[str, Setting] = {"threat": str(self.threat), "seed": self.seed, "batch_size": self.batch_size}
         found = [outcome.measurement(**shared) for outcome in self.attacks]
         union: dict[str, Setting] = {

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from .node_pass import NodePass, RefusedError
 from .values import add_initializer, attribute, channels, constant, replace_by_chain
 
 __all__ = ["AffineToConv"]
@@ -19,22 +20,21 @@ __all__ = ["AffineToConv"]
 Affine = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 
-class AffineToConv(ir.passes.InPlacePass):
+class AffineToConv(NodePass[tuple[ir.Value, Affine]]):
     """Mul, Div, Add, Sub (with a per-channel constant) and BatchNormalization on [N, C, H, W] become Conv."""
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
-        for node in list(model.graph):
-            found = _affine(node)
-            if found is None:
-                continue
-            x, (a, b) = found
-            graph, name = model.graph, node.outputs[0].name or "affine"
-            weight = add_initializer(graph, f"{name}.weight", a.astype(np.float32).reshape(-1, 1, 1, 1))
-            bias = add_initializer(graph, f"{name}.bias", b.astype(np.float32))
-            replace_by_chain(node, [depthwise(x, weight, bias)])
-            modified = True
-        return ir.passes.PassResult(model, modified)
+    def match(self, node: ir.Node) -> tuple[ir.Value, Affine] | None:
+        """(x, (a, b))."""
+        if node.op_type == "BatchNormalization":
+            return _batch_norm(node)
+        return _arithmetic(node) if node.op_type in ("Mul", "Div", "Add", "Sub") else None
+
+    def rewrite(self, graph: ir.Graph, node: ir.Node, found: tuple[ir.Value, Affine]) -> None:
+        x, (a, b) = found
+        name = node.outputs[0].name or "affine"
+        weight = add_initializer(graph, f"{name}.weight", a.astype(np.float32).reshape(-1, 1, 1, 1))
+        bias = add_initializer(graph, f"{name}.bias", b.astype(np.float32))
+        replace_by_chain(node, [depthwise(x, weight, bias)])
 
 
 def depthwise(x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Node:
@@ -52,48 +52,42 @@ def depthwise(x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Node:
     return ir.node("Conv", inputs, attributes)
 
 
-def _affine(node: ir.Node) -> tuple[ir.Value, Affine] | None:
-    """(x, (a, b)) where the node is an affine map of [N, C, H, W], None where it is anything else."""
-    if node.op_type == "BatchNormalization":
-        return _batch_norm(node)
-    split = _variable_and_constant(node) if node.op_type in ("Mul", "Div", "Add", "Sub") else None
-    if split is None:
+def _arithmetic(node: ir.Node) -> tuple[ir.Value, Affine] | None:
+    """(x, (a, b)) of one operator; None where it has no constant, or nothing else."""
+    left, right = node.inputs
+    constants = constant(left), constant(right)
+    if (constants[0] is None) == (constants[1] is None):
         return None
-    x, c, reversed_ = split
-    one, zero = np.ones(len(c)), np.zeros(len(c))
+    reversed_ = constants[1] is None
+    x, number = (right, constants[0]) if reversed_ else (left, constants[1])
+    width = channels(x)
+    if x is None or width is None or number is None:
+        raise RefusedError("it is not on [N, C, H, W]")
+    c = _per_channel(number, width)
+    one, zero = np.ones(width), np.zeros(width)
     if node.op_type in ("Mul", "Div"):
-        return None if reversed_ and node.op_type == "Div" else (x, (c if node.op_type == "Mul" else 1 / c, zero))
+        if reversed_ and node.op_type == "Div":
+            raise RefusedError("a constant divided by x is no affine map")
+        return x, (c if node.op_type == "Mul" else 1 / c, zero)
     if node.op_type == "Add":
         return x, (one, c)
     return x, ((-one, c) if reversed_ else (one, -c))
 
 
-def _variable_and_constant(node: ir.Node) -> tuple[ir.Value, npt.NDArray[np.float64], bool] | None:
-    """x, the constant per channel, and whether the constant comes first; None where it is not one of each."""
-    left, right = node.inputs
-    constants = constant(left), constant(right)
-    if (constants[0] is None) == (constants[1] is None):
-        return None
-    x, number = (right, constants[0]) if constants[1] is None else (left, constants[1])
-    width = channels(x)
-    if x is None or width is None or number is None:
-        return None
-    c = _per_channel(number, width)
-    return None if c is None else (x, c, constants[1] is None)
-
-
-def _per_channel(number: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float64] | None:
+def _per_channel(number: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float64]:
     shape = (1,) * (4 - number.ndim) + number.shape
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, width) or shape[2:] != (1, 1):
-        return None
+        raise RefusedError("its constant is not one number a channel")
     return np.array(np.broadcast_to(number.reshape(shape[1]), (width,)), np.float64)
 
 
-def _batch_norm(node: ir.Node) -> tuple[ir.Value, Affine] | None:
+def _batch_norm(node: ir.Node) -> tuple[ir.Value, Affine]:
     x = node.inputs[0]
+    if x is None or channels(x) is None:
+        raise RefusedError("it is not on [N, C, H, W]")
     parts = [constant(value) for value in node.inputs[1:5]]
-    if x is None or channels(x) is None or any(part is None for part in parts) or attribute(node, "training_mode", 0):
-        return None
+    if any(part is None for part in parts) or attribute(node, "training_mode", 0):
+        raise RefusedError("its statistics are computed")
     gamma, beta, mean, var = (np.asarray(part, np.float64) for part in parts)
     a = gamma / np.sqrt(var + float(attribute(node, "epsilon", 1e-5)))
     return x, (a, beta - mean * a)

@@ -12,10 +12,12 @@ eq. 7.)
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 
+from .node_pass import NodePass, RefusedError
 from .values import add_initializer, constant, only_consumer
 
 __all__ = ["FoldClip"]
@@ -24,40 +26,46 @@ _HOMOGENEOUS = ("MaxPool", "AveragePool", "GlobalAveragePool", "Flatten", "Resha
 """Operators with f(c x) = c f(x) for c > 0 that have no weights."""
 
 
-class FoldClip(ir.passes.InPlacePass):
+class Fold(NamedTuple):
+    """The new bound, its ratio to the old one, and the layers before and behind that are rescaled."""
+
+    bound: float
+    ratio: float
+    before: ir.Node
+    behind: list[ir.Node]
+
+
+class FoldClip(NodePass[Fold]):
     """Clip(0, M) becomes Clip(0, L * 2^e), the neighbours' weights rescaled; e = round(log2(M / L)).
 
     Args:
         largest: L, the largest integer of an activation.
     """
 
-    def __init__(self, largest: int = 255) -> None:
+    def __init__(self, largest: int) -> None:
         super().__init__()
         self._largest = largest
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
-        for node in list(model.graph):
-            modified |= _fold(model.graph, node, self._largest)
-        return ir.passes.PassResult(model, modified)
+    def match(self, node: ir.Node) -> Fold | None:
+        """None also for a clip that ends there already."""
+        high = _bound(node)
+        if high is None:
+            return None
+        bound = self._largest * 2.0 ** round(math.log2(high / self._largest))
+        ratio = bound / high
+        if ratio == 1:
+            return None
+        before, behind = _producer(node), _readers(node.outputs[0])
+        if not behind:
+            raise RefusedError("nothing reads it")
+        return Fold(bound, ratio, before, behind)
 
-
-def _fold(graph: ir.Graph, node: ir.Node, largest: int) -> bool:
-    """True where `node` was a Clip(0, M) between weights, and now is one at a better bound."""
-    high = _bound(node)
-    before, behind = _producer(node), _readers(node.outputs[0])
-    if high is None or before is None or not behind:
-        return False
-    bound = largest * 2.0 ** round(math.log2(high / largest))
-    c = bound / high
-    if c == 1:
-        return False
-    for index in range(1, len(before.inputs)):
-        _scale(graph, before, index, c)
-    for reader in behind:
-        _scale(graph, reader, 1, 1 / c)
-    node.replace_input_with(2, add_initializer(graph, "clip_bound", np.array(bound, np.float32)))
-    return True
+    def rewrite(self, graph: ir.Graph, node: ir.Node, found: Fold) -> None:
+        for index in range(1, len(found.before.inputs)):
+            _scale(graph, found.before, index, found.ratio)
+        for reader in found.behind:
+            _scale(graph, reader, 1, 1 / found.ratio)
+        node.replace_input_with(2, add_initializer(graph, "clip_bound", np.array(found.bound, np.float32)))
 
 
 def _bound(node: ir.Node) -> float | None:
@@ -68,30 +76,31 @@ def _bound(node: ir.Node) -> float | None:
     return None if low is None or high is None or float(low) != 0 or float(high) <= 0 else float(high)
 
 
-def _producer(node: ir.Node) -> ir.Node | None:
+def _producer(node: ir.Node) -> ir.Node:
     """The Conv or Gemm with constant weights that alone makes what `node` alone reads."""
     x = node.inputs[0] if node.inputs else None
     before = x.producer() if x is not None else None
-    if x is None or before is None or before.op_type not in ("Conv", "Gemm") or only_consumer(x) is not node:
-        return None
-    return None if any(v is not None and constant(v) is None for v in before.inputs[1:]) else before
+    if x is None or before is None or before.op_type not in ("Conv", "Gemm"):
+        raise RefusedError("no Conv or Gemm is before it")
+    if only_consumer(x) is not node:
+        raise RefusedError(f"the {before.op_type} before it is read elsewhere too")
+    if any(v is not None and constant(v) is None for v in before.inputs[1:]):
+        raise RefusedError(f"the {before.op_type} before it has computed weights")
+    return before
 
 
-def _readers(value: ir.Value) -> list[ir.Node] | None:
-    """The Conv and Gemm nodes behind `value`; None where anything else reads it."""
+def _readers(value: ir.Value) -> list[ir.Node]:
+    """The Conv and Gemm nodes behind `value`."""
     if value.is_graph_output():
-        return None
+        raise RefusedError("the caller reads it")
     found: list[ir.Node] = []
     for node, index in value.uses():
         if node.op_type in ("Conv", "Gemm") and index == 0 and constant(node.inputs[1]) is not None:
             found.append(node)
         elif node.op_type in _HOMOGENEOUS:
-            behind = _readers(node.outputs[0])
-            if behind is None:
-                return None
-            found += behind
+            found += _readers(node.outputs[0])
         else:
-            return None
+            raise RefusedError(f"{node.op_type} reads it")
     return found
 
 

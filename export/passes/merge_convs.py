@@ -8,10 +8,13 @@ The second needs c = 0 or no padding: padding adds zeros after the affine map, n
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from .node_pass import NodePass, RefusedError
 from .values import add_initializer, attribute, constant, only_consumer, replace_by_chain
 
 __all__ = ["MergeConvs"]
@@ -19,44 +22,48 @@ __all__ = ["MergeConvs"]
 _Array = npt.NDArray[np.float64]
 
 
-class MergeConvs(ir.passes.InPlacePass):
+class Merge(NamedTuple):
+    """The convolution before the matched one, whose settings stay, and the weight and bias of the two as one."""
+
+    first: ir.Node
+    keep: ir.Node
+    weights: tuple[_Array, _Array]
+
+
+class MergeConvs(NodePass[Merge]):
     """Folds depthwise 1x1 convolutions into the convolution before or behind them."""
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
-        again = True
-        while again:
-            again = any(_merge(model.graph, node) for node in list(model.graph) if node.op_type == "Conv")
-            modified |= again
-        return ir.passes.PassResult(model, modified)
+    one_a_sweep = True  # what a pair became may merge with its neighbours
+
+    def match(self, node: ir.Node) -> Merge | None:
+        """How `node` merges with the convolution before it."""
+        x = node.inputs[0] if node.op_type == "Conv" else None
+        first = x.producer() if x is not None else None
+        if first is None or first.op_type != "Conv":
+            return None
+        one, two = _weights(first), _weights(node)
+        is_behind, is_before = _is_affine(node, two[0]), _is_affine(first, one[0])
+        if not is_behind and not is_before:
+            return None
+        if only_consumer(first.outputs[0]) is not node:
+            raise RefusedError("the convolution before it is read elsewhere too")
+        if is_behind:
+            return Merge(first, first, _affine_behind(one, two))
+        if _is_padded(node) and one[1].any():
+            raise RefusedError("an offset cannot move behind its padding")
+        return Merge(first, node, _affine_before(one, two, groups=attribute(node, "group", 1)))
+
+    def rewrite(self, graph: ir.Graph, node: ir.Node, found: Merge) -> None:
+        _replace(graph, found.first, node, keep=found.keep, weights=found.weights)
 
 
-def _merge(graph: ir.Graph, second: ir.Node) -> bool:
-    """Merge `second` with the convolution before it; True where it was done."""
-    x = second.inputs[0]
-    first = x.producer() if x is not None else None
-    if first is None or first.op_type != "Conv" or only_consumer(first.outputs[0]) is not second:
-        return False
-    one, two = _weights(first), _weights(second)
-    if one is None or two is None:
-        return False
-    if _is_affine(second, two[0]):
-        _replace(graph, first, second, keep=first, weights=_affine_behind(one, two))
-    elif _is_affine(first, one[0]) and not (_is_padded(second) and one[1].any()):
-        weights = _affine_before(one, two, groups=attribute(second, "group", 1))
-        _replace(graph, first, second, keep=second, weights=weights)
-    else:
-        return False
-    return True
-
-
-def _weights(node: ir.Node) -> tuple[_Array, _Array] | None:
-    """Weight and bias (zeros where there is none); None where either is not constant."""
+def _weights(node: ir.Node) -> tuple[_Array, _Array]:
+    """Weight and bias (zeros where there is none)."""
     weight = constant(node.inputs[1])
     has_bias = len(node.inputs) > 2 and node.inputs[2] is not None
     bias = constant(node.inputs[2]) if has_bias else None
     if weight is None or weight.ndim != 4 or (has_bias and bias is None):
-        return None
+        raise RefusedError("weights are computed, or not those of images")
     return weight.astype(np.float64), np.zeros(len(weight)) if bias is None else bias.astype(np.float64)
 
 

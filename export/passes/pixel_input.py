@@ -28,6 +28,18 @@ class PixelInput(ir.passes.InPlacePass):
         super().__init__()
         self.scale = np.float32(scale)
 
+    def requires(self, model: ir.Model) -> None:
+        inputs = [(value.dtype, value.shape) for value in model.graph.inputs]
+        known = len(inputs) == 1 and inputs[0][0] in (ir.DataType.FLOAT, ir.DataType.UINT8)
+        if not known or channels(model.graph.inputs[0]) is None:
+            raise ir.passes.PreconditionError(f"not one float32 or uint8 input [N, C, H, W]: {inputs}")
+
+    def ensures(self, model: ir.Model) -> None:
+        (pixels,) = model.graph.inputs
+        readers = [node.op_type for node, _ in pixels.uses()]
+        if pixels.dtype != ir.DataType.UINT8 or readers != ["DequantizeLinear"]:
+            raise ir.passes.PostconditionError(f"the input is {pixels.dtype} and read by {readers}")
+
     def call(self, model: ir.Model) -> ir.passes.PassResult:
         graph = model.graph
         old = graph.inputs[0]

@@ -1,7 +1,9 @@
 """A ReLU that no convolution, linear layer or sum feeds alone gets an identity convolution of its own.
 
-Integer kernels clamp at zero while they requantize, so relu(x) = clamp(I x) with I the depthwise 1x1 identity. Without
-it a ReLU behind a concatenation, or beside a shortcut that needs the values below zero, would stay a float operator.
+    relu(x) = clamp(I x),      I the depthwise 1x1 identity
+
+Integer kernels clamp at zero while they requantize. Without I a ReLU behind a concatenation that others read, or beside
+a shortcut that needs the values below zero, would stay a float operator.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .affine_to_conv import depthwise
+from .node_pass import NodePass, RefusedError
 from .values import add_initializer, channels, only_consumer
 
 __all__ = ["REQUANTIZING", "StandaloneRelu"]
@@ -18,25 +21,27 @@ REQUANTIZING = ("Conv", "Gemm", "Add", "Concat")
 """The operators that requantize their result, so that a clamp behind them costs nothing."""
 
 
-class StandaloneRelu(ir.passes.InPlacePass):
+class StandaloneRelu(NodePass[int]):
     """Inserts the identity in front of each Relu or Clip(0, M) on [N, C, H, W] that has no operator to merge with."""
 
-    def call(self, model: ir.Model) -> ir.passes.PassResult:
-        modified = False
-        for node in list(model.graph):
-            if node.op_type not in ("Relu", "Clip"):
-                continue
-            x = node.inputs[0]
-            width = channels(x)
-            if x is None or width is None:
-                continue
-            producer = x.producer()
-            if producer is not None and producer.op_type in REQUANTIZING and only_consumer(x) is node:
-                continue
-            name = f"{node.outputs[0].name}.identity"
-            identity = depthwise(x, add_initializer(model.graph, name, np.ones((width, 1, 1, 1), np.float32)), None)
-            identity.outputs[0].shape, identity.outputs[0].type = x.shape, x.type
-            model.graph.insert_before(node, identity)
-            node.replace_input_with(0, identity.outputs[0])
-            modified = True
-        return ir.passes.PassResult(model, modified)
+    def match(self, node: ir.Node) -> int | None:
+        """C, the channels of the identity."""
+        x = node.inputs[0] if node.op_type in ("Relu", "Clip") else None
+        if x is None:
+            return None
+        producer = x.producer()
+        if producer is not None and producer.op_type in REQUANTIZING and only_consumer(x) is node:
+            return None
+        width = channels(x)
+        if width is None:
+            raise RefusedError("it is not on [N, C, H, W]")
+        return width
+
+    def rewrite(self, graph: ir.Graph, node: ir.Node, found: int) -> None:
+        x = node.inputs[0]
+        assert x is not None
+        name = f"{node.outputs[0].name}.identity"
+        identity = depthwise(x, add_initializer(graph, name, np.ones((found, 1, 1, 1), np.float32)), None)
+        identity.outputs[0].shape, identity.outputs[0].type = x.shape, x.type
+        graph.insert_before(node, identity)
+        node.replace_input_with(0, identity.outputs[0])

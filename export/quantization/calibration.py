@@ -22,7 +22,7 @@ import torch
 from ...runtime.backends.onnxruntime import session_options
 from ...runtime.errors import DataError
 from ...runtime.progress import ProgressCallback, silent
-from .integers import UINT8
+from ..integers import UINT8
 from .scheme import Grid, Scheme
 
 __all__ = ["calibrate"]

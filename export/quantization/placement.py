@@ -24,8 +24,8 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
+from ..integers import UINT8
 from ..passes.values import add_initializer, attribute, constant, only_consumer
-from .integers import UINT8
 from .scheme import Grid, Scheme
 from .weights import QuantizedWeights
 

@@ -13,7 +13,8 @@ from onnx_ir.passes import common as passes
 
 from ...runtime.errors import UnsupportedOperatorError
 from ...runtime.progress import ProgressCallback, silent
-from ..lower import INPUT_SCALE, FloatGraph, pixel_graph
+from ..lower import INPUT_SCALE, FloatGraph, PixelGraph, pixel_graph
+from ..passes.node_pass import SkippedNode
 from .calibration import calibrate
 from .placement import KNOWN, PlaceQuantizers, quantized_values, unknown_operators
 from .scheme import Grid, Scheme
@@ -29,11 +30,13 @@ class IntegerGraph:
         model: Q/DQ ONNX; input `image` uint8 [N, C, H, W], output `logits` float32 [N, K].
         scheme: how it was quantized.
         shadow: the float values that integer weights and biases were rounded from, by initializer name.
+        skipped: the nodes that a pass on the float graph is about and left as they were, with the reasons.
     """
 
     model: onnx.ModelProto
     scheme: Scheme
     shadow: Mapping[str, npt.NDArray[np.float32]]
+    skipped: tuple[SkippedNode, ...]
 
 
 def quantize(
@@ -55,7 +58,8 @@ def quantize(
         DataError: no images, or activations that are not finite on them.
     """
     scheme = scheme or Scheme()
-    model = _known_pixel_graph(graph, scheme)
+    pixel = _known_pixel_graph(graph, scheme)
+    model = pixel.model
     names = [value.name or "" for value in quantized_values(model.graph, scheme=scheme)]
     grids = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
     placer = PlaceQuantizers(grids, pixels=Grid(INPUT_SCALE, 0), scheme=scheme)
@@ -64,7 +68,7 @@ def quantize(
     passes.TopologicalSortPass()(model)
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
-    return IntegerGraph(model=proto, scheme=scheme, shadow=placer.weights.shadow)
+    return IntegerGraph(model=proto, scheme=scheme, shadow=placer.weights.shadow, skipped=pixel.skipped)
 
 
 def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
@@ -76,9 +80,9 @@ def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
     _known_pixel_graph(graph, scheme or Scheme())
 
 
-def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> ir.Model:
-    model = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activations.high)
-    unknown = unknown_operators(model.graph)
+def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> PixelGraph:
+    pixel = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activations.high)
+    unknown = unknown_operators(pixel.model.graph)
     if unknown:
         listing = ", ".join(f"{op} ({', '.join(names[:3])})" for op, names in sorted(unknown.items()))
         raise UnsupportedOperatorError(
@@ -87,4 +91,4 @@ def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> ir.Model:
             got=listing,
             fix="replace these layers in the model",
         )
-    return model
+    return pixel

@@ -27,7 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import InputError
-from .integers import INT8, UINT8, IntegerType
+from ..integers import INT8, UINT8, IntegerType
 from .targets import TARGETS, Target
 
 __all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "weight_scales"]

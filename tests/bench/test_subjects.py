@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import helper
 
+from hardtemper.bench import subjects
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
-from hardtemper.runtime.errors import BundleError, ModelError
+from hardtemper.bench.subjects import open_subjects
+from hardtemper.runtime.bundle.manifest import Manifest
+from hardtemper.runtime.bundle.reader import read_bundle
+from hardtemper.runtime.engine import open_onnx
+from hardtemper.runtime.errors import BundleError, IntegrityError, ModelError
+from hardtemper.runtime.files.hashing import hash_file
 
 FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
 ONE: dict[str, Any] = {"batches": (1,)}
@@ -61,8 +69,6 @@ def fails(_: Any) -> Any:
 def test_a_twin_that_cannot_be_attacked_is_no_twin(
     *, tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch, twin: Any, reason: str
 ) -> None:
-    from hardtemper.bench import subjects
-
     monkeypatch.setattr(subjects, "Twin", lambda _: twin)
     (subject,) = run_bench(model_file(tmp_path, three_classes.onnx()), data, settings()).subjects
     assert subject.skipped[0].reason == f"no twin: {reason}"
@@ -122,3 +128,84 @@ def test_a_model_that_nothing_transfers_from_is_refused(tmp_path: Path, data: Da
     (subject,) = run_bench(path, data, settings(preset="paper", transfer=(str(path),), **ONE)).subjects
     (skip,) = subject.skipped
     assert (skip.what, skip.reason) == ("transfer-model", "it is the attacked network itself")
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """Sessions of ONNX Runtime by file and threads, hashed files and parsed manifests."""
+    found: Counter[str] = Counter()
+    session, parse = ort.InferenceSession, Manifest.from_json
+
+    class Counted(session):  # type: ignore[misc, valid-type]
+        def __init__(self, path: Any, options: Any, **how: Any) -> None:
+            found[f"open {Path(path).name}, threads {options.intra_op_num_threads}"] += 1
+            super().__init__(path, options, **how)
+
+    def hashed(path: Path) -> str:
+        found[f"hash {Path(path).name}"] += 1
+        return hash_file(path)
+
+    def parsed(source: str) -> Manifest:
+        found["manifest"] += 1
+        return parse(source)
+
+    monkeypatch.setattr(ort, "InferenceSession", Counted)
+    for module in ("bench.graph_digest", "runtime.bundle.reader"):
+        monkeypatch.setattr(f"hardtemper.{module}.hash_file", hashed)
+    monkeypatch.setattr(Manifest, "from_json", parsed)
+    return found
+
+
+@pytest.mark.parametrize(("threads", "sessions"), [(1, (0, 1)), (None, (0,))])
+def test_a_run_opens_each_subject_once_per_thread_count(
+    *,
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    three_classes: Any,
+    tmp_path: Path,
+    counted: Counter[str],
+    threads: int | None,
+    sessions: tuple[int, ...],
+) -> None:
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+    run_bench(path, data, settings(threads=threads, preset="quick,transfer"), work=tmp_path / "work")
+    graphs = ("dense.onnx", "model.onnx")
+    assert counted == {
+        "manifest": 1,
+        **{f"open {graph}, threads {count}": 1 for graph in graphs for count in sessions},
+        # as the bundle is read, after opening, and at the end of what was measured
+        **{f"hash {graph}": 3 for graph in graphs},
+    }
+
+
+def test_a_bare_file_is_opened_and_hashed_no_more(
+    tmp_path: Path, data: Dataset, three_classes: Any, counted: Counter[str]
+) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+    run_bench(path, data, settings(threads=2), work=tmp_path / "work")
+    assert counted == {"open model.onnx, threads 0": 1, "open model.onnx, threads 2": 1, "hash model.onnx": 2}
+
+
+def test_a_bundle_that_was_read_is_not_read_again(
+    make_bundle: Callable[..., Path], data: Dataset, counted: Counter[str]
+) -> None:
+    bundle = read_bundle(make_bundle())
+    counted.clear()
+    report = run_bench(bundle, data, settings(robust=False))
+    assert report.target == str(bundle.path)
+    assert (counted["manifest"], counted["hash model.onnx"]) == (0, 2)
+
+
+def test_a_graph_that_is_replaced_while_it_is_opened_is_refused(
+    tmp_path: Path, three_classes: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = model_file(tmp_path, three_classes.onnx())
+
+    def replaced(graph: Path, **how: Any) -> Any:
+        engine = open_onnx(graph, **how)
+        graph.write_bytes(three_classes.onnx(shift=0.5))
+        return engine
+
+    monkeypatch.setattr(subjects, "open_onnx", replaced)
+    with pytest.raises(IntegrityError, match=r"the file changed while it was opened; .*run bench again"):
+        open_subjects(path)

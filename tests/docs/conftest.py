@@ -100,14 +100,13 @@ def npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny(npz: Path) -> dict[str, list[str]]:
     """What is appended to a command, by its name, so that it takes seconds."""
-    small = {"batch_size": 32, "epochs": 1}
-    keys = {f"{stage}.{key}": value for stage in ("train", "finetune") for key, value in small.items()}
-    keys |= {"model.hidden": 16, "data.heldout": 64, "data.calibration": 32, "finetune_twin.epochs": 0}
+    keys = {"train.epochs": 0, "finetune.epochs": 1, "finetune.batch_size": 32, "finetune_twin.epochs": 0}
+    keys |= {"model.hidden": 16, "data.heldout": 64, "data.calibration": 32}
     settings = [word for key, value in keys.items() for word in ("--set", f"{key}={value}")]
     quick = ["--clean-images", "16", "--repeats", "1", "--warmup", "0", "--min-seconds", "0", "--batch", "1"]
     return {
         "build": ["--data", str(npz), "--width", "4", *settings],
-        "bench": ["--data", str(npz), "--images", "6", *quick],
+        "bench": ["--data", str(npz), "--images", "4", *quick],
         "verify": ["--images", "16"],
         "inspect": [],
     }

@@ -61,8 +61,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_mine(mine: ModuleType, folder: Path, doc: Callable[[str], Any], run: Callable[..., None]) -> None:
     small = ["--epochs", "1", "--set", "data.heldout=64", "--set", "data.calibration=32"]
-    small += [word for stage in ("train", "finetune") for word in ("--set", f"{stage}.batch_size=32")]
-    quick = ["--images", "4", "--clean-images", "8", "--repeats", "1", "--warmup", "0", "--min-seconds", "0"]
+    small += ["--set", "train.epochs=0", "--set", "finetune.batch_size=32"]
+    quick = ["--images", "2", "--clean-images", "8", "--repeats", "1", "--warmup", "0", "--min-seconds", "0"]
     _, build, bench = doc("docs/your-own.md").commands()[:3]
     run(*build[1:], *small)
     run(*bench[1:], *quick, "--batch", "1")

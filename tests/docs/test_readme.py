@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import hardtemper
+from hardtemper.toolchain import api
 from hardtemper.toolchain.cli import cli
 
 ROOT = Path(__file__).parents[2]
@@ -63,16 +64,15 @@ def test_every_command_of_the_toolchain_runs(
 def test_its_python_runs(readme: Any, bundle: Path, npz: Path, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`build` is given the tiny bundle instead of an hour; its arguments are held against its signature."""
     shutil.copytree(bundle, here / "out" / "fashion-mnist")
-    real_build, real_bench = hardtemper.build, hardtemper.bench
 
     def build(*args: Any, **kwargs: Any) -> None:
-        given = inspect.signature(real_build).bind(*args, **kwargs).arguments
+        given = inspect.signature(api.build).bind(*args, **kwargs).arguments
         assert given["recipe"] == "fashion-mnist"
         shutil.copytree(bundle, given["out"])
 
     def bench(*args: Any, **kwargs: Any) -> Any:
         small = {"data": str(npz), "images": 6, "repeats": 1, "warmup": 0, "min_seconds": 0.0, "batches": (1,)}
-        return real_bench(*args, **kwargs | small)
+        return api.bench(*args, **kwargs | small)
 
     monkeypatch.setattr(hardtemper, "build", build)
     monkeypatch.setattr(hardtemper, "bench", bench)

@@ -47,7 +47,7 @@ def test_the_pixel_graph_is_the_same_function(
     exact: bool, scale: float, residual_graph: FloatGraph, pixels: Pixels, run: Run
 ) -> None:
     images = pixels(5, (3, 12, 12))
-    model = ir.to_proto(pixel_graph(residual_graph, scale=scale, exact=exact))
+    model = ir.to_proto(pixel_graph(residual_graph, scale=scale, exact=exact).model)
     operators = [node.op_type for node in model.graph.node]
     assert ("AveragePool" in operators) is not exact  # 3x3 windows: 1/9 is no power of two
     wanted = run(residual_graph.model, {"image": images.astype(np.float32) / 255})[0]
@@ -131,3 +131,28 @@ def test_other_inputs_are_refused(inputs: dict[str, str], got: str, build: Build
     model = build("y = Identity(x)", inputs=inputs, outputs={"y": f"{kind}[{shape}"})
     with pytest.raises(ModelError, match=got):
         lower_onnx(model)
+
+
+def test_what_a_pass_left_alone_reaches_the_result(build: Build) -> None:
+    """A ReLU6 that a sum reads cannot end at 255 * 2^e; the caller is told which one, and why."""
+    rng = np.random.default_rng(0)
+    weights = {
+        "w": rng.normal(size=(3, 3, 1, 1)).astype(np.float32),
+        "v": rng.normal(size=(3, 3, 1, 1)).astype(np.float32),
+    }
+    ends = {"low": np.array(0, np.float32), "high": np.array(6, np.float32)}
+    text = "h = Conv(x, w) c = Clip(h, low, high) s = Add(c, x) t = Conv(s, v)"
+    text += " p = ReduceMean<keepdims=1>(t, k) y = Flatten(p)"
+    axes = {"k": np.array([1])}
+    graph = lower_onnx(
+        build(text, inputs={"x": "float[N,3,8,8]"}, outputs={"y": "float[N,64]"}, constants=weights | ends | axes)
+    )
+    assert [(skip.operator, skip.step, skip.reason) for skip in graph.skipped] == [
+        ("ReduceMean", "CanonicalPools", "it is not over H and W")
+    ]
+    pixel = pixel_graph(graph, scale=INPUT_SCALE, exact=True)
+    assert [(skip.result, skip.step, skip.reason) for skip in pixel.skipped] == [
+        ("p", "CanonicalPools", "it is not over H and W"),
+        ("h", "MergeConvs", "the convolution before it is read elsewhere too"),  # the pixels' factor 256/255
+        ("c", "FoldClip", "Add reads it"),
+    ]

@@ -99,7 +99,7 @@ def build(
     dense = _train(recipe, source, data, context)
     if dense.epochs:
         dense_graph = lower(source.module, input_shape=source.input_shape)
-    dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False))
+    dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False).model)
     taught = train_teacher(recipe, source.module, data, context) if recipe.trains_teacher else None
     teacher = given if taught is None else taught.module
     if teacher is not None:

@@ -54,7 +54,7 @@ def measure(dense: nn.Module, *, name: str, repeats: int) -> dict[str, Any]:
     float_dense = lower(dense, input_shape=SHAPE)
     integer = quantize(lower(pruned.module, input_shape=SHAPE), images[:64])
     whole = quantize(float_dense, images[:64])
-    models = (ir.to_proto(pixel_graph(float_dense, scale=1 / 255, exact=False)), whole.model, integer.model)
+    models = (ir.to_proto(pixel_graph(float_dense, scale=1 / 255, exact=False).model), whole.model, integer.model)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         paths = {engine: Path(folder) / f"{engine}.onnx" for engine in ENGINES}

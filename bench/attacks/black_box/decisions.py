@@ -1,13 +1,13 @@
-"""What a decision-based attack knows of an engine: whether it is fooled, so many times and no more.
+"""What a decision-based attack may ask an engine: whether an image fools it, up to a number of queries.
 
 Between an image x and an adversarial one x' lies a boundary, which a bisection finds on 8-bit images:
 
     l2      q(s) = x + sign(x' - x) floor( s |x' - x| + t )
     linf    q(s) = x' clipped to x +- floor( s ||x' - x||_inf + t )
 
-with t drawn from [0, 1) for each pixel; q(0) = x, q(1) = x'. One t for all pixels would be too coarse: from one whole
-radius to the next every pixel moves by a level, which is farther across the boundary than the noise of an estimate of
-its normal reaches. With a t for each, pixels come one by one.
+with t drawn from [0, 1) for each pixel; q(0) = x, q(1) = x'. One t for all pixels would be too coarse. All would move
+by a level at once, farther across the boundary than the noise of an estimate reaches. With a t for each, pixels move
+one by one.
 """
 
 from __future__ import annotations

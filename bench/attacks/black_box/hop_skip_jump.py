@@ -8,13 +8,13 @@ Chen, Jordan & Wainwright 2020 (arXiv:1904.02144), algorithm 2. From an image x'
 
 direction(g) is g / ||g||_2 for l2 and sign(g) for linf; d_b is normal noise for l2, uniform noise for linf.
 
-Every query is an 8-bit image, and d_b is what is left of the noise after rounding. The paper's noise is 1 / d of the
-distance, far below a level, where rounding would leave nothing: here its standard deviation is `noise` levels. The
-search starts far away: queries lie outside the ball until one lies inside, which then is the result.
+Every query is an 8-bit image, and d_b is the noise after rounding. The paper's noise is 1 / d of the distance, far
+below a level, and rounding would leave nothing. Here its standard deviation is `noise` levels. The search starts far
+away: queries lie outside the ball until one lies inside, which then is the result.
 
-The search starts from the nearest of the images given that the engine takes for another class (for the target, if there
-is one): that costs no query. Where there is none, from uniform noise. So an image depends on those it is attacked with
-for its start and for its share of one stream of random numbers, but not for how many samples it takes.
+The search starts from the nearest given image that the engine takes for another class (for the target, if there is
+one), which costs no query. Where there is none, it starts from uniform noise. So the images that are attacked together
+decide an image's start and its share of one stream of random numbers, but not how many samples it takes.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _Search:
     def start(
         self, images: Pixels, labels: Labels, answers: Labels, rows: Rows, *, into: Pixels
     ) -> Int64[NDArray[np.int64], " left"]:
-        """Writes a fooling image for each of `rows` into `into`; the rows for which there is one."""
+        """Write an image that fools for each of `rows` into `into`; return the rows for which there is one."""
         target = self.threat.target
         if target is not None and len(rows) and not (answers == target).any():
             raise RecipeError(

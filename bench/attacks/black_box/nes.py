@@ -12,7 +12,7 @@ a probability, which a saturated softmax rounds to 0 or 1.
 Every query is an 8-bit image, so x +- sigma u is rounded to whole levels and cut to [0, 255], and what is multiplied is
 half the way between the two images that were really asked about. The paper's sigma, 0.001, is a quarter of a level, and
 logits of an INT8 engine are constant between levels: here sigma is several levels. The queries for an estimate may lie
-outside the ball, the points that are checked do not.
+outside the ball; the points that are checked lie inside.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     x_{t+1} = project( rule(x_t) ),   asked at q_t = to_pixels(x_t),   until q_t fools or the queries are spent
 
-The point x_t is kept in floats, so that small steps add up; the engine sees 8-bit images alone: q_t, which lie in the
-ball, and those around q_t that the rule asks about, which are images within [0, 255] but may lie outside the ball.
+The point x_t is a float, so that small steps add up. The engine sees 8-bit images alone: q_t, which lies in the ball,
+and the images around q_t that the rule asks about, which may lie outside the ball.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Margin = Callable[[UInt8[NDArray[np.uint8], "g n c h w"]], Float[Tensor, "g n"]]
 
 
 class Rule(Protocol):
-    """How an attack goes from one point to the next.
+    """How an attack moves from one point to the next.
 
     Attributes:
         queries: images it asks about for each image in a step.
@@ -53,7 +53,7 @@ class Rule(Protocol):
             margin: the engine.
             pixels: the present points as 8-bit images.
             x_adv: the present points.
-            rows: which of the attacked images they are, for what the rule remembers of each.
+            rows: which of the attacked images they are, so that the rule can keep notes on each.
         """
 
 

@@ -13,7 +13,7 @@ point is projected on the ball instead. Coordinates are visited in a random orde
 Queries are 8-bit images: h is a whole number of levels, and never below one (h >= 1/255, the paper's is 0.0001). The
 logits of an INT8 engine are steps: between two levels they do not change at all, and a single pixel that moves by one
 level is often rounded away in the first layer, so that the difference is zero. Hence several levels by default. The
-queries for a difference may lie `levels` outside the ball, the points that are checked do not.
+queries for a difference may lie `levels` outside the ball; the points that are checked lie inside.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ with lambda = 0 if that is in the ball, and otherwise the root of  sum_i clip(|d
 The sum falls with lambda, linearly between the breakpoints |delta_i| - r_i and |delta_i|: sort, find the piece, solve.
 
 Steepest ascent goes coordinate by coordinate, largest |gradient| first, each to the face of the box, until the length
-is spent: from x, with the length epsilon, that is the optimum of a linear model. Searches of many steps share the step
-alike among the k coordinates of largest |gradient| instead, as one after the other is slow.
+is spent: from x, with the length epsilon, that is the optimum of a linear model. Searches of many steps instead
+give the k coordinates of largest |gradient| equal shares of the step: one coordinate after the other is slow.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ the rule is exact integer arithmetic (`ThreatModel.pixel_radius`):
     l2:    sum_i (q'_i - q_i)^2     <= floor((255 epsilon)^2)
     l1:    sum_i |q'_i - q_i|       <= floor(255 epsilon)
 
-An attacker wants any wrong class, or with a target that one class: then an image is broken if it is taken for the
-target, and images of that class are left alone.
+An attacker wants any wrong class or, with a target, that one class. Then an image is broken if the model takes it for
+the target, and images of that class are not attacked.
 
 This file is the data of a threat model and needs numpy alone, so that a recipe is read and a verdict replayed without
 torch. How a search moves inside the ball is in `geometry`.

@@ -32,7 +32,7 @@ RHO = 0.75
 
 
 class StepRule(Protocol):
-    """What a search remembers of the steps of each image that is still in it; N of them.
+    """The steps of the N images that are still searched.
 
     Attributes:
         step_size: eta.

@@ -1,11 +1,11 @@
 """The boundaries that an attack may cross, as if the network were linear around a point.
 
-Taken for another class c instead of y: the boundary z_c - z_y = 0, with height f and normal w at the point,
+Between the class y and another class c lies the boundary z_c - z_y = 0, with height f and normal w at the point,
 
     f = z_c(x) - z_y(x) < 0,     w = grad_x (z_c - z_y)(x)
 
 (DeepFool, arXiv:1511.04599, section 3.2; FAB, arXiv:1907.02044, section 2). Where the threat model has a target t there
-is one, the margin z_t - max_{k != t} z_k. One forward pass and one backward pass for each boundary.
+is one boundary, of the margin z_t - max_{k != t} z_k. One forward pass in all, one backward pass for each boundary.
 """
 
 from __future__ import annotations

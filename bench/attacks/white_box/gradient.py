@@ -1,7 +1,7 @@
 """The gradient of a loss with respect to the image, and nothing else.
 
-An attack holds the model still: batch norm and dropout in evaluation mode, no parameter asks for a gradient (so that
-custom backward passes, which look at `needs_input_grad`, skip the weights as well), and all of it as found afterwards.
+An attack does not change the model. While it runs, batch norm and dropout are in evaluation mode, and no parameter asks
+for a gradient, so that custom backward passes skip the weights. Afterwards every flag is as it was.
 """
 
 from __future__ import annotations

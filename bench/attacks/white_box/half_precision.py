@@ -1,11 +1,10 @@
 """Gradients from bfloat16 convolutions, for float networks on processors that multiply bfloat16.
 
-A search needs the direction of a gradient; what it finds is decided elsewhere, by logits. So where a gradient is asked
-for, the model runs under autocast: convolutions, and the other operators on its list, multiply in bfloat16 (8
-significant bits, float32 sums), and what follows them keeps that type. Linear layers (`F.linear`) alone are taken from
-the list: a network that ends in one has logits of float32, whose small differences are what losses are made of. One
-that ends in a convolution has logits rounded to bfloat16 on that pass. Where no gradient is asked for, the model runs
-as it is.
+A search needs the direction of a gradient; logits decide whether it succeeded. So a pass with a gradient runs under
+autocast: convolutions, and the other operators of autocast's list, multiply in bfloat16 (8 significant bits, float32
+sums), and what follows them keeps that type. Linear layers (`F.linear`) stay in float32, because losses are made of
+small differences of logits. A network that ends in a convolution has logits rounded to bfloat16 on that pass. A pass
+without a gradient runs the model as it is.
 
 A search for a verdict counts a point as a success only after a pass without gradient (`stopping.broken`), and that pass
 runs the model itself, whatever its last layer. `tests/benchmarks/attacks.py` compares the verdicts with those of

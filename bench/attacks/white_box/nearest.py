@@ -1,8 +1,8 @@
 """What a search for the nearest adversarial point remembers: for each image the shortest perturbation inside the ball.
 
-Such a search has two uses. For a verdict, an image is finished with the first point inside the ball
-that fools the model as an 8-bit image (see `stopping`). For a distance (`minimize`), it goes on for the shortest
-perturbation, in floating point as published.
+Such a search has two uses. For a verdict, an image is finished with the first point inside the ball that fools the
+model as an 8-bit image (see `stopping`). For a distance (`minimize`), the search goes on for the shortest perturbation,
+in floating point as published.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .stopping import broken
 __all__ = ["Nearest"]
 
 _SLACK = 1e-5
-"""Of the radius: what lies on the sphere is a rounding error of float32 off it. The verdict rounds into the ball."""
+"""Share of the radius: float32 puts a point of the sphere a rounding error off. The verdict rounds into the ball."""
 
 
 class Nearest:

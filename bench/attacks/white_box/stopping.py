@@ -2,10 +2,9 @@
 
     broken(x') = argmax f( to_pixels(x') / 255 ) is a wrong class, or the threat model's target
 
-A point that fools a model in float32 by a hair often stops doing so when it is rounded to 8-bit levels: a search that
-stopped at the first such point would throw the image away. So a fooling point is rounded, inside the ball, and asked
-for again; only the images concerned pay for it. Ties between logits go to the class with the lower index, as in the
-engines.
+A point that just fools a model in float32 often does not once it is rounded to 8-bit levels, and a search that stopped
+there would lose the image. So the search rounds a fooling point, inside the ball, and asks the model again, for these
+images alone. Ties between logits go to the class with the lower index, as in the engines.
 """
 
 from __future__ import annotations

@@ -174,7 +174,7 @@ def test_the_postcondition_sees_what_is_left(build: Build, residual_graph: Float
     """On graphs that nobody quantized, or not all of."""
     check = PlaceQuantizers({}, pixels=PIXELS, scheme=Scheme()).ensures
     with pytest.raises(ir.passes.PostconditionError):
-        check(pixel_graph(residual_graph, scale=INPUT_SCALE, exact=True))
+        check(pixel_graph(residual_graph, scale=INPUT_SCALE, exact=True).model)
     half = graph(build, "t = Conv(x, w) q = QuantizeLinear(t, s, z) u = DequantizeLinear(q, s, z) y = Flatten(u)")
     with pytest.raises(ir.passes.PostconditionError, match="Flatten 'y' is read by the caller"):
         check(half)

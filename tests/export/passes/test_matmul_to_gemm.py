@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import onnx
+import pytest
+
+from hardtemper.export.passes.matmul_to_gemm import MatMulToGemm
+
+from .pass_cases import Case, check_case, some
+
+CASES = [
+    Case("matmul", "y = MatMul(x, w)", "float[N,5]", {"w": some(4, 5)}, {"Gemm": 1}, "float[N,4]"),
+    Case(
+        "matmul of images",
+        "y = MatMul(x, w)",
+        "float[N,4,6,5]",
+        {"w": some(6, 5)},
+        None,
+        reason="it does not multiply [N, K] with a matrix",
+    ),
+    Case(
+        "matmul of variables",
+        "y = MatMul(x, x)",
+        "float[4,4]",
+        {},
+        None,
+        "float[4,4]",
+        reason="its weights are computed",
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_function_stays(case: Case, build: Callable[..., onnx.ModelProto], run: Callable[..., Any]) -> None:
+    check_case(MatMulToGemm(), case, build, run)
