@@ -2,6 +2,9 @@
 
 `load(path)` opens a bundle and gives an `Engine`; nothing but numpy and onnxruntime is imported for it. `build`,
 `bench` and `verify` are the commands of the same names (`toolchain/api.py`); calling them needs the extra `build`.
+
+`hardtemper.bench` is the function and the folder of that name. Type checkers see the function: import what is in the
+folder by `from hardtemper.bench.settings import BenchSettings`.
 """
 
 from __future__ import annotations

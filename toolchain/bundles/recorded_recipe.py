@@ -31,9 +31,9 @@ def recorded(bundle: Bundle, key: str, check: Callable[[object, str], _T]) -> _T
     """A field of a bundle's recipe; None where the recipe lacks it, its section, or says null.
 
     Args:
-        bundle: whose manifest holds the recipe.
+        bundle: its manifest holds the recipe.
         key: such as "quantize.integer_share".
-        check: takes the value and the field's path, as `number` and `text` of `runtime/fields.py` do.
+        check: takes the value and the field's path, as `number` and `text` of `runtime/files/json_fields.py` do.
 
     Raises:
         BundleFormatError: the field or its section is of another type; names the file and the field.

@@ -34,12 +34,12 @@ class Verification:
     """What was found.
 
     Attributes:
-        bundle: whose every file fits its hash.
-        proof_images: images that the bundle brings with the twin's logits.
-        proof_logits: of their logits, those that the engine gives differently here.
+        bundle: its files all have the hashes that the manifest lists.
+        proof_images: number of images that the bundle brings, with the twin's logits.
+        proof_logits: number of their logits that the engine computes differently here.
         kernels: which kernels ran.
         parity: twin against engine on the proof's, on random and on test images.
-        exact: whether the scheme promises that nothing differs.
+        exact: the scheme promises that nothing differs.
         integer_share: the least share of MACs in integer kernels that the recipe asks for.
     """
 

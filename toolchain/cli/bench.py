@@ -1,4 +1,4 @@
-"""`toolchain bench`: what a bundle's engine, or any ONNX classifier, is worth on this machine."""
+"""`toolchain bench`: size, latency, memory and accuracies of a bundle's engine or of any ONNX classifier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`toolchain build`: a recipe, flags on top of it, a bundle."""
+"""`toolchain build`: from a recipe, changed by flags, to a bundle."""
 
 from __future__ import annotations
 

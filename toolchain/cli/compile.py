@@ -140,7 +140,7 @@ def _tables(result: Compilation) -> list[Table]:
     layers = Table(title="Layers")
     for column in ("layer", "kind", "reads", "weights", "gives", "tactic", "MACs", "int8"):
         layers.add_column(column, justify="right" if column == "MACs" else "left")
-    # kernels follow the layers one by one; what no layer names comes behind them
+    # one kernel for each layer, in order; kernels that no layer names come last
     for index, kernel in enumerate(result.kernels.kernels):
         layer = result.layers[index] if index < len(result.layers) else None
         layers.add_row(

@@ -1,4 +1,4 @@
-"""What a compression method may use besides the network and its settings."""
+"""What a compression method may use, in addition to the network and its settings."""
 
 from __future__ import annotations
 

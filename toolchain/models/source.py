@@ -1,7 +1,7 @@
 """Where a network comes from: this package's own, torchvision's, the user's code, or a `.pt2` file.
 
-Whatever it is, it leaves here as one module that takes pixels / 255 and gives logits, normalization inside, and it has
-been run: a wrong input shape, number of classes or fixed batch is found here and not after an hour of training.
+`load_source` gives one module that takes pixels / 255 and gives logits, with normalization inside. It runs the module
+once: a wrong input shape, number of classes or fixed batch is found before training.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def load_source(
         origin += f", checkpoint {checkpoint}"
     module = network if first is None else nn.Sequential(OrderedDict(preprocess=first, model=network))
     module.eval()
-    for count in (2, 3):  # a batch axis that is fixed takes but one of them
+    for count in (2, 3):  # a fixed batch axis takes only one of them
         _run(module, model, (count, *input_shape), len(classes))
     return Source(module=module, input_shape=input_shape, classes=tuple(classes), name=model, origin=origin)
 

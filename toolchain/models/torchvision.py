@@ -2,7 +2,7 @@
 
 * Gray images: the first convolution takes one channel. Its pretrained weights are the sum over the colours,
   w'_o = sum_c w_oc: the smaller network gives on a gray image what the large one gives on that image repeated three
-  times (timm does the same). An average would give a third of it, and no batch norm behind it would fit.
+  times (timm does the same). An average would give a third of it, and no batch norm after it would fit.
 * Small images: `stem="cifar"` replaces a ResNet's 7 x 7, stride 2 convolution and its max-pool by one 3 x 3 convolution
   of stride 1 (He et al., Deep residual learning for image recognition, section 4.2).
 * Pretrained weights are for ImageNet's 1000 classes: a last layer of another size starts anew, and says so.

@@ -1,8 +1,8 @@
 """The teacher of the distilling objectives: a network that is given, or the dense one after adversarial training.
 
-A given teacher is a bundle or an ONNX file, which becomes a twin: whatever made it, its gradients are there. Otherwise
+A given teacher is a bundle or an ONNX file, which becomes a twin, so that it has gradients. Otherwise
 the dense network is trained against the recipe's adversary with plain adversarial training (section `teacher`), before
-it is compressed; the student starts from the standard weights all the same.
+it is compressed. The student still starts from the standard weights.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ DISTILLING: tuple[ObjectiveName, ...] = ("ard", "rslad", "adaad")
 
 
 class Adversary(Section):
-    """The attack that training runs against, and what training makes of it."""
+    """The attack of adversarial training, and the objective that training minimizes with it."""
 
     threat: str = Field("linf:0.1", description="norm:epsilon, epsilon in units of pixel / 255, such as linf:8/255")
     objective: ObjectiveName = Field(
@@ -33,21 +33,22 @@ class Adversary(Section):
     teacher: Path | None = Field(
         None, description="bundle or ONNX file to learn from; without it the dense network is trained, see `teacher`"
     )
-    temperature: Annotated[float, Field(ge=0.01, le=1000)] = Field(1.0, description="of ard's soft labels")
+    temperature: Annotated[float, Field(ge=0.01, le=1000)] = Field(1.0, description="temperature of ard's soft labels")
     attack: Literal["fgsm", "n-fgsm", "pgd"] = Field(
         "pgd", description="fgsm, n-fgsm: one step from a random start; pgd: `steps` steps"
     )
     steps: Annotated[int, Field(ge=1)] = Field(20, description="gradient steps of pgd")
     step_size: Positive | None = Field(
         None,
-        description="in units of epsilon's; by default 2 epsilon / steps, 1.25 epsilon for fgsm, epsilon for n-fgsm",
+        description="in epsilon's units; by default 2 epsilon / steps, fgsm 1.25 epsilon, n-fgsm epsilon",
     )
     training_epsilon: Annotated[float, Field(gt=0)] | None = Field(
         None, description="radius of the ball that training searches in; the threat's own by default"
     )
     random_start: bool = Field(True, description="start at a random point of the ball instead of the image")
     replays: Annotated[int, Field(ge=1)] = Field(
-        1, description="2 or more: free adversarial training, each batch so many times, one gradient for both sides"
+        1,
+        description="2 or more: free adversarial training with so many steps on each batch",
     )
     grad_align: Factor = Field(0.0, description="weight of GradAlign's penalty; 0: none")
     weight_perturbation: Annotated[float, Field(ge=0, le=1)] = Field(
@@ -59,9 +60,9 @@ class Adversary(Section):
     def _readable(cls, text: str) -> str:
         threat = ThreatModel.parse(text)
         if threat.target is not None:
-            raise RecipeError("training against a targeted adversary", expected="norm:epsilon", got=repr(text))
+            raise RecipeError("training has no targeted adversary", expected="norm:epsilon", got=repr(text))
         if not threat.epsilon:
-            raise RecipeError("an adversary in a ball of radius 0", expected="epsilon > 0", got=repr(text))
+            raise RecipeError("an adversary needs a radius above 0", expected="epsilon > 0", got=repr(text))
         return str(threat)
 
     @model_validator(mode="after")
@@ -75,19 +76,19 @@ class Adversary(Section):
             )
         if self.objective == "trades" and not self.random_start and self.attack != "n-fgsm":
             raise RecipeError(
-                "the loss that the adversary of trades raises is flat at the image itself",
+                "trades needs a random start: its loss has no gradient at the image itself",
                 expected="adversary.random_start = true",
                 got="false",
             )
         if self.attack == "n-fgsm" and not self.threat.startswith("linf:"):
-            raise RecipeError("the noise of n-fgsm is a linf ball's", expected="linf:epsilon", got=self.threat)
+            raise RecipeError("n-fgsm draws its noise from a linf ball", expected="linf:epsilon", got=self.threat)
         if self.attack == "n-fgsm" and not self.random_start:
             raise RecipeError(
-                "n-fgsm is a random start and one step", expected="adversary.random_start = true", got="false"
+                "n-fgsm always starts at a random point", expected="adversary.random_start = true", got="false"
             )
         if self.replays > 1 and self.attack != "pgd":
             raise RecipeError(
-                f"adversary.replays = {self.replays} is free adversarial training, which makes its own one-step attack",
+                f"adversary.replays = {self.replays} is free adversarial training, which has its own one-step attack",
                 expected="adversary.attack left alone",
                 got=self.attack,
             )
@@ -115,7 +116,7 @@ class Adversary(Section):
 
     @property
     def ball(self) -> ThreatModel:
-        """What training searches in."""
+        """The ball that training searches."""
         threat = ThreatModel.parse(self.threat)
         return threat if self.training_epsilon is None else replace(threat, epsilon=self.training_epsilon)
 

@@ -46,7 +46,7 @@ class Recipe(Section):
         for section, settings in (("finetune", self.finetune), ("finetune_twin", self.finetune_twin)):
             if self.robust and settings.cutmix and objective in ("mart", "mmr"):
                 raise RecipeError(
-                    f"{section}.cutmix mixes labels, and {objective} needs one an image",
+                    f"{section}.cutmix mixes labels, but {objective} needs one label an image",
                     expected="0",
                     got=repr(settings.cutmix),
                 )
@@ -68,7 +68,7 @@ class Recipe(Section):
             )
         for section in ("train", "finetune", "finetune_twin", "teacher"):
             if not self.data.heldout and getattr(self, section).patience:
-                raise RecipeError(f"{section}.patience counts held-out accuracy", expected="data.heldout > 0", got="0")
+                raise RecipeError(f"{section}.patience needs held-out images", expected="data.heldout > 0", got="0")
         return self
 
     @property
@@ -78,10 +78,10 @@ class Recipe(Section):
 
     @property
     def has_weights(self) -> bool:
-        """Whether the network comes trained."""
+        """The network is trained already: a checkpoint or a .pt2 file is given."""
         return self.model.checkpoint is not None or self.model.name.endswith(".pt2")
 
     @property
     def trains_teacher(self) -> bool:
-        """Whether the dense network becomes the teacher, because none is given."""
+        """The dense network becomes the teacher, because the objective needs one and none is given."""
         return self.robust and self.adversary.distils and self.adversary.teacher is None

@@ -1,4 +1,4 @@
-"""The sections of a recipe, checked: one frozen model each, a description and a range for every key.
+"""The training sections of a recipe: one frozen model each, with a description and a range for every key.
 
 Defaults of the training settings are those of "Adversarial Fine-tuning of Compressed Neural Networks", section 4 and
 appendix A.1: SGD without momentum, learning rate 0.1 and 0.01 from the fifth epoch on, three epochs of fine-tuning,
@@ -44,8 +44,8 @@ class Training(Section):
     average: Literal["none", "ema", "swa"] = Field(
         "none", description="give back averaged weights: ema over steps, swa over the last epochs"
     )
-    ema_decay: Annotated[float, Field(gt=0, lt=1)] = Field(0.999, description="of ema, a step")
-    swa_start: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="share of the epochs before swa begins")
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] = Field(0.999, description="decay of ema at each step")
+    swa_start: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="share of the epochs before swa")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 products where the processor has them"
     )
@@ -60,13 +60,15 @@ class Training(Section):
             raise RecipeError("cutmix is too small to draw from", expected="0, or 0.01 to 1", got=repr(self.cutmix))
         if self.patience and not self.keep_best:
             raise RecipeError(
-                f"patience = {self.patience} stops behind the best epoch", expected="keep_best = true", got="false"
+                f"patience = {self.patience} needs keep_best",
+                expected="keep_best = true",
+                got="false",
             )
         return self
 
     @property
     def unaveraged(self) -> int:
-        """Epochs before swa begins; their weights are no average, so they are not given back."""
+        """Epochs before swa begins. Their weights are not averaged, so none of them is given back."""
         return int(self.swa_start * self.epochs) if self.average == "swa" else 0
 
 

@@ -1,9 +1,9 @@
 """The average of the weights along training, which generalizes better than the last ones.
 
-    ema    a <- d a + (1 - d) w  behind every step,   d = min(decay, (1 + t) / (10 + t))
-    swa    a <- mean of w behind the epochs of the last part of training        (Izmailov et al. 2018, arXiv:1803.05407)
+    ema    a <- d a + (1 - d) w  after every step,    d = min(decay, (1 + t) / (10 + t))
+    swa    a <- mean of w after each of the last epochs        (Izmailov et al. 2018, arXiv:1803.05407)
 
-Both with the statistics of batch norm. Robust overfitting goes with sharp minima, which averages leave (Chen et al.
+Both with the statistics of batch norm. Averages leave the sharp minima that robust overfitting comes with (Chen et al.
 2021, "Robust overfitting may be mitigated by properly learned smoothening").
 """
 

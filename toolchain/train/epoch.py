@@ -171,7 +171,7 @@ class EpochRunner:
 
 
 class _Free:
-    """Free adversarial training's inner loop; the perturbation outlives the batch, not the epoch."""
+    """The inner loop of free adversarial training; each epoch starts with a perturbation of 0."""
 
     def __init__(self, run: EpochRunner, shape: torch.Size) -> None:
         assert run.adversary is not None

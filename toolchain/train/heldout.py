@@ -1,4 +1,4 @@
-"""Accuracy on held-out training images, clean and under a short attack: what epochs are chosen by."""
+"""Accuracy on held-out training images, clean and under a short attack. Epochs are chosen by it."""
 
 from __future__ import annotations
 
@@ -64,5 +64,5 @@ def held_out_accuracy(
 
 
 def score(clean: float | None, robust: float | None) -> float:
-    """What the best epoch has most of: robust accuracy, and clean accuracy between equals."""
+    """What epochs are compared by: robust accuracy, and clean accuracy where that is equal."""
     return (clean or 0.0) if robust is None else robust + 1e-6 * (clean or 0.0)  # less than one image of a million

@@ -1,4 +1,4 @@
-"""The proof that hardening changed nothing: the smaller network equals the dense one with the removed filters masked.
+"""The proof of a pruning: the smaller network equals the dense one with the removed filters masked.
 
 Masked means, as in section 3.1 of the paper (after Li et al. 2017), that the output of every removed filter is 0,
 behind the convolution and again behind its batch norm, and that the next layer's kernels for it are 0 too: a sigmoid

@@ -1,4 +1,4 @@
-"""Prune and harden: remove the filters of smallest l1-norm, so that the tensors really shrink.
+"""Filter pruning: remove the filters of smallest l1-norm, so that the tensors really shrink.
 
 "we sort the filters by the values s_j and leave out those with the minimum l1-norm. Note that each time a filter is
 removed, the output features of the next layer and the corresponding kernels in the next layer are removed."
@@ -33,7 +33,7 @@ _CHECK_IMAGES = 4
 
 
 def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) -> Compressed:
-    """Prune filters by l1-norm, harden, and prove that the smaller network equals the masked dense one.
+    """Prune filters by l1-norm, and prove that the smaller network equals the masked dense one.
 
     Layers whose channels are tied (residual adds, depthwise convolutions) are pruned together, by the sum of their
     norms. The layer that gives the logits is never pruned; its input shrinks. `Compressed.layers` says for every layer
