@@ -113,7 +113,55 @@ def test_the_public_face() -> None:
         hardtemper.laod  # noqa: B018
 
 
-@pytest.mark.parametrize("statement", ["import hardtemper", "import hardtemper.runtime.engine", "hardtemper.load"])
+_BENCH = """
+import hardtemper.toolchain.api as api
+api.bench = lambda target, **options: (target, options)
+assert hardtemper.bench("x", images=3) == ("x", {"images": 3})
+"""
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        "import hardtemper",
+        "import hardtemper.bench.settings",
+        "import hardtemper; hardtemper.bench; import hardtemper.bench.settings",
+        "import hardtemper; from hardtemper import bench; assert bench is hardtemper.bench",
+        "from hardtemper import bench; import hardtemper",
+        "import importlib, hardtemper; importlib.import_module('hardtemper.bench.settings')",
+        "import hardtemper.bench as b, hardtemper; assert b is hardtemper.bench",
+    ],
+)
+def test_bench_is_a_folder_and_a_function(first: str) -> None:
+    """In whatever order the folder is imported and the function called."""
+    code = first + _BENCH + "from hardtemper.bench import settings; assert hardtemper.bench.settings is settings"
+    code += _BENCH  # and once more, behind the import
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_is_in_bench_can_be_replaced_by_its_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hardtemper.bench.settings.default_threat", None)
+    from hardtemper.bench import settings
+
+    assert settings.default_threat is None
+
+
+def test_a_missing_module_of_bench_is_said_so() -> None:
+    with pytest.raises(ModuleNotFoundError, match=r"hardtemper\.bench\.nothing"):
+        importlib.import_module("hardtemper.bench.nothing")
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import hardtemper",
+        "import hardtemper.runtime.engine",
+        "hardtemper.load",
+        "hardtemper.build",
+        "hardtemper.bench",
+    ],
+)
 def test_the_runtime_is_light(statement: str) -> None:
     code = f"import sys, hardtemper; {statement}; print(*(m for m in {HEAVY!r} if m in sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
@@ -173,7 +221,7 @@ def test_extras_name_what_the_code_imports(project: dict[str, Any]) -> None:
     """Every package that is imported anywhere is installed by some extra."""
     extras = [name for names in project["project"]["optional-dependencies"].values() for name in names]
     named = {name.partition(";")[0].split(">")[0].strip().replace("-", "_") for name in extras}
-    named |= {"numpy", "onnxruntime", "PIL", *sys.stdlib_module_names}
+    named |= {"numpy", "onnxruntime", "PIL", "pydantic_core", *sys.stdlib_module_names}  # pydantic_core: pydantic's own
     studies = {"autoattack", "art"}  # peers: AutoAttack is a checkout (--autoattack), ART is the extra dev's
     for path in sources():
         others = studies if path.parts[:2] == ("toolchain", "studies") else set()

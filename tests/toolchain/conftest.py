@@ -196,3 +196,9 @@ def toml(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def recipe(settings: dict[str, Any], toml: Callable[..., Path]) -> Path:
+    """The file of `settings`."""
+    return toml(settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import io
 import json
@@ -15,41 +14,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hardtemper.runtime.bundle.manifest import Manifest
-from hardtemper.runtime.errors import GateError
 from hardtemper.toolchain.__main__ import main
-from hardtemper.toolchain.bundles.verification import verify_bundle
 
 COMMANDS = ["verify", "inspect", "bench"]
 SHORT = ["--warmup", "0", "--repeats", "2", "--min-seconds", "0", "--batch", "8"]
-CORPUS = Path(__file__).parents[2] / "data" / "bundles"
-
-
-@pytest.fixture
-def bundle(tiny: Any, tmp_path: Path) -> Path:
-    """A copy to damage."""
-    return Path(shutil.copytree(tiny.path, tmp_path / "copy"))
 
 
 @pytest.fixture
 def own(npz: Path) -> dict[str, list[str]]:
     """What a command needs beside the bundle, which was built on a file: only the user may name that."""
     return {"bench": ["--data", str(npz)], "verify": [], "inspect": []}
-
-
-@pytest.fixture
-def error(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command that must fail; gives its one line of error."""
-
-    def run(*arguments: object, code: int = 2) -> str:
-        assert main([str(argument) for argument in arguments]) == code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-        assert lines == captured.err.splitlines()[-1:]
-        return lines[0]
-
-    return run
 
 
 def replace(bundle: Path, name: str, content: bytes) -> None:
@@ -145,81 +119,6 @@ def test_a_bundle_of_other_files(
     assert str(bundle) in line
 
 
-def test_a_whole_bundle_is_verified(capsys: pytest.CaptureFixture[str], tiny: Any, npz: Path) -> None:
-    assert main(["verify", str(tiny.path), "--images", "20", "--test-images", "5", "--data", str(npz)]) == 0
-    out = " ".join(capsys.readouterr().out.split())
-    for shown in (
-        "files whose SHA-256 fits │ 3 of 3",
-        "MACs in integer kernels │ 100.0% of",
-        "stored logits that differ (64 images) │ 0",
-        "logits twin / engine that differ (94 images) │ 0",  # 64 + 20 + 5 + 5 adversarial ones
-        "activations that differ │ 0 of",
-    ):
-        assert shown in out
-
-
-def test_changed_proof_logits_fail_the_gate(error: Callable[..., str], bundle: Path) -> None:
-    images, logits = proof(bundle)
-    logits[3, 1] = np.nextafter(logits[3, 1], np.float32(np.inf))
-    replace(bundle, "proof.npz", packed(images=images, logits=logits))
-    line = error("verify", bundle, "--images", 0, code=1)
-    assert line.startswith(f"error: {bundle}: twin and engine; expected: no differing integer and no differing logit")
-    assert "got: 1 stored logits, 0 other logits and 0 integers differ" in line
-    edit(bundle, lambda manifest: manifest["quantization"].update(scales="free"))
-    assert main(["verify", str(bundle), "--images", "0"]) == 0  # free scales promise nothing
-
-
-def test_another_graph_fails_the_gate(error: Callable[..., str], bundle: Path) -> None:
-    """The float network in the integer one's place: its hash fits, its kernels do not."""
-    replace(bundle, "model.onnx", (bundle / "dense.onnx").read_bytes())
-    line = error("verify", bundle, "--images", 0, code=1)
-    assert "MACs in integer kernels; expected: at least 100.0%; got: 0.0%" in line
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"PK\x03\x04 no zip", "proof.npz; expected: arrays images and logits"),
-        (b"", "proof.npz; expected: arrays images and logits"),
-        (packed(images=np.zeros((1, 1, 16, 16), np.uint8)), "proof.npz; expected: arrays images and logits"),
-        (
-            packed(images=np.zeros((1, 1, 16, 16), np.uint8), logits=np.zeros((1, 3))),
-            "logits; expected: (1, 4)",
-        ),
-        (packed(images=np.zeros((1, 1, 8, 8), np.uint8), logits=np.zeros((1, 4))), "[N, 1, 16, 16]"),
-    ],
-)
-def test_a_proof_that_cannot_be_read(error: Callable[..., str], bundle: Path, content: bytes, message: str) -> None:
-    replace(bundle, "proof.npz", content)
-    assert message in error("verify", bundle)
-
-
-def test_a_bundle_without_a_proof(error: Callable[..., str], bundle: Path) -> None:
-    (bundle / "proof.npz").unlink()
-    edit(bundle, lambda m: m.update(files=[entry for entry in m["files"] if entry["path"] != "proof.npz"]))
-    assert "no file 'proof.npz'; expected: one of" in error("verify", bundle)
-
-
-def test_test_images_that_are_gone_or_others(error: Callable[..., str], bundle: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other.npz"
-    flags = ["--images", 0, "--test-images", 1, "--data", other]
-    assert "other.npz does not exist" in error("verify", bundle, *flags)
-    for side, classes, message in ((8, 4, "the images do not fit"), (16, 5, "the labels do not fit")):
-        images, labels = np.zeros((classes, side, side), np.uint8), np.arange(classes)
-        other.write_bytes(packed(train_images=images, train_labels=labels, test_images=images, test_labels=labels))
-        assert message in error("verify", bundle, *flags)
-    edit(bundle, lambda m: m["provenance"]["recipe"].pop("data"))
-    assert "the recipe names none; fix: give --data yourself" in error("verify", bundle, *flags[:-2])
-    edit(bundle, lambda m: m["provenance"].update(recipe={}))
-    assert "a recipe that names an adversary" in error("verify", bundle, *flags)
-
-
-def test_data_for_no_test_images(capsys: pytest.CaptureFixture[str], tiny: Any) -> None:
-    for flag in ("--data", "--data-root"):
-        assert main(["verify", str(tiny.path), flag, "mnist"]) == 2
-        assert "give --test-images too" in capsys.readouterr().err
-
-
 OPENING = {"bench": ["--no-robust"], "verify": ["--images", 0, "--test-images", 1]}
 
 
@@ -312,70 +211,11 @@ def test_a_graph_that_only_onnxruntime_reads(
     assert f"{bundle / 'model.onnx'}: no ONNX file; got: ValueError: wire type" in error("verify", bundle)
 
 
-def test_what_acts_on_a_terminal_is_shown_escaped(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
-    escape = "\x1b]0;owned\x07"
-
-    def change(manifest: dict[str, Any]) -> None:
-        manifest["layers"][0].update(name=f"{escape}a", kind=f"{escape}b", reason=f"{escape}c")
-        manifest["quantization"]["scales"] = f"{escape}d"
-        manifest["proofs"]["kernels"]["backend"] = f"{escape}e"
-        kernel = {"name": f"{escape}f", "operator": f"{escape}g", "macs": 1, "integer": False, "reason": f"{escape}h"}
-        manifest["proofs"]["kernels"]["kernels"] = [kernel]
-        measured = {"name": "held-out accuracy", "value": 0.5, "unit": "share", "n": f"{escape}i"}
-        settings = {"attack": f"{escape}j"}
-        benched = {"name": "robust-accuracy", "value": 1, "unit": "%", "n": 1, "spread": None, "settings": settings}
-        manifest["measurements"] = [measured, benched | {"bench": {}}]
-
-    edit(bundle, change)
-    assert main(["inspect", str(bundle)]) == 0
-    out = capsys.readouterr().out
-    assert "\x1b" not in out
-    assert "\x07" not in out
-    assert [letter for letter in "abcdefghij" if rf"\x1b]0;owned\x07{letter}" not in out] == []
-
-
 def test_a_label_that_acts_on_a_terminal(error: Callable[..., str], bundle: Path) -> None:
     edit(bundle, lambda m: m["output"]["classes"].__setitem__(0, "\x1b]0;owned\x07"))
     assert "output.classes[0]; expected: printable text; got: '\\x1b]0;owned\\x07'" in error("inspect", bundle)
     edit(bundle, lambda m: m.update({"\x1b[2J": 1}))
     assert "manifest.json: \\x1b[2J; expected: only the keys" in error("inspect", bundle)
-
-
-def test_the_gates_of_a_verification(tiny: Any) -> None:
-    result = verify_bundle(tiny.path, images=0, seed=0)
-    result.gate()
-    parity = result.parity
-    for field in ("engine_logits", "unoptimized_logits", "exposed_logits"):
-        with pytest.raises(GateError, match="twin and engine"):
-            dataclasses.replace(result, parity=dataclasses.replace(parity, **{field: 1})).gate()
-    wrong = (dataclasses.replace(parity.activations[0], mismatches=2), *parity.activations[1:])
-    with pytest.raises(GateError, match="0 stored logits, 0 other logits and 2 integers differ"):
-        dataclasses.replace(result, parity=dataclasses.replace(parity, activations=wrong)).gate()
-    dataclasses.replace(result, proof_logits=9, exact=False).gate()
-
-
-def test_inspect_shows_the_manifest(capsys: pytest.CaptureFixture[str], tiny: Any) -> None:
-    assert main(["inspect", str(tiny.path)]) == 0
-    out = capsys.readouterr().out
-    for shown in ("features.0", "4 -> 2", "QLinearConv", "held-out accuracy", "dense.onnx", "KiB", "power-of-two"):
-        assert shown in out
-    assert main(["inspect", str(tiny.path), "--json"]) == 0
-    assert Manifest.from_json(capsys.readouterr().out) == tiny.build.bundle.manifest
-
-
-def test_what_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
-    classes = ["[red]", "[/red]", ":smile:", "[x]"]
-    edit(bundle, lambda m: (m["output"].update(classes=classes), m["layers"][0].update(reason="keep=[/a]")))
-    assert main(["inspect", str(bundle)]) == 0
-    out = capsys.readouterr().out
-    assert "[red], [/red], :smile:, [x]" in out
-    assert "keep=[/a]" in out
-
-
-@pytest.mark.parametrize("path", sorted(path.parent for path in CORPUS.glob("*/*/manifest.json")), ids=str)
-def test_inspect_reads_every_released_format(capsys: pytest.CaptureFixture[str], path: Path) -> None:
-    assert main(["inspect", str(path)]) == 0
-    assert capsys.readouterr().out
 
 
 def test_bench_takes_the_bundle_on_its_own_data(

@@ -37,38 +37,6 @@ class Stop(Exception):  # noqa: N818 - ends a build where the test has seen enou
     pass
 
 
-def test_what_the_bundle_says(tiny: Any, settings: dict[str, Any]) -> None:
-    manifest = read_bundle(tiny.path).manifest
-    recipe = with_overrides(settings, {})
-    assert manifest == tiny.build.bundle.manifest
-    assert (manifest.name, manifest.graph, manifest.dense) == ("tiny", "model.onnx", "dense.onnx")
-    assert manifest.input.shape == (1, 16, 16)
-    assert manifest.output.classes == ("0", "1", "2", "3")
-    assert with_overrides(dict(manifest.provenance.recipe), {}) == recipe
-    assert manifest.provenance.seed == 0
-    assert manifest.provenance.versions["hardtemper"] == hardtemper.__version__
-    assert manifest.provenance.versions["torch"] == torch.__version__
-    assert manifest.quantization["scales"] == "power-of-two"
-    assert {entry.path for entry in manifest.files} == {"model.onnx", "dense.onnx", "proof.npz"}
-    layers = {layer["name"]: layer for layer in manifest.layers}
-    assert (layers["features.0"]["channels_before"], layers["features.0"]["channels_after"]) == (4, 2)
-    assert (layers["features.17"]["channels_before"], layers["features.17"]["channels_after"]) == (16, 8)
-    assert layers["classifier.3"]["reason"]
-    assert manifest.proofs["kernels"]["integer_share"] == 1.0
-    assert manifest.proofs["parity"]["exact"] is True
-    assert manifest.proofs["parity"]["images"] == 128  # 64 held out, each with its adversarial version
-    training = manifest.proofs["training"]
-    assert [len(training[stage]["epochs"]) for stage in ("dense", "hardened", "twin")] == [2, 2, 1]
-    assert all(epoch["robust"] is None for epoch in training["dense"]["epochs"])
-    assert all(0 <= epoch["robust"] <= epoch["clean"] for epoch in training["hardened"]["epochs"])
-    measured = {row["name"]: row for row in manifest.measurements}
-    assert measured["held-out accuracy"]["value"] > 0.7
-    assert measured["held-out accuracy under PGD-10"]["n"] == 64
-    (step,) = manifest.proofs["compression"]["steps"]
-    assert (step["method"], step["settings"]["sparsity"]) == ("filters", 0.5)
-    assert step["checks"]["max_abs_difference"] < 1e-4
-
-
 @pytest.mark.parametrize("scales", ["power-of-two", "free"])
 @pytest.mark.parametrize("robust", [True, False])
 def test_engine_and_twin_are_one_function(
@@ -107,17 +75,6 @@ def test_the_dense_graph_is_the_dense_network(tiny: Any) -> None:
     assert dense.backend.input_dtype == "uint8"
     np.testing.assert_allclose(dense(images), wanted, rtol=1e-4, atol=1e-4)
     assert dict(source.module.named_modules())["features.0"].out_channels == 4
-
-
-def test_the_stored_proof(tiny: Any, settings: dict[str, Any]) -> None:
-    with np.load(tiny.path / "proof.npz") as proof:
-        images, logits = proof["images"], proof["logits"]
-    assert (images.shape, images.dtype, logits.dtype) == ((64, 1, 16, 16), np.uint8, np.float32)
-    assert np.array_equal(hardtemper.load(tiny.path)(images), logits)
-    moved = np.abs(images[1::2].astype(int) - images[::2])
-    assert 0 < moved.max() <= 25  # linf:0.1
-    train = load_npz(Path(settings["data"]["name"])).train_images
-    assert all((train == image).all(axis=(1, 2, 3)).any() for image in images[::2])
 
 
 def test_the_test_images_are_never_used(tiny: Any, settings: dict[str, Any], tmp_path: Path) -> None:

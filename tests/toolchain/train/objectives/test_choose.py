@@ -8,9 +8,9 @@ import pytest
 from torch import nn
 
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.recipe.adversary import Adversary
+from hardtemper.toolchain.recipe.adversary import Adversary, ObjectiveName
 from hardtemper.toolchain.train.objectives.adversarial import Adversarial
-from hardtemper.toolchain.train.objectives.choose import objective_of
+from hardtemper.toolchain.train.objectives.choose import OBJECTIVES, objective_of
 from hardtemper.toolchain.train.objectives.distillation import (
     AdaptiveDistillation,
     RobustDistillation,
@@ -58,3 +58,7 @@ def test_a_teacher_that_is_missing(name: Any) -> None:
 def test_who_needs_no_teacher(name: Any) -> None:
     assert not Adversary(objective=name).distils
     assert not hasattr(objective_of(Adversary(objective=name)), "teacher")
+
+
+def test_the_table_has_every_objective_that_a_recipe_may_name() -> None:
+    assert list(OBJECTIVES) == list(get_args(ObjectiveName))

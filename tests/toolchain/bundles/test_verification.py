@@ -1,0 +1,57 @@
+"""The gates of a verification, and what it opens."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hardtemper.export.twin.twin import Twin
+from hardtemper.runtime.bundle.manifest import Manifest
+from hardtemper.runtime.errors import GateError
+from hardtemper.toolchain.bundles.verification import verify_bundle
+
+
+def test_the_gates_of_a_verification(tiny: Any) -> None:
+    result = verify_bundle(tiny.path, images=0, seed=0)
+    result.gate()
+    parity = result.parity
+    for field in ("engine_logits", "unoptimized_logits", "exposed_logits"):
+        with pytest.raises(GateError, match="twin and engine"):
+            dataclasses.replace(result, parity=dataclasses.replace(parity, **{field: 1})).gate()
+    wrong = (dataclasses.replace(parity.activations[0], mismatches=2), *parity.activations[1:])
+    with pytest.raises(GateError, match="0 stored logits, 0 other logits and 2 integers differ"):
+        dataclasses.replace(result, parity=dataclasses.replace(parity, activations=wrong)).gate()
+    dataclasses.replace(result, proof_logits=9, exact=False).gate()
+
+
+def test_layers_that_ran_in_float_are_named(tiny: Any) -> None:
+    result = verify_bundle(tiny.path, images=0, seed=0)
+    largest = max(result.kernels.kernels, key=lambda kernel: kernel.macs)
+    floating = dataclasses.replace(largest, integer=False, reason="no integer kernel")
+    rows = tuple(floating if kernel is largest else kernel for kernel in result.kernels.kernels)
+    kernels = dataclasses.replace(result.kernels, kernels=rows)
+    with pytest.raises(GateError) as caught:
+        dataclasses.replace(result, kernels=kernels, integer_share=1.0).gate()
+    assert str(tiny.path) in caught.value.what
+    assert f"{largest.operator} {largest.name} (no integer kernel)" in caught.value.got
+
+
+def test_a_bundle_is_read_and_a_twin_is_made_once(tiny: Any, monkeypatch: pytest.MonkeyPatch, npz: Path) -> None:
+    counts = {"manifest": 0, "twin": 0}
+    read, make = Manifest.from_json, Twin.__init__
+
+    def reading(*arguments: Any, **options: Any) -> Any:
+        counts["manifest"] += 1
+        return read(*arguments, **options)
+
+    def making(self: Twin, *arguments: Any, **options: Any) -> None:
+        counts["twin"] += 1
+        make(self, *arguments, **options)
+
+    monkeypatch.setattr(Manifest, "from_json", reading)
+    monkeypatch.setattr(Twin, "__init__", making)
+    verify_bundle(tiny.path, images=2, seed=0, test_images=2, data=str(npz))
+    assert counts == {"manifest": 1, "twin": 1}

@@ -1,0 +1,44 @@
+"""Tables for people: what a build made, and what a bundle of any writer says."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from hardtemper.runtime.errors import BundleFormatError
+from hardtemper.toolchain.cli.tables import build_report, bundle_report
+
+
+def shown(tables: list[Table]) -> str:
+    console = Console(width=160, record=True, file=None, quiet=False)
+    with console.capture() as caught:
+        for table in tables:
+            console.print(table)
+    return " ".join(caught.get().split())
+
+
+def test_a_build(tiny: Any) -> None:
+    text = shown(build_report(tiny.build))
+    for row in ("features.0", "4 -> 2", "whole network", "dense, standard", "hardened", "integer twin", "model.onnx"):
+        assert row in text
+    assert "teacher, dense" not in text
+    stages = dataclasses.replace(tiny.build.stages, teacher=tiny.build.stages.dense)
+    assert "teacher, dense" in shown(build_report(dataclasses.replace(tiny.build, stages=stages)))
+
+
+def test_what_another_writer_leaves_out_is_left_out(tiny: Any) -> None:
+    manifest = dataclasses.replace(tiny.build.bundle.manifest, proofs={}, layers=())
+    text = shown(bundle_report(manifest))
+    assert "MACs in integer kernels" not in text
+    assert "dense.onnx" in text
+
+
+@pytest.mark.parametrize("proofs", [{"kernels": {"integer_share": "all"}}, {"parity": {"activations": [1]}}])
+def test_a_value_of_another_type_is_named(tiny: Any, proofs: dict[str, Any]) -> None:
+    manifest = dataclasses.replace(tiny.build.bundle.manifest, proofs=proofs)
+    with pytest.raises(BundleFormatError, match=r"manifest\.json: proofs\."):
+        bundle_report(manifest)

@@ -1,0 +1,123 @@
+"""`toolchain verify`: a whole bundle passes, and whatever differs fails a gate with exit code 1."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hardtemper.toolchain.__main__ import main
+
+SHORT = ["--warmup", "0", "--repeats", "2", "--min-seconds", "0", "--batch", "8"]
+
+
+def replace(bundle: Path, name: str, content: bytes) -> None:
+    """Another file, with its hash in the manifest."""
+    (bundle / name).write_bytes(content)
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    for entry in manifest["files"]:
+        if entry["path"] == name:
+            entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def append(path: Path, content: bytes) -> None:
+    path.write_bytes(path.read_bytes() + content)
+
+
+def edit(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    manifest = json.loads((bundle / "manifest.json").read_text())
+    change(manifest)
+    (bundle / "manifest.json").write_text(json.dumps(manifest))
+
+
+def packed(**arrays: Any) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
+def proof(bundle: Path) -> tuple[Any, Any]:
+    with np.load(bundle / "proof.npz") as stored:
+        return stored["images"], stored["logits"]
+
+
+def test_a_whole_bundle_is_verified(capsys: pytest.CaptureFixture[str], tiny: Any, npz: Path) -> None:
+    assert main(["verify", str(tiny.path), "--images", "20", "--test-images", "5", "--data", str(npz)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    for shown in (
+        "files whose SHA-256 fits │ 3 of 3",
+        "MACs in integer kernels │ 100.0% of",
+        "stored logits that differ (64 images) │ 0",
+        "logits twin / engine that differ (94 images) │ 0",  # 64 + 20 + 5 + 5 adversarial ones
+        "activations that differ │ 0 of",
+    ):
+        assert shown in out
+
+
+def test_changed_proof_logits_fail_the_gate(error: Callable[..., str], bundle: Path) -> None:
+    images, logits = proof(bundle)
+    logits[3, 1] = np.nextafter(logits[3, 1], np.float32(np.inf))
+    replace(bundle, "proof.npz", packed(images=images, logits=logits))
+    line = error("verify", bundle, "--images", 0, code=1)
+    assert line.startswith(f"error: {bundle}: twin and engine; expected: no differing integer and no differing logit")
+    assert "got: 1 stored logits, 0 other logits and 0 integers differ" in line
+    edit(bundle, lambda manifest: manifest["quantization"].update(scales="free"))
+    assert main(["verify", str(bundle), "--images", "0"]) == 0  # free scales promise nothing
+
+
+def test_another_graph_fails_the_gate(error: Callable[..., str], bundle: Path) -> None:
+    """The float network in the integer one's place: its hash fits, its kernels do not."""
+    replace(bundle, "model.onnx", (bundle / "dense.onnx").read_bytes())
+    line = error("verify", bundle, "--images", 0, code=1)
+    assert "MACs in integer kernels; expected: at least 100.0%; got: 0.0%" in line
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 no zip", "proof.npz; expected: arrays images and logits"),
+        (b"", "proof.npz; expected: arrays images and logits"),
+        (packed(images=np.zeros((1, 1, 16, 16), np.uint8)), "proof.npz; expected: arrays images and logits"),
+        (
+            packed(images=np.zeros((1, 1, 16, 16), np.uint8), logits=np.zeros((1, 3))),
+            "logits; expected: (1, 4)",
+        ),
+        (packed(images=np.zeros((1, 1, 8, 8), np.uint8), logits=np.zeros((1, 4))), "[N, 1, 16, 16]"),
+    ],
+)
+def test_a_proof_that_cannot_be_read(error: Callable[..., str], bundle: Path, content: bytes, message: str) -> None:
+    replace(bundle, "proof.npz", content)
+    assert message in error("verify", bundle)
+
+
+def test_a_bundle_without_a_proof(error: Callable[..., str], bundle: Path) -> None:
+    (bundle / "proof.npz").unlink()
+    edit(bundle, lambda m: m.update(files=[entry for entry in m["files"] if entry["path"] != "proof.npz"]))
+    assert "no file 'proof.npz'; expected: one of" in error("verify", bundle)
+
+
+def test_test_images_that_are_gone_or_others(error: Callable[..., str], bundle: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.npz"
+    flags = ["--images", 0, "--test-images", 1, "--data", other]
+    assert "other.npz does not exist" in error("verify", bundle, *flags)
+    for side, classes, message in ((8, 4, "the images do not fit"), (16, 5, "the labels do not fit")):
+        images, labels = np.zeros((classes, side, side), np.uint8), np.arange(classes)
+        other.write_bytes(packed(train_images=images, train_labels=labels, test_images=images, test_labels=labels))
+        assert message in error("verify", bundle, *flags)
+    edit(bundle, lambda m: m["provenance"]["recipe"].pop("data"))
+    assert "the recipe names none; fix: give --data yourself" in error("verify", bundle, *flags[:-2])
+    edit(bundle, lambda m: m["provenance"].update(recipe={}))
+    assert "a recipe that names an adversary" in error("verify", bundle, *flags)
+
+
+def test_data_for_no_test_images(capsys: pytest.CaptureFixture[str], tiny: Any) -> None:
+    for flag in ("--data", "--data-root"):
+        assert main(["verify", str(tiny.path), flag, "mnist"]) == 2
+        assert "give --test-images too" in capsys.readouterr().err
