@@ -13,13 +13,13 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from .runtime.version import __version__
+
 if TYPE_CHECKING:
     from .runtime.engine import Engine, load
     from .toolchain.api import bench, build, verify
 
 __all__ = ["Engine", "__version__", "bench", "build", "load", "verify"]
-
-__version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from .. import __version__
 from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.errors import InputError
+from ..runtime.version import __version__
 from .measures import measure_of
 
 __all__ = ["Environment", "Measurement", "Setting", "Skip", "measured", "share", "wilson"]

@@ -117,8 +117,8 @@ def bench(
         MissingExtraError: an extra that this run needs is not installed.
     """
     from ..bench.attacks.threat.threat_model import ThreatModel
-    from ..bench.report.store import store_measurements
     from ..bench.report.text import check_writable, write_report
+    from ..bench.report.to_manifest import store_measurements
     from ..bench.resume import RESUME_FOLDER, ResumeStore
     from ..bench.run import run_bench
     from ..bench.subjects import read_target

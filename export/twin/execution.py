@@ -21,7 +21,7 @@ from torch import Tensor
 from .graph import Node
 from .int8.onednn import ByteConv, ByteGemm, rescaling, trusted
 from .operators.integer import in_units
-from .operators.table import OPERATORS
+from .operators.supported import OPERATORS
 from .values.levels import ByteLayer, Levels, accumulated, added, byte_levels, layer_levels
 from .values.scaled import EXACT, Scaled, Value, dense
 from .windows import text, window

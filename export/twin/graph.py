@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from ...runtime.errors import ModelError, UnsupportedOperatorError
 from .operators.integer import REQUANTIZED
 from .operators.real import FLATTENED
-from .operators.table import OPERATORS, SEVERAL, unknown_setting
+from .operators.supported import OPERATORS, SEVERAL, unknown_setting
 
 __all__ = [
     "Input",

@@ -12,8 +12,8 @@ derivative one, a clamp has derivative zero outside its range.
 While nothing is trained, integer layers run on bytes in 8-bit kernels (`execution.py`): the same bits, and a gradient
 that is zero (or leaks, `gradients.py`) where a result is 0 or 255, in the precision of `values/levels.py`.
 
-Any classifier graph of the operators in `operators/table.py` works, float or Q/DQ, whoever made it. torch is imported
-here.
+Any classifier graph of the operators in `operators/supported.py` works, float or Q/DQ, whoever made it. torch is
+imported here.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from importlib import import_module
 
 import click
 
-from ... import __version__
+from ...runtime.version import __version__
 
 __all__ = ["COMMANDS", "cli"]
 

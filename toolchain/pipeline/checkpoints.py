@@ -21,11 +21,11 @@ import onnx
 import torch
 from torch import nn
 
-from ... import __version__
 from ...bench.data.dataset import Dataset, Part
 from ...runtime.errors import BundleError
 from ...runtime.files.hashing import hash_file
 from ...runtime.files.store import Store
+from ...runtime.version import __version__
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.precision import resolve

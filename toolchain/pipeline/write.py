@@ -15,7 +15,6 @@ import onnx
 import onnxruntime
 import torch
 
-from ... import __version__
 from ...bench.data.dataset import Dataset
 from ...export.bundle_writer import write_bundle
 from ...export.proofs.kernels import KernelReport
@@ -23,6 +22,7 @@ from ...export.proofs.parity import ParityReport
 from ...runtime.bundle.manifest import Input, Output, Provenance
 from ...runtime.bundle.reader import Bundle
 from ...runtime.cpu import cpu_name, instruction_set
+from ...runtime.version import __version__
 from ..compress.compressed import Compressed
 from ..models.source import Source
 from ..recipe.recipe import Recipe

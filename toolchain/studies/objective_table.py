@@ -37,6 +37,7 @@ from ...bench.data.dataset import Dataset
 from ...bench.data.load import load_dataset
 from ...bench.measurement import Environment
 from ...runtime.bundle.reader import read_bundle
+from ..api import bench
 from ..compress.chain import compress
 from ..compress.context import Context
 from ..models.source import Source, load_source
@@ -79,7 +80,7 @@ ROWS: Mapping[str, Mapping[str, Any]] = {
     "AdaAD": {"adversary.objective": "adaad"},
 }
 
-_NO_TIMING = ("--batch", "1", "--warmup", "0", "--repeats", "1", "--min-seconds", "0", "--threads", "1")
+_NO_TIMING: Mapping[str, Any] = {"batches": (1,), "warmup": 0, "repeats": 1, "min_seconds": 0.0, "threads": 1}
 """Latency and memory are `engine_latency`'s."""
 
 _SHOWN_ALARMS = ("without gradients", "flat loss")
@@ -143,10 +144,6 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def attack(arguments: argparse.Namespace) -> None:
-    from click.testing import CliRunner
-
-    from ..cli.bench import bench
-
     for seed in arguments.seeds:
         for name in arguments.only or ROWS:
             bundle = folder(arguments.out, name, seed)
@@ -155,11 +152,8 @@ def attack(arguments: argparse.Namespace) -> None:
                 if not bundle.exists() or report.exists():
                     continue
                 started = time.perf_counter()
-                options = [str(bundle), "--attack", preset, "--images", images, "--no-dense", "--json", str(report)]
-                options += _NO_TIMING
-                result = CliRunner().invoke(bench, options, standalone_mode=False)
-                if result.exception is not None:
-                    raise result.exception
+                count = None if images == "all" else int(images)
+                bench(bundle, attack=preset, images=count, dense=False, json_path=report, **_NO_TIMING)
                 print(f"{report.name}: {time.perf_counter() - started:.0f} s", flush=True)
 
 

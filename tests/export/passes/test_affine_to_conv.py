@@ -8,8 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from hardtemper.export.passes.affine_to_conv import AffineToConv
-
-from .pass_cases import MAP, Case, check_case, positive, some
+from hardtemper.tests.export.passes.pass_cases import MAP, Case, check_case, positive, some
 
 _BN = {"g": positive(4), "h": some(4), "m": some(4), "v": positive(4)}
 

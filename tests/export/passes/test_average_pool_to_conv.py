@@ -7,8 +7,7 @@ import onnx
 import pytest
 
 from hardtemper.export.passes.average_pool_to_conv import AveragePoolToConv
-
-from .pass_cases import MAP, Case, check_case
+from hardtemper.tests.export.passes.pass_cases import MAP, Case, check_case
 
 CASES = [
     Case("3x3 pool", "y = AveragePool<kernel_shape=[3,3], strides=[2,2]>(x)", "float[N,4,2,2]", {}, {"Conv": 1}),

@@ -7,8 +7,7 @@ import onnx
 import pytest
 
 from hardtemper.export.passes.canonical_pools import CanonicalPools
-
-from .pass_cases import MAP, Case, check_case, ints
+from hardtemper.tests.export.passes.pass_cases import MAP, Case, check_case, ints
 
 CASES = [
     Case("mean", "y = ReduceMean<keepdims=1>(x, k)", "float[N,4,1,1]", {"k": ints(2, 3)}, {"GlobalAveragePool": 1}),

@@ -9,8 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from hardtemper.export.passes.fold_clip import FoldClip
-
-from .pass_cases import MAP, Case, check_case, some, zero_to
+from hardtemper.tests.export.passes.pass_cases import MAP, Case, check_case, some, zero_to
 
 _W3 = {"w": some(5, 4, 3, 3), "b": some(5)}
 _CLIP = "h = Conv(x, w, b) t = Clip(h, low, high)"

@@ -7,8 +7,7 @@ import onnx
 import pytest
 
 from hardtemper.export.passes.matmul_to_gemm import MatMulToGemm
-
-from .pass_cases import Case, check_case, some
+from hardtemper.tests.export.passes.pass_cases import Case, check_case, some
 
 CASES = [
     Case("matmul", "y = MatMul(x, w)", "float[N,5]", {"w": some(4, 5)}, {"Gemm": 1}, "float[N,4]"),

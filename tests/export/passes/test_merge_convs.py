@@ -7,8 +7,7 @@ import onnx
 import pytest
 
 from hardtemper.export.passes.merge_convs import MergeConvs
-
-from .pass_cases import MAP, Case, check_case, positive, some
+from hardtemper.tests.export.passes.pass_cases import MAP, Case, check_case, positive, some
 
 _W3 = {"w": some(5, 4, 3, 3), "b": some(5)}
 _ONE = {"a": positive(4, 1, 1, 1), "c": some(4)}

@@ -10,8 +10,7 @@ import onnx_ir as ir
 import pytest
 
 from hardtemper.export.passes.pixel_input import PixelInput
-
-from .pass_cases import MAP, RNG, some
+from hardtemper.tests.export.passes.pass_cases import MAP, RNG, some
 
 W3 = {"w": some(5, 4, 3, 3), "b": some(5)}
 

@@ -7,8 +7,7 @@ import onnx
 import pytest
 
 from hardtemper.export.passes.reshape_to_flatten import ReshapeToFlatten
-
-from .pass_cases import Case, check_case, ints
+from hardtemper.tests.export.passes.pass_cases import Case, check_case, ints
 
 CASES = [
     Case("reshape", "y = Reshape(x, k)", "float[N,144]", {"k": ints(0, 144)}, {"Flatten": 1}),

@@ -7,8 +7,7 @@ import onnx
 import pytest
 
 from hardtemper.export.passes.standalone_relu import StandaloneRelu
-
-from .pass_cases import MAP, Case, check_case, some, zero_to
+from hardtemper.tests.export.passes.pass_cases import MAP, Case, check_case, some, zero_to
 
 CASES = [
     Case("relu behind nothing", "y = Relu(x)", MAP, {}, {"Conv": 1, "Relu": 1}),

@@ -18,7 +18,7 @@ from hardtemper.bench.attacks import catalogue as plans
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.bench.report.report import BenchReport
-from hardtemper.bench.report.store import store_measurements
+from hardtemper.bench.report.to_manifest import store_measurements
 from hardtemper.bench.resume import RESUME_FOLDER
 from hardtemper.bench.robustness.alarms import Alarm, Checks
 from hardtemper.bench.robustness.archive import read_archive
@@ -384,7 +384,7 @@ def test_a_bundle_that_was_built_anew_gets_no_numbers_of_the_old_one(
         (subject,) = report.subjects
         return store_measurements(replace(report, subjects=(replace(subject, graph_sha256="0" * 64),)), target)
 
-    monkeypatch.setattr("hardtemper.bench.report.store.store_measurements", stored)
+    monkeypatch.setattr("hardtemper.bench.report.to_manifest.store_measurements", stored)
     result = run(path, "--data", data, "--store", "--no-dense", *FAST)
     assert isinstance(result.exception, IntegrityError)
     assert "not the graph that was measured" in str(result.exception)

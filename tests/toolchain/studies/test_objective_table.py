@@ -37,6 +37,25 @@ def test_a_distillation_needs_a_teacher(name: str, tmp_path: Path) -> None:
         module.recipe(name, 0, tmp_path, None)
 
 
+def test_attack_measures_each_engine_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module.folder(tmp_path, "MART", 0).mkdir()
+    asked: list[Any] = []
+
+    def measured(bundle: Path, *, json_path: Path, **settings: Any) -> None:
+        asked.append((bundle.name, settings["attack"], settings["images"], settings["dense"]))
+        json_path.write_text("{}")
+
+    monkeypatch.setattr(module, "bench", measured)
+    arguments = ["objective_table", "attack", "--out", str(tmp_path), "--seeds", "0", "1", "--images", "500"]
+    monkeypatch.setattr(sys, "argv", arguments)
+    module.main()
+    module.main()
+    assert asked == [("mart-0", "paper", None, False), ("mart-0", "standard", 500, False)]
+    assert "mart-0.standard.500.json" in capsys.readouterr().out
+
+
 def bundle(robust: float) -> Any:
     epochs = [{"seconds": 2.0, "robust": robust}, {"seconds": 3.0, "robust": robust / 2}]
     return SimpleNamespace(manifest=SimpleNamespace(proofs={"training": {"hardened": {"epochs": epochs, "kept": 1}}}))

@@ -12,7 +12,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from hardtemper.export.twin.operators.table import OPERATORS, SEVERAL
+from hardtemper.export.twin.operators.supported import OPERATORS, SEVERAL
 from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import UnsupportedOperatorError
 

@@ -11,7 +11,7 @@ import pytest
 
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.report.report import BenchReport
-from hardtemper.bench.report.store import store_measurements
+from hardtemper.bench.report.to_manifest import store_measurements
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.bundle.reader import read_bundle
