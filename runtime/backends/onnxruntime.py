@@ -22,6 +22,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
+from ..shapes import Float32, Shaped
 
 __all__ = ["OnnxRuntimeBackend", "session_options"]
 
@@ -104,7 +105,7 @@ class OnnxRuntimeBackend:
     def classes(self) -> int:
         return self._classes
 
-    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, images: Shaped[NDArray[Any], "n c h w"]) -> Float32[NDArray[np.float32], "n k"]:
         """Logits [N, K] of images [N, C, H, W] of type `input_dtype`; N is `batch` where that is fixed.
 
         Raises:

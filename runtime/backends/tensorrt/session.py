@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, ModelError
+from ...shapes import Float32, UInt8
 from ..cuda.interface import Cuda, DeviceMemory, Event, PinnedMemory, Stream
 from .package import last_error
 from .signature import Profile, Signature
@@ -112,7 +113,7 @@ class Session:
         """Device memory of the session's own input and output buffers."""
         return sum(memory.size for memory in self._held.device)
 
-    def stage(self, images: NDArray[np.uint8]) -> None:
+    def stage(self, images: UInt8[NDArray[np.uint8], "n c h w"]) -> None:
         """Take a batch: set the shape and put the images into page-locked memory as the engine takes them.
 
         Args:
@@ -162,7 +163,7 @@ class Session:
         """Enqueue the copy of the logits to the host."""
         self._cuda.download(self._host_output(), self._held.device[1], self._held.stream)
 
-    def result(self) -> NDArray[np.float32]:
+    def result(self) -> Float32[NDArray[np.float32], "n k"]:
         """Wait for the stream; logits [n, K] of the staged images.
 
         Raises:
