@@ -139,7 +139,7 @@ def clamp_round(x: Float[Tensor, " *shape"], grid: OutputGrid, *, zero_first: bo
     """clamp(round_half_even(x) + z, low, high), with z added before the rounding if `zero_first`.
 
     The gradient is a clamp's, straight-through: one where the rounded value lies in [low, high], outside zero or what
-    leaks (`leak`).
+    leaks (`leak()`).
     """
     q: Tensor = _ClampRound.apply(x, grid, zero_first)  # type: ignore[no-untyped-call]
     return q

@@ -12,7 +12,7 @@ __all__ = ["Quantization"]
 
 
 class Quantization(Section):
-    """See export/scheme.py."""
+    """See export/quantization/scheme.py."""
 
     target: Literal["cpu", "tensorrt"] = Field("cpu", description="what the integers are for; tensorrt: symmetric int8")
     scales: Literal["power-of-two", "free"] = Field("power-of-two", description="power-of-two is exact everywhere")

@@ -5,7 +5,7 @@
 
 oneDNN computes fl(fl(sum * m) + b) with b = n_b * m + z_y. No step of it rounds where m is a power of two, at most 1,
 and |n| + z_y / m stays below 2^24; and an even z_y may be added before the rounding. Elsewhere the accumulator
-is handed out. A layer whose accumulator might reach 2^24 is none of this module's.
+is handed out. A layer with an accumulator that might reach 2^24 stays in floats.
 
 Processors without VNNI add pairs of products in int16, which saturates: `exact` asks the kernels themselves.
 

@@ -28,7 +28,7 @@ _SHARED_PROFILES = (10,)
 
 
 class TensorRTBackend:
-    """A serialized engine, as an `engine.Backend`.
+    """A serialized engine, as a `protocol.Backend`.
 
     Args:
         serialized: the engine; trusted, for deserializing it can run code.
