@@ -12,11 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError
+from .shapes import Shaped, UInt8
 
 __all__ = ["check_images", "to_pixels"]
 
 
-def check_images(images: object, *, shape: tuple[int, int, int]) -> NDArray[Any]:
+def check_images(images: object, *, shape: tuple[int, int, int]) -> Shaped[NDArray[Any], "n c h w"]:
     """`images` as a plain array [N, C, H, W] of uint8 or float with (C, H, W) = `shape`; values are not looked at.
 
     Of a masked array all values count, those under the mask too.
@@ -43,7 +44,7 @@ def check_images(images: object, *, shape: tuple[int, int, int]) -> NDArray[Any]
     return images
 
 
-def to_pixels(images: NDArray[Any], *, first: int = 0) -> NDArray[np.uint8]:
+def to_pixels(images: Shaped[NDArray[Any], " n *image"], *, first: int = 0) -> UInt8[NDArray[np.uint8], " n *image"]:
     """Images [N, ...] of uint8 or of floats in [0, 1] as uint8 pixels of the same shape.
 
     Args:

@@ -8,8 +8,9 @@ Within one signature a letter is one size:
 
     n images, or rows    c channels    h height    w width    k classes    ... any axes
 
-A single axis is written with a space, " n", since a linter takes "n" for the name of a type. An argument that the
-function itself checks, to answer with an error of one line, is annotated as loosely as it may come: `NDArray[Any]`.
+What would be Python without its quotes begins with a space, since linters take it for code: " n", " n *image", " ...".
+An argument that the function itself checks, to answer with an error of one line, is annotated as loosely as it may
+come: `NDArray[Any]`.
 """
 
 from __future__ import annotations

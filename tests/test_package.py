@@ -221,7 +221,7 @@ def test_extras_name_what_the_code_imports(project: dict[str, Any]) -> None:
     """Every package that is imported anywhere is installed by some extra."""
     extras = [name for names in project["project"]["optional-dependencies"].values() for name in names]
     named = {name.partition(";")[0].split(">")[0].strip().replace("-", "_") for name in extras}
-    named |= {"numpy", "onnxruntime", "PIL", "pydantic_core", *sys.stdlib_module_names}  # pydantic_core: pydantic's own
+    named |= {"numpy", "onnxruntime", "PIL", *sys.stdlib_module_names}
     studies = {"autoattack", "art"}  # peers: AutoAttack is a checkout (--autoattack), ART is the extra dev's
     for path in sources():
         others = studies if path.parts[:2] == ("toolchain", "studies") else set()

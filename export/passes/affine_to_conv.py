@@ -12,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ...runtime.shapes import Float64
 from .node_pass import NodePass, RefusedError
 from .values import add_initializer, attribute, channels, constant, replace_by_chain
 
 __all__ = ["AffineToConv"]
 
-Affine = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
+Affine = tuple[Float64[npt.NDArray[np.float64], " c"], Float64[npt.NDArray[np.float64], " c"]]
 
 
 class AffineToConv(NodePass[tuple[ir.Value, Affine]]):
@@ -74,7 +75,7 @@ def _arithmetic(node: ir.Node) -> tuple[ir.Value, Affine] | None:
     return x, ((-one, c) if reversed_ else (one, -c))
 
 
-def _per_channel(number: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.float64]:
+def _per_channel(number: npt.NDArray[np.float32], width: int) -> Float64[npt.NDArray[np.float64], " c"]:
     shape = (1,) * (4 - number.ndim) + number.shape
     if len(shape) != 4 or shape[0] != 1 or shape[1] not in (1, width) or shape[2:] != (1, 1):
         raise RefusedError("its constant is not one number a channel")

@@ -20,6 +20,7 @@ import torch
 from ...runtime.backends.onnxruntime import session_options
 from ...runtime.errors import ModelError
 from ...runtime.progress import ProgressCallback, silent
+from ...runtime.shapes import Bool, Float32, UInt8
 from ..twin.twin import Twin
 
 __all__ = ["ActivationParity", "ParityReport", "check_parity"]
@@ -80,7 +81,7 @@ class ParityReport:
 
 def check_parity(
     model: onnx.ModelProto,
-    images: npt.NDArray[np.uint8],
+    images: UInt8[npt.NDArray[np.uint8], "n c h w"],
     *,
     twin: Twin | None = None,
     activations: bool = True,
@@ -146,7 +147,7 @@ class _Engine:
         self._fixed = fixed if isinstance(fixed, int) and fixed > 0 else None
         self.batch = self._fixed or _BATCH
 
-    def __call__(self, pixels: npt.NDArray[np.uint8]) -> dict[str, _Array]:
+    def __call__(self, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> dict[str, _Array]:
         count = len(pixels)
         if self._fixed is not None and count < self._fixed:  # a graph of a fixed batch takes black images along
             black = np.zeros((self._fixed - count, *pixels.shape[1:]), np.uint8)
@@ -172,14 +173,16 @@ class _Count:
         return ActivationParity(name=name, elements=self._elements, mismatches=self._mismatches, largest=self._largest)
 
 
-def _run_twin(twin: Twin, pixels: npt.NDArray[np.uint8]) -> dict[str, _Array]:
+def _run_twin(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> dict[str, _Array]:
     device = next((tensor.device for tensor in (*twin.parameters(), *twin.buffers())), torch.device("cpu"))
     with torch.no_grad():
         found = twin.activations(torch.from_numpy(pixels).to(device).float() / 255)
     return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 
-def _differ(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+def _differ(
+    a: Float32[npt.NDArray[np.float32], " n *k"], b: Float32[npt.NDArray[np.float32], " n *k"]
+) -> Bool[npt.NDArray[np.bool_], "n m"]:
     return np.asarray(a.reshape(len(a), -1) != b.reshape(len(b), -1))
 
 

@@ -22,6 +22,7 @@ import torch
 from ...runtime.backends.onnxruntime import session_options
 from ...runtime.errors import DataError
 from ...runtime.progress import ProgressCallback, silent
+from ...runtime.shapes import UInt8
 from ..integers import UINT8
 from .scheme import Grid, Scheme
 
@@ -36,7 +37,7 @@ _BATCH = 32
 def calibrate(
     model: onnx.ModelProto,
     values: Sequence[str],
-    images: npt.NDArray[np.uint8],
+    images: UInt8[npt.NDArray[np.uint8], "n c h w"],
     *,
     scheme: Scheme,
     progress: ProgressCallback = silent,

@@ -13,6 +13,7 @@ from onnx_ir.passes import common as passes
 
 from ...runtime.errors import UnsupportedOperatorError
 from ...runtime.progress import ProgressCallback, silent
+from ...runtime.shapes import Float32, UInt8
 from ..lower import INPUT_SCALE, FloatGraph, PixelGraph, pixel_graph
 from ..passes.node_pass import SkippedNode
 from .calibration import calibrate
@@ -35,13 +36,13 @@ class IntegerGraph:
 
     model: onnx.ModelProto
     scheme: Scheme
-    shadow: Mapping[str, npt.NDArray[np.float32]]
+    shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]]
     skipped: tuple[SkippedNode, ...]
 
 
 def quantize(
     graph: FloatGraph,
-    images: npt.NDArray[np.uint8],
+    images: UInt8[npt.NDArray[np.uint8], "n c h w"],
     *,
     scheme: Scheme | None = None,
     progress: ProgressCallback = silent,

@@ -27,6 +27,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import InputError
+from ...runtime.shapes import Float32, Float64
 from ..integers import INT8, UINT8, IntegerType
 from .targets import TARGETS, Target
 
@@ -138,12 +139,12 @@ class Grid:
 
 
 def weight_scales(
-    weight: npt.NDArray[np.float32],
-    bias: npt.NDArray[np.float32] | None,
+    weight: Float32[npt.NDArray[np.float32], " k *features"],
+    bias: Float32[npt.NDArray[np.float32], " k"] | None,
     *,
     input_scale: float,
     scheme: Scheme,
-) -> npt.NDArray[np.float32]:
+) -> Float32[npt.NDArray[np.float32], " k"]:
     """One scale per output channel (axis 0 of `weight`).
 
     Power of two: of the covering exponent and the one below it, the one with the smaller squared error. A channel whose
@@ -169,7 +170,7 @@ def _power_of_two(scale: float) -> float:
 
 
 def _squared_error(
-    rows: npt.NDArray[np.float64], scales: npt.NDArray[np.float64], limit: int
-) -> npt.NDArray[np.float64]:
+    rows: Float64[npt.NDArray[np.float64], "k f"], scales: Float64[npt.NDArray[np.float64], " k"], limit: int
+) -> Float64[npt.NDArray[np.float64], " k"]:
     s = scales[:, None]
     return np.asarray(((np.clip(np.rint(rows / s), -limit, limit) * s - rows) ** 2).sum(axis=1))

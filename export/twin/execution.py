@@ -1,6 +1,6 @@
 """The order in which the twin computes: node for node, or with its integer layers in 8-bit kernels.
 
-    q -> DequantizeLinear -> Conv -> QuantizeLinear -> q'      becomes one layer on bytes (`byte_layers`)
+    q -> DequantizeLinear -> Conv -> QuantizeLinear -> q'      becomes one layer on bytes (`onednn.py`)
     q -> DequantizeLinear -> MaxPool -> QuantizeLinear -> q'   with one scale throughout becomes MaxPool on bytes
 
 and so for Gemm, for Add with power-of-two scales, and for what only moves numbers. Both plans give the same bits. The

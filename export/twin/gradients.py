@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
+from ...runtime.shapes import Float, Float32, Shaped
+
 __all__ = ["OutputGrid", "clamp_round", "leak", "leaked", "leaking", "round_ste"]
 
 _LEAK: ContextVar[float] = ContextVar("leak", default=0.0)
@@ -29,7 +31,9 @@ def leak() -> float:
     return _LEAK.get()
 
 
-def leaked(gradient: Tensor, inside: Tensor, share: float) -> Tensor:
+def leaked(
+    gradient: Float[Tensor, " *shape"], inside: Shaped[Tensor, " *shape"], share: float
+) -> Float[Tensor, " *shape"]:
     """Of a gradient, the part that passes a clamp: all where `inside` (bool, or 0 and 1), `share` of it elsewhere."""
     return gradient * (inside if not share else inside * (1 - share) + share)
 
@@ -87,9 +91,15 @@ _CLAMPS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class OutputGrid:
-    """What a per-tensor QuantizeLinear rounds to: float32 scale of no dimension, zero point, smallest and largest q."""
+    """What a QuantizeLinear rounds to.
 
-    scale: Tensor
+    Attributes:
+        scale: float32, of no dimension; per channel, one that broadcasts along the values.
+        zero: the zero point.
+        low, high: smallest and largest q.
+    """
+
+    scale: Float32[Tensor, " ..."]
     zero: float
     low: float
     high: float
@@ -105,7 +115,7 @@ class _Round(torch.autograd.Function):
         return gradients[0]
 
 
-def round_ste(x: Tensor) -> Tensor:
+def round_ste(x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
     """Round half to even; derivative one (Bengio et al. 2013, straight-through estimator)."""
     rounded: Tensor = _Round.apply(x)  # type: ignore[no-untyped-call]
     return rounded
@@ -125,11 +135,11 @@ class _ClampRound(torch.autograd.Function):
         return leaked(gradients[0], inside, ctx.leak), None, None
 
 
-def clamp_round(x: Tensor, grid: OutputGrid, *, zero_first: bool = False) -> Tensor:
+def clamp_round(x: Float[Tensor, " *shape"], grid: OutputGrid, *, zero_first: bool = False) -> Float[Tensor, " *shape"]:
     """clamp(round_half_even(x) + z, low, high), with z added before the rounding if `zero_first`.
 
     The gradient is a clamp's, straight-through: one where the rounded value lies in [low, high], outside zero or what
-    leaks (`leak`).
+    leaks (`leak()`).
     """
     q: Tensor = _ClampRound.apply(x, grid, zero_first)  # type: ignore[no-untyped-call]
     return q

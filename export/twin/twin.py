@@ -28,6 +28,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
+from ...runtime.shapes import Float, Float32
 from .execution import Plan, byte_plan, node_plan
 from .gradients import round_ste
 from .graph import Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
@@ -117,14 +118,14 @@ class Twin(nn.Module):
         low, high = self._limits[name]
         return (round_ste(values / self.get_buffer(f"{key}_step")) + self.get_buffer(f"{key}_zero")).clamp(low, high)
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " ..."]:
         """Logits float32 [N, K] of float images [N, C, H, W] in [0, 1].
 
         Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient.
         """
         return dense(self._run(images, ())[self.output])
 
-    def activations(self, images: Tensor) -> dict[str, Tensor]:
+    def activations(self, images: Float[Tensor, "n c h w"]) -> dict[str, Float[Tensor, " ..."]]:
         """Every QuantizeLinear's output as integer-valued tensors, and the logits, by ONNX value name."""
         found = self._run(images, self.quantizers)
         return {name: dense(found[name]) for name in [*self.quantizers, self.output]}
@@ -202,7 +203,7 @@ class Twin(nn.Module):
         if not np.array_equal(values, stored):
             tensor.CopyFrom(numpy_helper.from_array(values.astype(stored.dtype), tensor.name))
 
-    def shadow(self) -> dict[str, npt.NDArray[np.float32]]:
+    def shadow(self) -> dict[str, Float32[npt.NDArray[np.float32], " ..."]]:
         """The float values behind the integers, as trained, by initializer name."""
         return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}
 

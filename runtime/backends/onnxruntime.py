@@ -5,8 +5,10 @@ exceptions never get out: a graph that it refuses is a ModelError.
 
 No optimization may change what is computed. Recent versions (microsoft/onnxruntime, pull requests 27614 and 27769) turn
 a MatMul or Gemm of float activations and dequantized int8 weights into MatMulNBits with accuracy level 4, which
-quantizes the activations once more, 32 at a time. Level 1 keeps that kernel in float32. Whoever opens a session on a
-graph of ours takes `session_options`, so that all see one function.
+quantizes the activations once more, 32 at a time. Level 1 keeps that kernel in float32. Every session on
+a graph of ours is opened with `session_options`, so that all compute one function.
+
+The import of `onnxruntime` below is absolute: it is the package, not this module.
 
 int8 activations (the graphs made for TensorRT) run in integer kernels here too: on x86 ONNX Runtime leaves that off.
 """
@@ -22,6 +24,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
+from ..shapes import Float32, Shaped
 
 __all__ = ["OnnxRuntimeBackend", "session_options"]
 
@@ -58,7 +61,7 @@ def session_options(*, threads: int | None = None, optimize: bool = True) -> Any
 
 
 class OnnxRuntimeBackend:
-    """A classifier in an ONNX file, as an `engine.Backend`: one input [N, C, H, W], one output [N, K].
+    """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K].
 
     Args:
         path: the ONNX file.
@@ -104,7 +107,7 @@ class OnnxRuntimeBackend:
     def classes(self) -> int:
         return self._classes
 
-    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, images: Shaped[NDArray[Any], "n c h w"]) -> Float32[NDArray[np.float32], "n k"]:
         """Logits [N, K] of images [N, C, H, W] of type `input_dtype`; N is `batch` where that is fixed.
 
         Raises:

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..shapes import Float32, Shaped
+
 __all__ = ["Backend"]
 
 
@@ -33,5 +35,5 @@ class Backend(Protocol):
     def classes(self) -> int:
         """K."""
 
-    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, images: Shaped[NDArray[Any], "n c h w"]) -> Float32[NDArray[np.float32], "n k"]:
         """Logits [N, K] of contiguous images [N, C, H, W] of type `input_dtype`."""

@@ -48,7 +48,7 @@ def load_exported(path: Path) -> Exported:
     Raises:
         ModelError: missing, damaged, or exported in training mode (the layers are named).
     """
-    if not os.path.isfile(path):  # noqa: PTH113 - see runtime/bundle.py
+    if not os.path.isfile(path):  # noqa: PTH113 - see runtime/bundle/reader.py
         raise ModelError(f"{path} does not exist", expected="a file that torch.export.save wrote")
     try:
         program = torch.export.load(path)

@@ -76,7 +76,7 @@ def build_torchvision(
         notes.append("new weights")
     else:
         state, origin = _pretrained(name, pretrained)
-        if hasattr(module, "transform_input") and not os.path.isfile(pretrained):  # noqa: PTH113 - see runtime/bundle.py
+        if hasattr(module, "transform_input") and not os.path.isfile(pretrained):  # noqa: PTH113 - see runtime/bundle/reader.py
             module.transform_input = True  # torchvision's weights of GoogLeNet and Inception expect it
         notes += [f"weights {origin}", *_fit(state, module, first)]
         load_weights(module, state, origin=origin)

@@ -5,7 +5,7 @@
 
 oneDNN computes fl(fl(sum * m) + b) with b = n_b * m + z_y. No step of it rounds where m is a power of two, at most 1,
 and |n| + z_y / m stays below 2^24; and an even z_y may be added before the rounding. Elsewhere the accumulator
-is handed out. A layer whose accumulator might reach 2^24 is none of this module's.
+is handed out. A layer with an accumulator that might reach 2^24 stays in floats.
 
 Processors without VNNI add pairs of products in int16, which saturates: `exact` asks the kernels themselves.
 
@@ -25,6 +25,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....runtime.cpu import instruction_set
+from ....runtime.shapes import Float, Shaped, UInt8
 from ..values.levels import CHANNELS_LAST, gradient_dtype
 from ..values.scaled import EXACT
 from ..windows import Window
@@ -45,7 +46,14 @@ class Rescaling:
         return torch.uint8 if self.requantized else torch.float32
 
 
-def rescaling(weight: Tensor, bias: Tensor, *, bound: float, factor: Tensor | None, zero: float) -> Rescaling | None:
+def rescaling(
+    weight: Float[Tensor, " o *i"],
+    bias: Float[Tensor, " o"],
+    *,
+    bound: float,
+    factor: Float[Tensor, " o"] | None,
+    zero: float,
+) -> Rescaling | None:
     """From the accumulator to the result; None where the accumulator might reach 2^24 or is no integer.
 
     Args:
@@ -82,7 +90,9 @@ class ByteConv:
         rescaling: see there.
     """
 
-    def __init__(self, weight: Tensor, zero: int, window: Window, groups: int, rescaling: Rescaling) -> None:
+    def __init__(
+        self, weight: Float[Tensor, "o i kh kw"], zero: int, window: Window, groups: int, rescaling: Rescaling
+    ) -> None:
         self._weight, self._zero, self._rescaling = weight, zero, rescaling
         self._right: dict[torch.Size, bool] = {}
         self._window = [list(window.strides), list(window.pads[:2]), list(window.dilations)]
@@ -91,14 +101,14 @@ class ByteConv:
         self._packed = torch.ops.onednn.qconv_prepack(weight.to(torch.int8), ones, 1.0, zero, *self._window, groups)
         self._back = _for_gradients(weight, rescaling).contiguous(memory_format=CHANNELS_LAST)
 
-    def __call__(self, q: Tensor) -> Tensor:
+    def __call__(self, q: UInt8[Tensor, "n c h w"]) -> Shaped[Tensor, "n o oh ow"]:
         size = q.shape[1:]
         if size not in self._right:
             noise = torch.randint(0, 256, (1, *size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
             self._right[size] = torch.equal(self.in_bytes(noise), self.in_floats(noise))
         return self.in_bytes(q) if self._right[size] else self.in_floats(q)
 
-    def in_bytes(self, q: Tensor) -> Tensor:
+    def in_bytes(self, q: UInt8[Tensor, "n c h w"]) -> Shaped[Tensor, "n o oh ow"]:
         """oneDNN's result."""
         q = q.contiguous(memory_format=CHANNELS_LAST)
         scale, bias, dtype = self._rescaling.factor, self._rescaling.offset, self._rescaling.dtype
@@ -109,14 +119,14 @@ class ByteConv:
         )
         return y
 
-    def in_floats(self, q: Tensor) -> Tensor:
+    def in_floats(self, q: UInt8[Tensor, "n c h w"]) -> Shaped[Tensor, "n o oh ow"]:
         """The definition's."""
         strides, pads, dilations = self._window
         n = F.conv2d(q.to(self._weight.dtype) - self._zero, self._weight, None, strides, pads, dilations, self._groups)
         y: Tensor = n * self._rescaling.factor.view(-1, 1, 1) + self._rescaling.offset.view(-1, 1, 1)
         return (y.round().clamp(0, 255) if self._rescaling.requantized else y).to(self._rescaling.dtype)
 
-    def transposed(self, gradient: Tensor, shape: torch.Size) -> Tensor:
+    def transposed(self, gradient: Float[Tensor, "n o oh ow"], shape: torch.Size) -> Float[Tensor, "n c h w"]:
         gradient = gradient.contiguous(memory_format=CHANNELS_LAST)
         unread = torch.empty(shape, dtype=gradient.dtype, memory_format=CHANNELS_LAST)
         rest = (False, [0, 0], self._groups, [True, False, False])
@@ -127,19 +137,19 @@ class ByteConv:
 class ByteGemm:
     """Gemm: q [N, I] by integers [O, I] in [-128, 127], as floats."""
 
-    def __init__(self, weight: Tensor, zero: int, rescaling: Rescaling) -> None:
+    def __init__(self, weight: Float[Tensor, "o i"], zero: int, rescaling: Rescaling) -> None:
         self._zero, self._rescaling = zero, rescaling
         self._no_zeros = torch.zeros(len(weight), dtype=torch.int32)
         self._packed = torch.ops.onednn.qlinear_prepack(weight.to(torch.int8), None)
         self._back = _for_gradients(weight, rescaling)
 
-    def __call__(self, q: Tensor) -> Tensor:
+    def __call__(self, q: UInt8[Tensor, "n i"]) -> Shaped[Tensor, "n o"]:
         scale, bias, dtype = self._rescaling.factor, self._rescaling.offset, self._rescaling.dtype
         weight = (self._packed, scale, self._no_zeros, bias)
         y: Tensor = torch.ops.onednn.qlinear_pointwise(q, 1.0, self._zero, *weight, 1.0, 0, dtype, "none", [], "")
         return y
 
-    def transposed(self, gradient: Tensor, shape: torch.Size) -> Tensor:
+    def transposed(self, gradient: Float[Tensor, "n o"], shape: torch.Size) -> Float[Tensor, "n i"]:
         return gradient @ self._back
 
 

@@ -41,7 +41,8 @@ __all__ = [
 ]
 
 REQUANTIZED = "requantized"
-"""Attribute that the twin gives a Conv or Gemm of constants whose one reader, clamps aside, is a QuantizeLinear."""
+"""The twin's own attribute of a Conv or Gemm: its weights are constants, and only a QuantizeLinear reads its result,
+through clamps at most."""
 
 
 def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None = None) -> Tensor:
@@ -124,17 +125,17 @@ def matmul(attributes: Attributes, a: Value, b: Value) -> Value:
 
 
 def add(attributes: Attributes, a: Value, b: Value) -> Value:
-    """Add: two dequantized tensors wait for who reads their sum."""
+    """Add; of two dequantized tensors a `Sum`, which the operator behind it computes."""
     return Sum(a, b) if _dequantized(a) and _dequantized(b) else dense(a) + dense(b)
 
 
 def multiply(attributes: Attributes, a: Value, b: Value) -> Value:
-    """Mul, likewise."""
+    """Mul; of two dequantized tensors a `Product`."""
     return Product(a, b) if _dequantized(a) and _dequantized(b) else dense(a) * dense(b)
 
 
 def global_average_pool(attributes: Attributes, x: Value) -> Value:
-    """GlobalAveragePool, likewise."""
+    """GlobalAveragePool; of a dequantized tensor a `Mean`, where its sums are exact."""
     if _dequantized(x) and math.prod(x.n.shape[2:]) * x.bound < EXACT:
         return Mean(x.n.sum((2, 3), keepdim=True), x.s, math.prod(x.n.shape[2:]))
     return dense(x).mean((2, 3), keepdim=True)

@@ -1,7 +1,7 @@
 """ONNX operator -> function of the twin. Signature: (attributes, *inputs) -> value; a missing optional input is None.
 
-Operators that only move or compare numbers act on the integers of a `Scaled` value (`twin_shapes`), those that integer
-kernels exist for on integers and scales (`twin_integer`), the others on real numbers: they stay float operators in the
+Operators that only move or compare numbers act on the integers of a `Scaled` value (`shape.py`), those that integer
+kernels exist for on integers and scales (`integer.py`), the others on real numbers: they stay float operators in the
 engine too. `SEVERAL` are the operators that give a tuple.
 """
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ....runtime.shapes import Float, Float32, Shaped, UInt8
 from ...bfloat16 import has_bfloat16
 from ..gradients import leak
 
@@ -44,10 +45,10 @@ class Levels:
         path: float, like q; where autograd attaches what comes before.
     """
 
-    q: Tensor
-    path: Tensor
+    q: UInt8[Tensor, " *shape"]
+    path: Float[Tensor, " *shape"]
 
-    def real(self) -> Tensor:
+    def real(self) -> Float32[Tensor, " ..."]:
         """q as float32."""
         opened: Tensor = _Opened.apply(self.path, self.q)  # type: ignore[no-untyped-call]
         return opened
@@ -56,10 +57,10 @@ class Levels:
 class ByteLayer(Protocol):
     """A linear layer on levels."""
 
-    def __call__(self, q: Tensor) -> Tensor:
+    def __call__(self, q: UInt8[Tensor, "n ..."]) -> Shaped[Tensor, "n ..."]:
         """uint8 to requantized uint8, or to the float32 accumulator."""
 
-    def transposed(self, gradient: Tensor, shape: torch.Size) -> Tensor:
+    def transposed(self, gradient: Float[Tensor, "n ..."], shape: torch.Size) -> Float[Tensor, "n ..."]:
         """The gradient with respect to q, of this shape, given the gradient of the result before its clamp."""
 
 
@@ -69,12 +70,12 @@ def gradient_dtype() -> torch.dtype:
     return torch.bfloat16 if has_bfloat16() else torch.float32
 
 
-def pixel_levels(images: Tensor) -> Levels:
+def pixel_levels(images: Float[Tensor, "n c h w"]) -> Levels:
     """Float images [N, C, H, W] in [0, 1] rounded to pixels; the gradient is zero outside [0, 255]."""
     return Levels(*_Pixels.apply(images))  # type: ignore[no-untyped-call]
 
 
-def byte_levels(q: Tensor) -> Levels:
+def byte_levels(q: Float[Tensor, " ..."]) -> Levels:
     """Integer-valued floats in [0, 255] as bytes."""
     return Levels(*_Closed.apply(q))  # type: ignore[no-untyped-call]
 
@@ -97,7 +98,7 @@ def layer_levels(layer: ByteLayer, x: Levels) -> Levels:
     return Levels(*_Requantized.apply(x.path, x.q, layer))  # type: ignore[no-untyped-call]
 
 
-def accumulated(layer: ByteLayer, x: Levels) -> Tensor:
+def accumulated(layer: ByteLayer, x: Levels) -> Float[Tensor, "n ..."]:
     """A layer's accumulator, float32."""
     n: Tensor = _Accumulated.apply(x.path, x.q, layer)  # type: ignore[no-untyped-call]
     return n

@@ -21,6 +21,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ....runtime.shapes import Float, Shaped
 from ..gradients import OutputGrid, clamp_round
 from .levels import Levels
 
@@ -41,16 +42,16 @@ class Scaled:
         zero: the zero point that was taken off, where n comes straight from a per-tensor DequantizeLinear.
     """
 
-    n: Tensor
-    s: Tensor
+    n: Float[Tensor, " ..."]
+    s: Float[Tensor, " ..."]
     bound: float
     zero: float | None = None
 
-    def real(self) -> Tensor:
+    def real(self) -> Float[Tensor, " ..."]:
         """The real numbers, float32."""
         return (self.n * self.s).to(self.s.dtype)
 
-    def requantized(self, grid: OutputGrid) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Float[Tensor, " ..."]:
         """round(n * fl(s / s_y)) + z, as the int32 accumulator of QLinearConv (quantize.cpp, MlasRequantizeOutput)."""
         return clamp_round((self.n * (self.s / grid.scale)).to(self.s.dtype), grid)
 
@@ -63,11 +64,11 @@ class Sum:
     b: Scaled
     rectified: bool = False
 
-    def real(self) -> Tensor:
+    def real(self) -> Float[Tensor, " ..."]:
         total = self.a.real() + self.b.real()
         return total.clamp(min=0) if self.rectified else total
 
-    def requantized(self, grid: OutputGrid) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Float[Tensor, " ..."]:
         """QLinearAdd (intrinsics/avx2/qladd_avx2.cpp), r = s / s_y:
 
         round(fma(q_a, r_a, fma(q_b, r_b, c))),  c = z - fma(r_a, z_a, fl(r_b * z_b))
@@ -94,10 +95,10 @@ class Product:
     a: Scaled
     b: Scaled
 
-    def real(self) -> Tensor:
+    def real(self) -> Float[Tensor, " ..."]:
         return self.a.real() * self.b.real()
 
-    def requantized(self, grid: OutputGrid) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Float[Tensor, " ..."]:
         """round(n_a n_b fl(s_a s_b / s_y) + z), QLinearMul (qlmul.cpp): the zero point goes in before the rounding."""
         y = self.a.n * self.b.n * (self.a.s * self.b.s / grid.scale)
         return clamp_round(y, grid, zero_first=True)
@@ -107,14 +108,14 @@ class Product:
 class Mean:
     """The mean of `count` integers of scale s, n being their sum."""
 
-    n: Tensor
-    s: Tensor
+    n: Float[Tensor, " ..."]
+    s: Float[Tensor, " ..."]
     count: int
 
-    def real(self) -> Tensor:
+    def real(self) -> Float[Tensor, " ..."]:
         return self.n * (self.s / self.count)
 
-    def requantized(self, grid: OutputGrid) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Float[Tensor, " ..."]:
         """round(n * fl(s / fl(s_y * count))) + z, QLinearGlobalAveragePool (qlgavgpool.cpp)."""
         return clamp_round(self.n * (self.s / (grid.scale * self.count)), grid)
 
@@ -123,12 +124,12 @@ class Mean:
 class Averages:
     """Means over windows of a dequantized tensor, as float32."""
 
-    values: Tensor
+    values: Float[Tensor, " ..."]
 
-    def real(self) -> Tensor:
+    def real(self) -> Float[Tensor, " ..."]:
         return self.values
 
-    def requantized(self, grid: OutputGrid) -> Tensor:
+    def requantized(self, grid: OutputGrid) -> Float[Tensor, " ..."]:
         """round(y / s_y + z), QLinearAveragePool (contrib_ops/cpu/quantization/qlinear_pool.cc): z before rounding."""
         return clamp_round(self.values / grid.scale, grid, zero_first=True)
 
@@ -141,7 +142,7 @@ def dense(value: Value) -> Tensor:
     return value if isinstance(value, Tensor) else value.real()
 
 
-def along(vector: Tensor, rank: int, axis: int) -> Tensor:
+def along(vector: Shaped[Tensor, " ..."], rank: int, axis: int) -> Shaped[Tensor, " ..."]:
     """A per-channel vector shaped so that it broadcasts along `axis` of a tensor of `rank`."""
     if vector.numel() == 1:
         return vector.reshape(())

@@ -1,4 +1,4 @@
-"""CUDA through cuda-bindings, NVIDIA's own: `cuda.bindings.driver`, whose functions return (status, value)."""
+"""CUDA through cuda-bindings, NVIDIA's own: the functions of `cuda.bindings.driver` return (status, value)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 
 
 class CudaBindings:
-    """A `cuda.Cuda`.
+    """An `interface.Cuda`.
 
     Args:
         api: the module `cuda.bindings.driver`.

@@ -1,4 +1,4 @@
-"""CUDA through pycuda: `pycuda.driver`, whose functions raise.
+"""CUDA through pycuda: the functions of `pycuda.driver` raise where a call fails.
 
 Rule: one context object for all threads. pycuda frees a buffer only where its context object is current, or on the
 thread that made that object (`scoped_context_activation` in its cuda.hpp), and loses the memory otherwise; a context
@@ -24,7 +24,7 @@ _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING
 
 
 class PyCuda:
-    """A `cuda.Cuda`.
+    """An `interface.Cuda`.
 
     Args:
         api: the module `pycuda.driver`.

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import ModelError
+from ...shapes import Float32, Shaped
 from ..cuda.interface import Cuda
 from .package import last_error, logger, version
 from .session import Capture, Session
@@ -27,7 +28,7 @@ _SHARED_PROFILES = (10,)
 
 
 class TensorRTBackend:
-    """A serialized engine, as an `engine.Backend`.
+    """A serialized engine, as a `protocol.Backend`.
 
     Args:
         serialized: the engine; trusted, for deserializing it can run code.
@@ -123,7 +124,7 @@ class TensorRTBackend:
             self._sessions.mine = found
         return found
 
-    def run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def run(self, images: Shaped[NDArray[Any], "n c h w"]) -> Float32[NDArray[np.float32], "n k"]:
         """Logits [N, K] of pixels [N, C, H, W], any N; more than the largest profile holds runs in pieces.
 
         Raises:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, ModelError
+from ...shapes import Float32, UInt8
 from ..cuda.interface import Cuda, DeviceMemory, Event, PinnedMemory, Stream
 from .package import last_error
 from .signature import Profile, Signature
@@ -82,16 +83,16 @@ class Session:
         # x / 255 is not x * (1 / 255) in the last bit, and the network was trained on the first.
         self._divide = math.isclose(scale, 1 / 255, rel_tol=1e-6)
         self._origin = origin
-        self._held = _Held()
+        self._resources = _Resources()
         with cuda.active():
             context = engine.create_execution_context()
             if context is None:
                 most = signature.profiles[-1]
                 raise self._failed(f"no execution context for {most}, {cuda.free_bytes() >> 20} MiB are free")
-            self._held.engine, self._held.context = engine, context
-            self._held.stream = cuda.new_stream()
+            self._resources.engine, self._resources.context = engine, context
+            self._resources.stream = cuda.new_stream()
         # At exit the driver takes everything back by itself, and order is no longer ours.
-        weakref.finalize(self, _release, cuda, self._held).atexit = False
+        weakref.finalize(self, _release, cuda, self._resources).atexit = False
         self._profile: Profile | None = None
         self._batch = 0
         self._images = 0
@@ -105,14 +106,14 @@ class Session:
     @property
     def captured(self) -> bool:
         """Whether the kernels of the current shape are launched as a graph."""
-        return self._held.graph is not None
+        return self._resources.graph is not None
 
     @property
     def buffer_bytes(self) -> int:
         """Device memory of the session's own input and output buffers."""
-        return sum(memory.size for memory in self._held.device)
+        return sum(memory.size for memory in self._resources.device)
 
-    def stage(self, images: NDArray[np.uint8]) -> None:
+    def stage(self, images: UInt8[NDArray[np.uint8], "n c h w"]) -> None:
         """Take a batch: set the shape and put the images into page-locked memory as the engine takes them.
 
         Args:
@@ -137,7 +138,7 @@ class Session:
 
     def upload(self) -> None:
         """Enqueue the copy of the staged batch to the device."""
-        self._cuda.upload(self._held.device[0], self._host_input(), self._held.stream)
+        self._cuda.upload(self._resources.device[0], self._host_input(), self._resources.stream)
 
     def compute(self) -> None:
         """Enqueue the kernels.
@@ -145,30 +146,30 @@ class Session:
         Raises:
             ModelError: TensorRT or the device failed.
         """
-        if self._held.graph is None and self._ran and self._capturable:
+        if self._resources.graph is None and self._ran and self._capturable:
             try:
-                self._held.graph = self._capture(self._held.stream.handle, self._enqueue)
+                self._resources.graph = self._capture(self._resources.stream.handle, self._enqueue)
             except ModelError as error:
                 self._capturable = False
                 message = f"{self._origin}: no CUDA graph: {error}"
                 warnings.warn(message, GraphWarning, stacklevel=3)
-        if self._held.graph is not None:
-            self._held.graph.launch()
+        if self._resources.graph is not None:
+            self._resources.graph.launch()
         else:
             self._enqueue()
         self._ran = True
 
     def download(self) -> None:
         """Enqueue the copy of the logits to the host."""
-        self._cuda.download(self._host_output(), self._held.device[1], self._held.stream)
+        self._cuda.download(self._host_output(), self._resources.device[1], self._resources.stream)
 
-    def result(self) -> NDArray[np.float32]:
+    def result(self) -> Float32[NDArray[np.float32], "n k"]:
         """Wait for the stream; logits [n, K] of the staged images.
 
         Raises:
             ModelError: the device failed.
         """
-        self._cuda.synchronize(self._held.stream)
+        self._cuda.synchronize(self._resources.stream)
         return np.array(self._host_output()[: self._images], np.float32)
 
     def new_mark(self) -> Event:
@@ -177,7 +178,7 @@ class Session:
 
     def record(self, mark: Event) -> None:
         """Enqueue the mark."""
-        self._cuda.record(mark, self._held.stream)
+        self._cuda.record(mark, self._resources.stream)
 
     def elapsed_ms(self, start: Event, end: Event) -> float:
         """Milliseconds on the device between two marks, behind `result`."""
@@ -192,7 +193,7 @@ class Session:
             return
         changed, self._batch, self._ran = profile != self._profile, 0, False
         self._drop_graph()
-        held = self._held  # no local for the context: the traceback of an error would keep it
+        held = self._resources  # no local for the context: the traceback of an error would keep it
         if changed:
             self._profile = None
             if not held.context.set_optimization_profile_async(profile.index, held.stream.handle):
@@ -213,15 +214,17 @@ class Session:
             profile.most * int(np.prod(signature.input_shape)) * np.dtype(signature.input_dtype).itemsize,
             profile.most * signature.classes * np.dtype(signature.output_dtype).itemsize,
         )
-        if self._held.device and all(m.size >= size for m, size in zip(self._held.device, sizes, strict=True)):
+        if self._resources.device and all(
+            m.size >= size for m, size in zip(self._resources.device, sizes, strict=True)
+        ):
             return
-        self._held.release_buffers(self._cuda)
+        self._resources.release_buffers(self._cuda)
         try:
             for size in sizes:
-                self._held.device.append(self._cuda.allocate(size))
-                self._held.host.append(self._cuda.pin(size))
+                self._resources.device.append(self._cuda.allocate(size))
+                self._resources.host.append(self._cuda.pin(size))
         except MemoryError:
-            self._held.release_buffers(self._cuda)
+            self._resources.release_buffers(self._cuda)
             raise ModelError(
                 f"{self._origin}: out of device memory in {profile}",
                 expected=f"{sum(sizes) >> 20} MiB for images and logits",
@@ -230,26 +233,28 @@ class Session:
             ) from None
 
     def _enqueue(self) -> None:
-        if not self._held.context.execute_async_v3(self._held.stream.handle):
+        if not self._resources.context.execute_async_v3(self._resources.stream.handle):
             raise self._failed(f"TensorRT cannot run a batch of {self._batch} in {self._profile}")
 
     def _host_input(self) -> NDArray[Any]:
-        return _shaped(self._held.host[0], self._signature.input_dtype, (self._batch, *self._signature.input_shape))
+        return _shaped(
+            self._resources.host[0], self._signature.input_dtype, (self._batch, *self._signature.input_shape)
+        )
 
     def _host_output(self) -> NDArray[Any]:
-        return _shaped(self._held.host[1], self._signature.output_dtype, (self._batch, self._signature.classes))
+        return _shaped(self._resources.host[1], self._signature.output_dtype, (self._batch, self._signature.classes))
 
     def _drop_graph(self) -> None:
-        if self._held.graph is not None:
-            self._cuda.synchronize(self._held.stream)
-            self._held.graph.free()
-            self._held.graph = None
+        if self._resources.graph is not None:
+            self._cuda.synchronize(self._resources.stream)
+            self._resources.graph.free()
+            self._resources.graph = None
 
     def _failed(self, what: str) -> ModelError:
         return ModelError(f"{self._origin}: {what}", got=last_error())
 
 
-class _Held:
+class _Resources:
     """What has to be given back; apart from the session, so that its finalizer does not keep it."""
 
     def __init__(self) -> None:
@@ -267,18 +272,18 @@ class _Held:
             cuda.release(self.host.pop())
 
 
-def _release(cuda: Cuda, held: _Held) -> None:
+def _release(cuda: Cuda, resources: _Resources) -> None:
     with cuda.active():
-        if held.stream.handle:
-            cuda.synchronize(held.stream)
-        if held.graph is not None:
-            held.graph.free()
-        held.context = None  # TensorRT frees its memory here
-        held.engine = None
-        held.release_buffers(cuda)
-        if held.stream.handle:
-            cuda.release(held.stream)
-            held.stream = Stream(handle=0, owner=None)
+        if resources.stream.handle:
+            cuda.synchronize(resources.stream)
+        if resources.graph is not None:
+            resources.graph.free()
+        resources.context = None  # TensorRT frees its memory here
+        resources.engine = None
+        resources.release_buffers(cuda)
+        if resources.stream.handle:
+            cuda.release(resources.stream)
+            resources.stream = Stream(handle=0, owner=None)
 
 
 def _shaped(memory: PinnedMemory, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:

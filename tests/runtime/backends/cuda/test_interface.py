@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib
 import json
 import os
 import shutil
@@ -12,15 +11,13 @@ import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from hardtemper.runtime.backends.cuda import driver as cuda_driver
 from hardtemper.runtime.backends.cuda import interface as cuda_module
 from hardtemper.runtime.backends.cuda.driver import CudaGraph, Driver, cuda_failure, find_gpu, open_driver
-from hardtemper.runtime.backends.cuda.select import open_cuda
-from hardtemper.runtime.errors import InputError, MissingExtraError, ModelError
+from hardtemper.runtime.errors import InputError, ModelError
 
 HERE = Path(__file__).parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="libcuda.c is built for Linux")
@@ -150,48 +147,6 @@ def test_the_real_package_on_the_fake_driver(package: str, library: Path) -> Non
         "left": [0, 0, 0],
         "once": True,
     }
-
-
-class Missing:
-    """`importlib.import_module` where only some packages are there."""
-
-    def __init__(self, **modules: Any) -> None:
-        self.modules = {name.replace("_", "."): module for name, module in modules.items()}
-
-    def __call__(self, name: str) -> Any:
-        if name in self.modules:
-            return self.modules[name]
-        raise ModuleNotFoundError(name)
-
-
-def test_the_package_that_is_installed_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Answers:
-        """Every call succeeds with one value."""
-
-        def __getattr__(self, name: str) -> Any:
-            return lambda *arguments: (0, 1)
-
-    context = types.SimpleNamespace(detach=lambda: None)
-    pycuda = types.SimpleNamespace(
-        init=lambda: None,
-        Device=lambda index: types.SimpleNamespace(retain_primary_context=lambda: context),
-        MemoryError=MemoryError,
-        Error=RuntimeError,
-    )
-    uncached = open_cuda.__wrapped__
-    for modules, name in (
-        ({"cuda_bindings_driver": Answers(), "pycuda_driver": pycuda}, "cuda-bindings"),
-        ({"pycuda_driver": pycuda}, "pycuda"),
-    ):
-        monkeypatch.setattr(importlib, "import_module", Missing(**modules))
-        assert uncached().name == name
-    monkeypatch.setattr(importlib, "import_module", Missing())
-    with pytest.raises(MissingExtraError) as caught:
-        uncached()
-    assert str(caught.value) == (
-        "an engine on the GPU needs the package 'cuda-bindings', which is not installed; "
-        "fix: pip install 'hardtemper[tensorrt]'"
-    )
 
 
 def test_nothing_of_cuda_is_imported_by_the_protocol() -> None:
