@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .backends.onnxruntime import OnnxRuntimeBackend
+from .backends.openers import BACKENDS
 from .backends.protocol import Backend
-from .backends.table import BACKENDS
 from .bundle.manifest import MANIFEST_NAME, Manifest
 from .bundle.reader import Bundle, read_bundle
 from .cpu import instruction_set, sums_can_saturate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hardtemper.runtime import engine
-from hardtemper.runtime.backends.table import BACKENDS, BackendOpener, OpenedGraph
+from hardtemper.runtime.backends.openers import BACKENDS, BackendOpener, OpenedGraph
 from hardtemper.runtime.engine import load
 from hardtemper.runtime.errors import BundleFormatError, InputError
 
@@ -64,6 +64,8 @@ def test_an_error_lists_the_table(make_bundle: Callable[..., Path], constant: di
 
 
 def test_the_table_imports_no_backend() -> None:
-    code = "import sys; import hardtemper.runtime.backends.table; print([n for n in sys.modules if 'onnxruntime' in n])"
+    code = (
+        "import sys; import hardtemper.runtime.backends.openers; print([n for n in sys.modules if 'onnxruntime' in n])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
