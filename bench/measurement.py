@@ -25,7 +25,7 @@ import onnxruntime as ort
 from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.errors import InputError
 from ..runtime.version import __version__
-from .measures import measure_of
+from .measure_table import measure_of
 
 __all__ = ["Environment", "Measurement", "Setting", "Skip", "measured", "share", "wilson"]
 
@@ -37,12 +37,12 @@ class Measurement:
     """One number.
 
     Attributes:
-        name: what was measured; `measures.py` lists every name.
+        name: what was measured; `measure_table.py` lists every name.
         value: finite.
-        unit: as in `measures.py`.
+        unit: as in `measure_table.py`.
         n: how many runs, images or files the number was taken from.
-        spread: (low, high) around the value, as `measures.py` says; None where the number has none, such as a file's
-            size.
+        spread: (low, high) around the value, as `measure_table.py` says; None where the number has none, such as the
+            size of a file.
         settings: what the number depends on: batch, threads, attack, seed and so on.
 
     Raises:
@@ -163,7 +163,7 @@ def measured(
     spread: tuple[float, float] | None = None,
     settings: Mapping[str, Setting] | None = None,
 ) -> Measurement:
-    """A measurement in the unit that `measures.py` gives its name.
+    """A measurement in the unit that `measure_table.py` gives its name.
 
     Raises:
         InputError: no measure has that name, or the value is not finite.

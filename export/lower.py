@@ -26,7 +26,7 @@ from onnxscript.rewriter.rules import common as rules
 from torch import nn
 
 from ..runtime.errors import ModelError
-from .integers import UINT8
+from .integer_types import UINT8
 from .passes.affine_to_conv import AffineToConv
 from .passes.average_pool_to_conv import AveragePoolToConv
 from .passes.canonical_pools import CanonicalPools

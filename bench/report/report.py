@@ -25,7 +25,7 @@ class SubjectReport:
         name: "dense", "shipped" or "model" (`subjects.py`).
         path: the bundle's folder or the ONNX file.
         graph_sha256: of the graph with its weights; "" in reports that were written before it was stored.
-        measurements: names, labels and units are in `measures.py`.
+        measurements: names, labels and units are in `measure_table.py`.
         skipped: what is missing from these.
         notes: what a reader of the numbers must know.
         perturbations: where curves were asked for, one pair for each of their images: its place in the test part, and

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from ...runtime.errors import InputError
 from ...runtime.files.atomic import write_whole
+from ..measure_table import SECTIONS, measure_of
 from ..measurement import Measurement
-from ..measures import SECTIONS, measure_of
 from ..robustness.alarm_table import ALARMS
 from .report import BenchReport, SubjectReport
 

@@ -15,7 +15,7 @@ from ..data.dataset import Part
 from ..measurement import Measurement, Setting, Skip
 from ..settings import BenchSettings
 from ..subjects import Subject
-from .alarms import look_for_alarms
+from .alarm_checks import look_for_alarms
 from .case import Case
 from .curves import measure_curves
 from .distances import measure_distances

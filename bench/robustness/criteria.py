@@ -1,10 +1,12 @@
-"""What counts as right and what as broken; the only place that says it. Needs numpy alone.
+"""What an engine's logits say: right, or broken. Every figure asks this module. Needs numpy alone.
 
     right(z, y)                <=>  no z_k is NaN  and  argmax z = y
     broken(z, y), untargeted   <=>  not right(z, y)
     broken(z, y), target t     <=>  no z_k is NaN  and  argmax z = t != y
 
-Logits with a NaN are no answer: wrong, but not the attacker's target. Of equal logits the first one counts.
+Logits with a NaN are no answer: wrong, but not the attacker's target. Of equal logits the first one counts. What an
+attacker wants of a class is `ThreatModel.fooled`; that a candidate lies in the ball is `ThreatModel.contains`, which
+`evaluate.py` demands of every candidate before it is counted.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from ...runtime.backends.onnxruntime import session_options
 from ...runtime.errors import DataError
 from ...runtime.progress import ProgressCallback, silent
 from ...runtime.shapes import UInt8
-from ..integers import UINT8
+from ..integer_types import UINT8
 from .scheme import Grid, Scheme
 
 __all__ = ["calibrate"]

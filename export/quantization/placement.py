@@ -24,7 +24,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from ..integers import UINT8
+from ..integer_types import UINT8
 from ..passes.values import add_initializer, attribute, constant, only_consumer
 from .scheme import Grid, Scheme
 from .weights import QuantizedWeights

@@ -28,7 +28,7 @@ import numpy.typing as npt
 
 from ...runtime.errors import InputError
 from ...runtime.shapes import Float32, Float64
-from ..integers import INT8, UINT8, IntegerType
+from ..integer_types import INT8, UINT8, IntegerType
 from .targets import TARGETS, Target
 
 __all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "weight_scales"]

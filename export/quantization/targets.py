@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..integers import INT8, UINT8, IntegerType
+from ..integer_types import INT8, UINT8, IntegerType
 
 __all__ = ["TARGETS", "Target", "target_of"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import onnx
 
-from ...export.proofs.kernels import KernelReport, check_integer_share
+from ...export.proofs.executed_kernels import KernelReport, check_integer_share
 from ...export.quantization.targets import target_of
 from ...export.tensorrt.engine_builder import Compiled, Options, compile_engine, import_builder
 from ...export.tensorrt.inspector import EngineLayer, engine_kernels, read_layers

@@ -12,7 +12,7 @@ import onnx
 
 from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
-from ...export.proofs.kernels import KernelReport, check_integer_share, inspect_kernels
+from ...export.proofs.executed_kernels import KernelReport, check_integer_share, inspect_kernels
 from ...export.proofs.parity import ParityReport, check_parity
 from ...export.quantization.targets import target_of
 from ...export.twin.twin import Twin

@@ -78,7 +78,7 @@ def build(
     An interrupted build goes on where it stopped when the same command is given again.
     """
     from ..api import build as run
-    from ..recipe.compression import step_key
+    from ..recipe.compression_methods import step_key
     from ..recipe.read import load_recipe
     from .console import console, progress_bars
     from .tables import build_report

@@ -15,7 +15,7 @@ from dataclasses import replace
 from torch import nn
 
 from ...runtime.errors import CompressionError
-from ..recipe.compression_step import CompressionStep
+from ..recipe.compression_base import CompressionStep
 from .compressed import Compressed, LayerReport
 from .context import Context
 from .cost import costs

@@ -1,7 +1,7 @@
 """The compression methods by name.
 
 A method is a function `(module, settings, context) -> Compressed`. To add one: its settings in `recipe/` and in the
-table `STEPS` of `recipe/compression.py`, its code in a folder beside this file, and a row here.
+table `STEPS` of `recipe/compression_methods.py`, its code in a folder beside this file, and a row here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import nn
 
-from ..recipe.compression_step import CompressionStep
+from ..recipe.compression_base import CompressionStep
 from ..recipe.filter_pruning import FilterPruning
 from .compressed import Compressed
 from .context import Context

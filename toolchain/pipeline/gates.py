@@ -10,7 +10,7 @@ from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.attacks.white_box.on_pixels import attack_pixels
 from ...bench.attacks.white_box.pgd import pgd
 from ...bench.data.dataset import Dataset
-from ...export.proofs.kernels import KernelReport, check_integer_share
+from ...export.proofs.executed_kernels import KernelReport, check_integer_share
 from ...export.proofs.parity import ParityReport
 from ...export.quantization.targets import TARGETS
 from ...runtime.cpu import instruction_set, sums_can_saturate

@@ -18,7 +18,7 @@ from ...bench.data.dataset import Dataset, Part
 from ...bench.data.load import load_dataset
 from ...export.bundle_writer import check_target
 from ...export.lower import lower, pixel_graph
-from ...export.proofs.kernels import inspect_kernels
+from ...export.proofs.executed_kernels import inspect_kernels
 from ...export.proofs.parity import check_parity
 from ...export.quantization.quantize import IntegerGraph, check_operators, quantize
 from ...export.twin.twin import Twin

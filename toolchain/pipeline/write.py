@@ -17,7 +17,7 @@ import torch
 
 from ...bench.data.dataset import Dataset
 from ...export.bundle_writer import write_bundle
-from ...export.proofs.kernels import KernelReport
+from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
 from ...runtime.bundle.manifest import Input, Output, Provenance
 from ...runtime.bundle.reader import Bundle

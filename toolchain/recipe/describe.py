@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from .compression import STEPS
+from .compression_methods import STEPS
 from .recipe import Recipe
 
 __all__ = ["RecipeKey", "RecipeSection", "recipe_keys", "recipe_keys_markdown", "recipe_sections"]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from .compression_step import CompressionStep
+from .compression_base import CompressionStep
 
 __all__ = ["FilterPruning"]
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ...bench.data.named import NAMES
 from ...runtime.errors import RecipeError
 from .adversary import DISTILLING
-from .compression import STEPS, check_steps, unknown_method
+from .compression_methods import STEPS, check_steps, unknown_method
 from .describe import recipe_keys
 from .recipe import Recipe
 

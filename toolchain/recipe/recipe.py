@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ...runtime.errors import RecipeError
 from .adversary import Adversary
-from .compression import CompressionSteps
+from .compression_methods import CompressionSteps
 from .filter_pruning import FilterPruning
 from .inputs import DataSource, Model
 from .quantization import Quantization

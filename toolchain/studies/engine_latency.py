@@ -23,7 +23,7 @@ from torch import nn
 from ...bench.measurement import Environment
 from ...bench.performance.latency import measure_latency
 from ...export.lower import lower, pixel_graph
-from ...export.proofs.kernels import inspect_kernels
+from ...export.proofs.executed_kernels import inspect_kernels
 from ...export.proofs.parity import check_parity
 from ...export.quantization.quantize import quantize
 from ...runtime.engine import open_onnx

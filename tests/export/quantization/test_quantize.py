@@ -15,7 +15,7 @@ from torch import nn
 
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.export.lower import FloatGraph, lower, lower_onnx
-from hardtemper.export.proofs.kernels import inspect_kernels
+from hardtemper.export.proofs.executed_kernels import inspect_kernels
 from hardtemper.export.proofs.parity import check_parity
 from hardtemper.export.quantization.quantize import IntegerGraph, check_operators, quantize
 from hardtemper.export.quantization.scheme import Scheme

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from hardtemper.export.integers import INT8, UINT8
+from hardtemper.export.integer_types import INT8, UINT8
 from hardtemper.export.quantization.scheme import Scheme
 from hardtemper.export.quantization.targets import TARGETS, target_of
 from hardtemper.runtime.errors import InputError

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 from torch import nn
 
-from hardtemper.export.proofs.kernels import macs_as_written
+from hardtemper.export.proofs.executed_kernels import macs_as_written
 from hardtemper.export.quantization.quantize import IntegerGraph
 from hardtemper.export.tensorrt.dialect import tensorrt_graph
 from hardtemper.export.tensorrt.tuning import Placement

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from hardtemper.toolchain.compress.methods import METHODS
-from hardtemper.toolchain.recipe.compression import STEPS
+from hardtemper.toolchain.recipe.compression_methods import STEPS
 
 
 def test_every_method_that_a_recipe_may_name_can_be_carried_out() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from hardtemper.bench.data.load import load_dataset
-from hardtemper.export.proofs.kernels import Kernel, KernelReport
+from hardtemper.export.proofs.executed_kernels import Kernel, KernelReport
 from hardtemper.export.proofs.parity import ActivationParity, ParityReport
 from hardtemper.runtime.errors import GateError
 from hardtemper.toolchain.pipeline.gates import check_gates, proof_images

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hardtemper.toolchain.recipe.compression import STEPS
+from hardtemper.toolchain.recipe.compression_methods import STEPS
 from hardtemper.toolchain.recipe.describe import recipe_keys, recipe_keys_markdown, recipe_sections
 from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.recipe import Recipe

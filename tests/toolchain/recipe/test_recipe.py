@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.recipe.compression import STEPS
+from hardtemper.toolchain.recipe.compression_methods import STEPS
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.recipe import Recipe

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardtemper.runtime.errors import RecipeError
-from hardtemper.toolchain.recipe.compression import STEPS, step_key
+from hardtemper.toolchain.recipe.compression_methods import STEPS, step_key
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.read import with_overrides
 
@@ -96,7 +96,7 @@ def test_a_setting_that_several_steps_have(monkeypatch: pytest.MonkeyPatch) -> N
     class Other(FilterPruning):
         pass
 
-    monkeypatch.setattr("hardtemper.toolchain.recipe.compression.STEPS", {**STEPS, "other": Other})
+    monkeypatch.setattr("hardtemper.toolchain.recipe.compression_methods.STEPS", {**STEPS, "other": Other})
     assert step_key([{"method": "other"}], "sparsity") == "compress.other.sparsity"
     with pytest.raises(RecipeError, match=r"--set compress\.filters\.sparsity or compress\.other\.sparsity"):
         step_key([{"method": "other"}, HALF], "sparsity")

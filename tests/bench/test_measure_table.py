@@ -15,8 +15,8 @@ import pytest
 import hardtemper
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
+from hardtemper.bench.measure_table import MEASURES, SECTIONS, measure_of
 from hardtemper.bench.measurement import Measurement, measured, share
-from hardtemper.bench.measures import MEASURES, SECTIONS, measure_of
 from hardtemper.bench.performance.gpu_latency import STEPS, DeviceLatency
 from hardtemper.bench.performance.gpu_state import DeviceMemory
 from hardtemper.bench.performance.latency import summarize

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hardtemper.export.integers import INT8, UINT8, IntegerType
+from hardtemper.export.integer_types import INT8, UINT8, IntegerType
 
 
 @pytest.mark.parametrize("kind", [INT8, UINT8, IntegerType(16, signed=True), IntegerType(32, signed=False)])

@@ -14,7 +14,7 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from ...runtime.errors import RecipeError
-from .compression_step import CompressionStep
+from .compression_base import CompressionStep
 from .filter_pruning import FilterPruning
 
 __all__ = ["STEPS", "CompressionSteps", "check_steps", "step_key", "unknown_method"]

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from hardtemper.export.lower import FloatGraph
-from hardtemper.export.proofs.kernels import inspect_kernels
+from hardtemper.export.proofs.executed_kernels import inspect_kernels
 from hardtemper.export.quantization.quantize import IntegerGraph
 from hardtemper.runtime.errors import ModelError
 

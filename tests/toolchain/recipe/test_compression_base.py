@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from hardtemper.toolchain.recipe.compression_step import CompressionStep
+from hardtemper.toolchain.recipe.compression_base import CompressionStep
 
 
 def test_a_step_is_frozen_and_takes_no_unknown_key() -> None:
