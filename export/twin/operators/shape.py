@@ -1,6 +1,6 @@
 """The twin's operators that only move numbers: integers stay integers, with their scale.
 
-Signature as in `table.py`: (attributes, *inputs) -> value; a missing optional input is None.
+Signature as in `supported.py`: (attributes, *inputs) -> value; a missing optional input is None.
 """
 
 from __future__ import annotations

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import onnx
 import pytest
+import torch
 
-from hardtemper.export.twin.operators.table import OPERATORS, SEVERAL, unknown_setting
+from hardtemper.export.twin.operators.supported import OPERATORS, SEVERAL, unknown_setting
+from hardtemper.export.twin.twin import Twin
+from hardtemper.runtime.errors import UnsupportedOperatorError
 
 
 def test_the_names_are_onnxs() -> None:
@@ -31,3 +35,42 @@ def test_the_names_are_onnxs() -> None:
 )
 def test_a_setting_that_is_not_known_is_named(operator: str, attributes: dict[str, Any], said: str) -> None:
     assert unknown_setting(operator, attributes) == said
+
+
+REFUSED = [
+    ("y = Celu(x)", {"y": "float[N,4,6,6]"}, "Celu"),
+    ("y, i = MaxPool<kernel_shape=[2,2]>(x)", {"y": "float[N,4,5,5]", "i": "int64[N,4,5,5]"}, "MaxPool with 2 outputs"),
+]
+
+
+@pytest.mark.parametrize(("text", "outputs", "got"), REFUSED)
+def test_what_the_twin_does_not_know_is_listed(
+    text: str, outputs: dict[str, str], got: str, build: Callable[..., onnx.ModelProto]
+) -> None:
+    model = build(f"{text} t = Celu(x)", inputs={"x": "float[N,4,6,6]"}, outputs=outputs)
+    with pytest.raises(UnsupportedOperatorError, match=got) as raised:
+        Twin(model)
+    assert "Celu" in raised.value.got
+    assert "Conv" in raised.value.expected
+
+
+@pytest.mark.parametrize(
+    ("domain", "operator", "known"),
+    [
+        ("my", "Relu", False),
+        ("com.microsoft", "Relu", False),
+        ("my", "Constant", False),
+        ("com.microsoft", "Gelu", True),
+        ("ai.onnx", "Relu", True),
+    ],
+)
+def test_operators_of_other_domains(domain: str, operator: str, known: bool) -> None:
+    """A model's own function may have the name of an operator."""
+    node = onnx.helper.make_node(operator, [] if operator == "Constant" else ["x"], ["y"], domain=domain)
+    ends = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", 4, 6, 6]) for name in "xy"]
+    model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", ends[:1], ends[1:]))
+    if known:
+        assert Twin(model)(torch.zeros(1, 4, 6, 6)).shape == (1, 4, 6, 6)
+        return
+    with pytest.raises(UnsupportedOperatorError, match=rf"got: {domain}\.{operator}"):
+        Twin(model)
