@@ -12,10 +12,6 @@ import pytest
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-<<<<<<< HEAD
-from hardtemper.export.proofs.executed_kernels import macs_as_written
-=======
->>>>>>> wt-tests
 from hardtemper.export.quantization.quantize import IntegerGraph
 from hardtemper.export.tensorrt.dialect import tensorrt_graph
 from hardtemper.export.tensorrt.tuning import Placement
