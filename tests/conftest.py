@@ -1,5 +1,6 @@
 """Settings for every test: shapes in annotations are checked (`shape_checks.py`), one torch thread (small batches gain
-nothing from more), no deadlines on a busy machine."""
+nothing from more), no deadlines on a busy machine. And what tests of several folders share: a Python file as a module,
+a bundle that was not built."""
 
 from __future__ import annotations
 
@@ -9,21 +10,27 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported 
 
 import importlib.util
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 from hypothesis import settings
 
 
-def _check_shapes() -> None:
-    path = Path(__file__).with_name("shape_checks.py")
-    spec = importlib.util.spec_from_file_location("shape_checks", path)
+def _load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # the hook asks for it by this name
     spec.loader.exec_module(module)
+    return module
+
+
+def _check_shapes() -> None:
+    module = _load(Path(__file__).with_name("shape_checks.py"))
+    sys.modules["shape_checks"] = module  # the hook asks for it by this name
     module.install()
 
 
@@ -35,3 +42,49 @@ settings.load_profile("hardtemper")
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def load_module() -> Callable[[Path], ModuleType]:
+    """Runs a Python file that is in no package, anew at each call, and gives its module."""
+    return _load
+
+
+@pytest.fixture(scope="session")
+def write_toy() -> Callable[..., Path]:
+    """Writes a bundle of given files in which nothing was measured and nothing proved."""
+    from hardtemper.export.bundle_writer import write_bundle
+    from hardtemper.runtime.bundle.manifest import Input, Output, Provenance
+    from hardtemper.runtime.cpu import instruction_set
+
+    def write(
+        path: Path,
+        files: Mapping[str, Path | bytes],
+        *,
+        shape: tuple[int, int, int],
+        classes: tuple[str, ...],
+        recipe: Mapping[str, object],
+    ) -> Path:
+        return write_bundle(
+            path,
+            name="toy",
+            input=Input(shape=shape, name="image"),
+            output=Output(classes=classes, name="logits"),
+            graph="model.onnx",
+            dense="dense.onnx" if "dense.onnx" in files else None,
+            files=files,
+            provenance=Provenance(
+                created="2025-01-31T12:00:00Z",
+                recipe=recipe,
+                seed=0,
+                versions={},
+                instruction_set=instruction_set(),
+                cpu="any",
+            ),
+            quantization={},
+            layers=(),
+            measurements=(),
+            proofs={},
+        ).path
+
+    return write

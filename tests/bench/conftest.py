@@ -1,10 +1,15 @@
-"""Linear classifiers as ONNX files, bundles and NumPy: what every attack can do to them is known in closed form."""
+"""Linear classifiers as ONNX files, bundles and NumPy: what every attack can do to them is known in closed form.
+
+Beside them a random CNN, what ONNX Runtime's own quantizer makes of it, and the settings of a run that takes seconds.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +18,11 @@ import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
-from hardtemper.export.bundle_writer import write_bundle
-from hardtemper.runtime.bundle.manifest import Input, Output, Provenance
-from hardtemper.runtime.cpu import instruction_set
+from hardtemper.bench.report.report import SubjectReport
+from hardtemper.bench.settings import BenchSettings
+from hardtemper.runtime.engine import open_onnx
 
 SHAPE = (1, 6, 6)
 
@@ -126,7 +132,9 @@ def data(three_classes: Linear) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def make_bundle(tmp_path_factory: pytest.TempPathFactory, three_classes: Linear) -> Callable[..., Path]:
+def make_bundle(
+    tmp_path_factory: pytest.TempPathFactory, three_classes: Linear, write_toy: Callable[..., Path]
+) -> Callable[..., Path]:
     """Writes a bundle of `three_classes` with a dense network that says something else."""
 
     def make(
@@ -136,31 +144,133 @@ def make_bundle(tmp_path_factory: pytest.TempPathFactory, three_classes: Linear)
         graph: bytes | None = None,
         classes: tuple[str, ...] = ("0", "1", "2"),
     ) -> Path:
-        path = tmp_path_factory.mktemp("bundle") / "toy"
         files: dict[str, Path | bytes] = {"model.onnx": graph or three_classes.onnx()}
         if dense is not None:
             files["dense.onnx"] = dense
-        write_bundle(
-            path,
-            name="toy",
-            input=Input(shape=SHAPE, name="image"),
-            output=Output(classes=classes, name="logits"),
-            graph="model.onnx",
-            dense=None if dense is None else "dense.onnx",
-            files=files,
-            provenance=Provenance(
-                created="2025-01-31T12:00:00Z",
-                recipe=recipe or {},
-                seed=0,
-                versions={},
-                instruction_set=instruction_set(),
-                cpu="any",
-            ),
-            quantization={},
-            layers=(),
-            measurements=(),
-            proofs={},
-        )
-        return path
+        path = tmp_path_factory.mktemp("bundle") / "toy"
+        return write_toy(path, files, shape=SHAPE, classes=classes, recipe=recipe or {})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def settings() -> Callable[..., BenchSettings]:
+    """Makes the settings of a run that takes seconds, changed where a test asks."""
+
+    def make(**changes: Any) -> BenchSettings:
+        fast: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
+        return BenchSettings(**{**fast, "threat": ThreatModel("linf", 10 / 255), **changes})
+
+    return make
+
+
+@pytest.fixture
+def model_file(tmp_path: Path) -> Callable[[bytes], Path]:
+    """Writes a graph as model.onnx."""
+
+    def write(content: bytes) -> Path:
+        path = tmp_path / "model.onnx"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def value() -> Callable[..., float]:
+    """The value of a measurement that a report must have."""
+
+    def find(subject: SubjectReport, name: str, **settings: Any) -> float:
+        found = subject.find(name, **settings)
+        assert found is not None
+        return found.value
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def other_data() -> Callable[..., Dataset]:
+    """Makes four black images, of the shape and the classes that a test asks for."""
+
+    def make(*, shape: tuple[int, ...] = (1, 6, 6), classes: tuple[str, ...] = ("0", "1", "2")) -> Dataset:
+        images = np.zeros((4, *shape), np.uint8)
+        labels = np.zeros(4, np.int64)
+        splits = Splits(
+            name="other",
+            classes=classes,
+            train_images=images,
+            train_labels=labels,
+            test_images=images,
+            test_labels=labels,
+            source="drawn",
+        )
+        return divide(splits, heldout=0, calibration=0, seed=0)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def cnn() -> Callable[[Path, Any], None]:
+    """Writes a random float CNN on [N, 1, 6, 6] whose mean logits over `images` are equal: each class occurs."""
+
+    def write(path: Path, images: Any) -> None:
+        rng = np.random.default_rng(5)
+
+        def tensor(name: str, *shape: int) -> Any:
+            return numpy_helper.from_array(
+                rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape).astype(np.float32), name
+            )
+
+        graph = helper.make_graph(
+            [
+                helper.make_node("Conv", ["image", "w1", "b1"], ["a"], pads=[1, 1, 1, 1]),
+                helper.make_node("Relu", ["a"], ["b"]),
+                helper.make_node("Conv", ["b", "w2", "b2"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
+                helper.make_node("Relu", ["c"], ["d"]),
+                helper.make_node("Flatten", ["d"], ["e"]),
+                helper.make_node("Gemm", ["e", "w3", "b3"], ["logits"], transB=1),
+            ],
+            "cnn",
+            [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 6, 6])],
+            [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
+            [
+                tensor("w1", 8, 1, 3, 3),
+                tensor("b1", 8),
+                tensor("w2", 16, 8, 3, 3),
+                tensor("b2", 16),
+                tensor("w3", 3, 144),
+                numpy_helper.from_array(np.zeros(3, np.float32), "b3"),
+            ],
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+        onnx.save(model, path)
+        model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(-open_onnx(path)(images).mean(0), "b3"))
+        onnx.save(model, path)
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def quantize_static() -> Callable[..., None]:
+    """What ONNX Runtime's own quantizer makes of a float model: Q/DQ with free scales."""
+
+    def run(source: Path, target: Path, images: Any, *, per_channel: bool = True) -> None:
+        """With unsigned activations and a scale a channel, or with the quantizer's defaults."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from onnxruntime import quantization
+
+        class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+            def __init__(self) -> None:
+                self.batches = iter([{"image": images.astype(np.float32) / 255}])
+
+            def get_next(self) -> Any:
+                return next(self.batches, None)
+
+        unsigned, signed = quantization.QuantType.QUInt8, quantization.QuantType.QInt8
+        how = {"activation_type": unsigned, "weight_type": signed, "per_channel": True} if per_channel else {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            quantization.quantize_static(source, target, Reader(), quant_format=quantization.QuantFormat.QDQ, **how)
+
+    return run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench import run
-from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
-from hardtemper.bench.report.report import BenchReport, SubjectReport
+from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.resume import RESUME_FOLDER, ResumeStore
 from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.corruptions import CorruptionResult, evaluate_corruptions
@@ -26,34 +23,14 @@ from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import InputError, IntegrityError
 from hardtemper.runtime.files.sealed import write_sealed
 
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
-THREAT = ThreatModel("linf", 10 / 255)
 
-
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
-
-
-def model_file(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    return path
-
-
-def robust_of(subject: SubjectReport, attack: str) -> float:
-    found = subject.find("robust-accuracy", attack=attack)
-    assert found is not None
-    return found.value
-
-
-def mismatch(subject: SubjectReport, on: str) -> float:
-    found = subject.find("twin-mismatch", on=on)
-    assert found is not None
-    return found.value
-
-
-def test_a_bundle_beside_its_dense_network(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> None:
+def test_a_bundle_beside_its_dense_network(
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    three_classes: Any,
+    settings: Callable[..., BenchSettings],
+    value: Callable[..., float],
+) -> None:
     """The dense network here says class 2 to everything: robust wherever it is right, and nowhere else."""
     path = make_bundle(dense=three_classes.onnx(dtype="float32", shift=1e4))
     report = run_bench(path, data, settings())
@@ -64,13 +41,13 @@ def test_a_bundle_beside_its_dense_network(make_bundle: Callable[..., Path], dat
     right = three_classes(data.test.images).argmax(1) == data.test.labels
     assert clean is not None
     assert (clean.value, clean.n) == (100 * right.mean(), 40)
-    assert robust_of(shipped, "union") >= 100 * truth.mean()
-    assert robust_of(shipped, "union") < clean.value
+    assert value(shipped, "robust-accuracy", attack="union") >= 100 * truth.mean()
+    assert value(shipped, "robust-accuracy", attack="union") < clean.value
     always_two = 100 * (data.test.labels == 2).mean()
-    assert robust_of(dense, "union") == pytest.approx(always_two)
-    assert robust_of(dense, "pgd-20") == pytest.approx(always_two)
+    assert value(dense, "robust-accuracy", attack="union") == pytest.approx(always_two)
+    assert value(dense, "robust-accuracy", attack="pgd-20") == pytest.approx(always_two)
     for on in ("clean", "candidates"):
-        assert mismatch(shipped, on) == 0
+        assert value(shipped, "twin-mismatch", on=on) == 0
     moved = shipped.find("verdict-moved")
     assert moved is not None
     assert (moved.value, moved.n) == (0, 40)
@@ -98,67 +75,13 @@ def test_a_bundle_beside_its_dense_network(make_bundle: Callable[..., Path], dat
     assert shipped.robustness.adversarial.shape == data.test.images.shape
 
 
-def cnn(path: Path, images: Any) -> None:
-    """A random float CNN on [N, 1, 6, 6] whose mean logits over `images` are equal, so that each class occurs."""
-    rng = np.random.default_rng(5)
-
-    def tensor(name: str, *shape: int) -> Any:
-        return numpy_helper.from_array(rng.normal(0, np.sqrt(2 / np.prod(shape[1:])), shape).astype(np.float32), name)
-
-    graph = helper.make_graph(
-        [
-            helper.make_node("Conv", ["image", "w1", "b1"], ["a"], pads=[1, 1, 1, 1]),
-            helper.make_node("Relu", ["a"], ["b"]),
-            helper.make_node("Conv", ["b", "w2", "b2"], ["c"], strides=[2, 2], pads=[1, 1, 1, 1]),
-            helper.make_node("Relu", ["c"], ["d"]),
-            helper.make_node("Flatten", ["d"], ["e"]),
-            helper.make_node("Gemm", ["e", "w3", "b3"], ["logits"], transB=1),
-        ],
-        "cnn",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, 6, 6])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 3])],
-        [
-            tensor("w1", 8, 1, 3, 3),
-            tensor("b1", 8),
-            tensor("w2", 16, 8, 3, 3),
-            tensor("b2", 16),
-            tensor("w3", 3, 144),
-            numpy_helper.from_array(np.zeros(3, np.float32), "b3"),
-        ],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    onnx.save(model, path)
-    model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(-open_onnx(path)(images).mean(0), "b3"))
-    onnx.save(model, path)
-
-
-def quantize_static(source: Path, target: Path, images: Any) -> None:
-    """What ONNX Runtime's own quantizer makes of a float model: Q/DQ with free scales."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from onnxruntime import quantization
-
-    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            self.batches = iter([{"image": images.astype(np.float32) / 255}])
-
-        def get_next(self) -> Any:
-            return next(self.batches, None)
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        quantization.quantize_static(
-            source,
-            target,
-            Reader(),
-            quant_format=quantization.QuantFormat.QDQ,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-        )
-
-
-def test_a_graph_that_another_toolkit_quantized_is_attacked_white_box(tmp_path: Path) -> None:
+def test_a_graph_that_another_toolkit_quantized_is_attacked_white_box(
+    tmp_path: Path,
+    settings: Callable[..., BenchSettings],
+    value: Callable[..., float],
+    cnn: Callable[[Path, Any], None],
+    quantize_static: Callable[..., None],
+) -> None:
     images = np.random.default_rng(6).integers(0, 256, (200, 1, 6, 6)).astype(np.uint8)
     cnn(tmp_path / "float.onnx", images)
     quantize_static(tmp_path / "float.onnx", tmp_path / "int8.onnx", images)
@@ -180,10 +103,10 @@ def test_a_graph_that_another_toolkit_quantized_is_attacked_white_box(tmp_path: 
     clean = subject.find("clean-accuracy")
     assert clean is not None
     assert clean.value == 100
-    white_box = robust_of(subject, "apgd-ce")
+    white_box = value(subject, "robust-accuracy", attack="apgd-ce")
     assert white_box < 60
-    assert white_box < robust_of(subject, "square"), "gradients beat queries"
-    assert robust_of(subject, "union") <= white_box
+    assert white_box < value(subject, "robust-accuracy", attack="square"), "gradients beat queries"
+    assert value(subject, "robust-accuracy", attack="union") <= white_box
     for on in ("clean", "candidates"):
         found = subject.find("twin-mismatch", on=on)
         assert found is not None, "stated, whether or not there is one"
@@ -191,8 +114,10 @@ def test_a_graph_that_another_toolkit_quantized_is_attacked_white_box(tmp_path: 
         assert found.n == (200 if on == "clean" else 3 * 100)
 
 
-def test_image_counts(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
+def test_image_counts(
+    data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings], model_file: Callable[[bytes], Path]
+) -> None:
+    path = model_file(three_classes.onnx())
     (subject,) = run_bench(path, data, settings(images=7, clean_images=11, sequential=True)).subjects
     clean, union = subject.find("clean-accuracy"), subject.find("robust-accuracy", attack="union")
     assert clean is not None
@@ -205,20 +130,28 @@ def test_image_counts(tmp_path: Path, data: Dataset, three_classes: Any) -> None
 
 @pytest.mark.parametrize("task", ["latency, batch 1", "model: clean accuracy", "model: square", "model: alarms"])
 def test_a_graph_that_is_replaced_meanwhile_is_refused(
-    tmp_path: Path, data: Dataset, three_classes: Any, task: str
+    *,
+    tmp_path: Path,
+    data: Dataset,
+    three_classes: Any,
+    task: str,
+    settings: Callable[..., BenchSettings],
+    model_file: Callable[[bytes], Path],
 ) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
+    path = model_file(three_classes.onnx())
 
     def build_again(told: str, done: int, total: int, _: str) -> None:
         if told == task and done == total:
             path.write_bytes(three_classes.onnx(shift=0.5))
 
     with pytest.raises(IntegrityError, match=r"the file changed while it was measured; .*run bench again"):
-        run_bench(path, data, settings(**ONE), work=tmp_path / "work", progress=build_again)
+        run_bench(path, data, settings(batches=(1,)), work=tmp_path / "work", progress=build_again)
     assert not list(tmp_path.glob("work/*.npz"))
 
 
-def test_progress_names_engine_and_task(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> None:
+def test_progress_names_engine_and_task(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings]
+) -> None:
     told: list[tuple[str, int, int, str]] = []
     run_bench(
         make_bundle(dense=three_classes.onnx(dtype="float32")),
@@ -232,22 +165,28 @@ def test_progress_names_engine_and_task(make_bundle: Callable[..., Path], data: 
     assert finished == ["latency, batch 1", "latency, batch 3", *expected]
 
 
-def test_the_dense_network_can_be_left_out(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> None:
+def test_the_dense_network_can_be_left_out(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings]
+) -> None:
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
     names = [subject.name for subject in run_bench(path, data, settings(robust=False, dense=False)).subjects]
     assert names == ["shipped"]
 
 
 def test_corruptions_have_rows_of_their_own(
-    tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch
+    data: Dataset,
+    three_classes: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Callable[..., BenchSettings],
+    model_file: Callable[[bytes], Path],
 ) -> None:
     def evaluate(case: Case) -> CorruptionResult:
         assert case.engine(case.images).shape == (20, 3)
         return CorruptionResult(n=20, clean=18, right={("fog", 1): 10, ("snow", 2): 5}, seed=case.seed)
 
     monkeypatch.setattr(run, "evaluate_corruptions", evaluate)
-    path = model_file(tmp_path, three_classes.onnx())
-    (subject,) = run_bench(path, data, settings(robust=False, corruptions=True, images=20, **ONE)).subjects
+    path = model_file(three_classes.onnx())
+    (subject,) = run_bench(path, data, settings(robust=False, corruptions=True, images=20, batches=(1,))).subjects
     fog, mean = subject.find("corruption-accuracy", corruption="fog"), subject.find("mean-corruption-error")
     assert fog is not None
     assert mean is not None
@@ -255,7 +194,11 @@ def test_corruptions_have_rows_of_their_own(
 
 
 def test_a_second_engine_that_fails_leaves_what_the_first_found(
-    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    three_classes: Any,
+    tmp_path: Path,
+    settings: Callable[..., BenchSettings],
 ) -> None:
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
 
@@ -266,15 +209,22 @@ def test_a_second_engine_that_fails_leaves_what_the_first_found(
     work = tmp_path / "work"
     kept = ResumeStore(work / RESUME_FOLDER)
     with pytest.raises(KeyboardInterrupt):
-        run_bench(path, data, settings(preset="paper", **ONE), work=work, store=kept, progress=stop)
+        run_bench(path, data, settings(preset="paper", batches=(1,)), work=work, store=kept, progress=stop)
     assert len(list(kept.folder.iterdir())) == 3, "one attack, two alarms"
-    run_bench(path, data, settings(preset="paper", **ONE), work=work, store=kept)
+    run_bench(path, data, settings(preset="paper", batches=(1,)), work=work, store=kept)
     assert sorted(file.suffix for file in work.glob("*.npz")) == [".npz", ".npz"]
 
 
 @pytest.mark.parametrize("task", ["corruptions", "alarms", "curves", "fab-t", "clever"])
 def test_every_part_of_a_run_goes_on(
-    task: str, tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch
+    *,
+    task: str,
+    tmp_path: Path,
+    data: Dataset,
+    three_classes: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Callable[..., BenchSettings],
+    model_file: Callable[[bytes], Path],
 ) -> None:
     monkeypatch.setattr(run, "evaluate_corruptions", partial(evaluate_corruptions, names=("contrast", "brightness")))
     written: list[Path] = []
@@ -284,8 +234,8 @@ def test_every_part_of_a_run_goes_on(
         write_sealed(path, content)
 
     monkeypatch.setattr("hardtemper.runtime.files.store.write_sealed", counted)
-    path = model_file(tmp_path, three_classes.onnx())
-    asked = settings(preset="paper", curves=True, corruptions=True, images=20, **ONE)
+    path = model_file(three_classes.onnx())
+    asked = settings(preset="paper", curves=True, corruptions=True, images=20, batches=(1,))
 
     def stop(told: str, done: int, total: int, _: str) -> None:
         if told == f"model: {task}" and done == total:
@@ -312,8 +262,10 @@ def accuracies(report: BenchReport) -> list[tuple[str, float, int]]:
     return [(m.name, m.value, m.n) for m in measured if m.unit in ("%", "levels", "images")]
 
 
-def test_a_work_folder_that_cannot_be_made_is_found_first(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
+def test_a_work_folder_that_cannot_be_made_is_found_first(
+    data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings], model_file: Callable[[bytes], Path]
+) -> None:
+    path = model_file(three_classes.onnx())
     told: list[str] = []
     with pytest.raises(InputError, match="choose another --work"):
         run_bench(path, data, settings(), work=path / "work", progress=lambda task, *_: told.append(task))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,14 +10,6 @@ import pytest
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.errors import InputError
-
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
-THREAT = ThreatModel("linf", 10 / 255)
-
-
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
 
 
 @pytest.mark.parametrize(("channels", "expected"), [(1, "linf:0.1"), (3, "linf:8/255")])
@@ -46,6 +39,8 @@ def test_the_papers_radius_is_the_default(channels: int, expected: str) -> None:
         ({"threat": ThreatModel("linf", 0.5 / 255)}, "no other 8-bit image"),
     ],
 )
-def test_settings_are_checked_before_any_work(wrong: dict[str, Any], message: str) -> None:
+def test_settings_are_checked_before_any_work(
+    wrong: dict[str, Any], message: str, settings: Callable[..., BenchSettings]
+) -> None:
     with pytest.raises(InputError, match=message):
         settings(**wrong)

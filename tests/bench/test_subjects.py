@@ -16,7 +16,6 @@ import torch
 from onnx import helper
 
 from hardtemper.bench import subjects
-from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
@@ -27,29 +26,17 @@ from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, IntegrityError, ModelError
 from hardtemper.runtime.files.hashing import hash_file
 
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
-THREAT = ThreatModel("linf", 10 / 255)
 
-
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
-
-
-def model_file(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    return path
-
-
-def test_every_operator_that_the_twin_lacks_is_named(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+def test_every_operator_that_the_twin_lacks_is_named(
+    tmp_path: Path, data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings]
+) -> None:
     model = onnx.load_from_string(three_classes.onnx())
     model.graph.node[-1].output[0] = "scores"
     model.graph.node.append(helper.make_node("Atan", ["scores"], ["angles"], name="first"))
     model.graph.node.append(helper.make_node("Sinh", ["angles"], ["logits"], name="second"))
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
-    (subject,) = run_bench(path, data, settings(**ONE)).subjects
+    (subject,) = run_bench(path, data, settings(batches=(1,))).subjects
     (skip,) = subject.skipped
     assert re.match(r"no twin: .*got: Atan \(first\), Sinh \(second\)", skip.reason)
 
@@ -67,15 +54,24 @@ def fails(_: Any) -> Any:
     ],
 )
 def test_a_twin_that_cannot_be_attacked_is_no_twin(
-    *, tmp_path: Path, data: Dataset, three_classes: Any, monkeypatch: pytest.MonkeyPatch, twin: Any, reason: str
+    *,
+    data: Dataset,
+    three_classes: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    twin: Any,
+    reason: str,
+    settings: Callable[..., BenchSettings],
+    model_file: Callable[[bytes], Path],
 ) -> None:
     monkeypatch.setattr(subjects, "Twin", lambda _: twin)
-    (subject,) = run_bench(model_file(tmp_path, three_classes.onnx()), data, settings()).subjects
+    (subject,) = run_bench(model_file(three_classes.onnx()), data, settings()).subjects
     assert subject.skipped[0].reason == f"no twin: {reason}"
 
 
-def test_what_a_reader_must_know_is_noted(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
-    path = model_file(tmp_path, three_classes.onnx(batch=2, softmax=True))
+def test_what_a_reader_must_know_is_noted(
+    data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings], model_file: Callable[[bytes], Path]
+) -> None:
+    path = model_file(three_classes.onnx(batch=2, softmax=True))
     (subject,) = run_bench(path, data, settings(robust=False)).subjects
     batches, softmax = subject.notes
     assert "batches of 2 only" in batches
@@ -83,7 +79,10 @@ def test_what_a_reader_must_know_is_noted(tmp_path: Path, data: Dataset, three_c
 
 
 def test_another_processors_warning_becomes_a_note(
-    make_bundle: Callable[..., Path], data: Dataset, monkeypatch: pytest.MonkeyPatch
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Callable[..., BenchSettings],
 ) -> None:
     from hardtemper.runtime import engine
 
@@ -93,7 +92,11 @@ def test_another_processors_warning_becomes_a_note(
 
 
 def test_networks_to_transfer_from_have_names_of_their_own(
-    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    three_classes: Any,
+    tmp_path: Path,
+    settings: Callable[..., BenchSettings],
 ) -> None:
     paths = []
     for index, name in enumerate(["a/net-2", "b/net", "c/net", "d/engine", "e/twin", "f/parent"]):
@@ -101,7 +104,7 @@ def test_networks_to_transfer_from_have_names_of_their_own(
         paths[-1].parent.mkdir()
         paths[-1].write_bytes(three_classes.onnx(shift=(index + 1) / 8))
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
-    asked = settings(preset="transfer", transfer=tuple(map(str, paths)), dense=False, **ONE)
+    asked = settings(preset="transfer", transfer=tuple(map(str, paths)), dense=False, batches=(1,))
     (shipped,) = run_bench(path, data, asked).subjects
     names = ["parent", "net-2", "net", "net-3", "engine-2", "twin-2", "parent-2"]
     found = [m.settings.get("target") for m in shipped.measurements if m.name == "robust-accuracy"]
@@ -111,21 +114,29 @@ def test_networks_to_transfer_from_have_names_of_their_own(
 @pytest.mark.parametrize(
     ("name", "error"), [("none.onnx", ModelError), ("none", BundleError), ("text.txt", BundleError)]
 )
-def test_targets_that_cannot_be_opened(tmp_path: Path, data: Dataset, name: str, error: type[Exception]) -> None:
+def test_targets_that_cannot_be_opened(
+    tmp_path: Path, data: Dataset, name: str, error: type[Exception], settings: Callable[..., BenchSettings]
+) -> None:
     (tmp_path / "text.txt").write_text("no bundle")
     with pytest.raises(error, match=name):
         run_bench(tmp_path / name, data, settings())
 
 
-def test_a_model_that_nothing_transfers_from_is_refused(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
+def test_a_model_that_nothing_transfers_from_is_refused(
+    tmp_path: Path,
+    data: Dataset,
+    three_classes: Any,
+    settings: Callable[..., BenchSettings],
+    model_file: Callable[[bytes], Path],
+) -> None:
+    path = model_file(three_classes.onnx())
     model = onnx.load_from_string(three_classes.onnx())
     model.graph.node[-1].output[0] = "scores"
     model.graph.node.append(helper.make_node("Atan", ["scores"], ["logits"]))
     onnx.save(model, tmp_path / "atan.onnx")
     with pytest.raises(ModelError, match=r"atan.onnx: nothing transfers from it; got: no twin: .*Atan"):
         run_bench(path, data, settings(transfer=(str(tmp_path / "atan.onnx"),)))
-    (subject,) = run_bench(path, data, settings(preset="paper", transfer=(str(path),), **ONE)).subjects
+    (subject,) = run_bench(path, data, settings(preset="paper", transfer=(str(path),), batches=(1,))).subjects
     (skip,) = subject.skipped
     assert (skip.what, skip.reason) == ("transfer-model", "it is the attacked network itself")
 
@@ -166,6 +177,7 @@ def test_a_run_opens_each_subject_once_per_thread_count(
     counted: Counter[str],
     threads: int | None,
     sessions: tuple[int, ...],
+    settings: Callable[..., BenchSettings],
 ) -> None:
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
     run_bench(path, data, settings(threads=threads, preset="quick,transfer"), work=tmp_path / "work")
@@ -179,15 +191,21 @@ def test_a_run_opens_each_subject_once_per_thread_count(
 
 
 def test_a_bare_file_is_opened_and_hashed_no_more(
-    tmp_path: Path, data: Dataset, three_classes: Any, counted: Counter[str]
+    *,
+    tmp_path: Path,
+    data: Dataset,
+    three_classes: Any,
+    counted: Counter[str],
+    settings: Callable[..., BenchSettings],
+    model_file: Callable[[bytes], Path],
 ) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
+    path = model_file(three_classes.onnx())
     run_bench(path, data, settings(threads=2), work=tmp_path / "work")
     assert counted == {"open model.onnx, threads 0": 1, "open model.onnx, threads 2": 1, "hash model.onnx": 2}
 
 
 def test_a_bundle_that_was_read_is_not_read_again(
-    make_bundle: Callable[..., Path], data: Dataset, counted: Counter[str]
+    make_bundle: Callable[..., Path], data: Dataset, counted: Counter[str], settings: Callable[..., BenchSettings]
 ) -> None:
     bundle = read_bundle(make_bundle())
     counted.clear()
@@ -197,9 +215,9 @@ def test_a_bundle_that_was_read_is_not_read_again(
 
 
 def test_a_graph_that_is_replaced_while_it_is_opened_is_refused(
-    tmp_path: Path, three_classes: Any, monkeypatch: pytest.MonkeyPatch
+    three_classes: Any, monkeypatch: pytest.MonkeyPatch, model_file: Callable[[bytes], Path]
 ) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
+    path = model_file(three_classes.onnx())
 
     def replaced(graph: Path, **how: Any) -> Any:
         engine = open_onnx(graph, **how)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import subprocess
 import sys
@@ -22,17 +21,13 @@ EXAMPLES = ROOT / "examples"
 TESTED = {"mine", "app", "notebook_api"}
 
 
-def load_example(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture
+def load_example(load_module: Callable[[Path], ModuleType]) -> Callable[[str], ModuleType]:
+    return lambda name: load_module(EXAMPLES / f"{name}.py")
 
 
 @pytest.fixture
-def mine(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+def mine(load_example: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module that `mine:net` names, with less data."""
     module = load_example("mine")
     monkeypatch.setitem(sys.modules, "mine", module)
@@ -78,7 +73,13 @@ def test_mine_gives_what_it_says(mine: ModuleType) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
-def test_app(bundle: Path, tmp_path: Path, mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_app(
+    bundle: Path,
+    tmp_path: Path,
+    mode: str,
+    capsys: pytest.CaptureFixture[str],
+    load_example: Callable[[str], ModuleType],
+) -> None:
     picture = tmp_path / "photo.png"
     Image.new(mode, (40, 30)).save(picture)
     app = load_example("app")
@@ -98,7 +99,9 @@ def test_app_needs_no_torch(bundle: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_notebook_api(npz: Path, tiny: dict[str, list[str]], tmp_path: Path) -> None:
+def test_notebook_api(
+    npz: Path, tiny: dict[str, list[str]], tmp_path: Path, load_example: Callable[[str], ModuleType]
+) -> None:
     pairs = [word.split("=") for word in tiny["build"] if "=" in word]
     overrides: dict[str, Any] = {key: int(value) for key, value in pairs} | {"data.name": str(npz), "model.width": 4}
     recipe = with_overrides(load_recipe("demo"), overrides).model_dump(mode="json", exclude_none=True)

@@ -19,6 +19,7 @@ from hardtemper.bench.data.dataset import Part
 from hardtemper.export.lower import FloatGraph, lower
 from hardtemper.export.quantization.quantize import IntegerGraph, quantize
 from hardtemper.export.twin.twin import Twin
+from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.pipeline.pipeline import Build, build
 from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.training import Training
@@ -202,3 +203,18 @@ def toml(tmp_path: Path) -> Callable[[dict[str, Any]], Path]:
 def recipe(settings: dict[str, Any], toml: Callable[..., Path]) -> Path:
     """The file of `settings`."""
     return toml(settings)
+
+
+@pytest.fixture
+def error(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must fail; gives its one line of error."""
+
+    def run(*arguments: object, code: int = 2) -> str:
+        assert main([str(argument) for argument in arguments]) == code
+        captured = capsys.readouterr()
+        assert "Traceback" not in captured.err
+        (line,) = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+        assert captured.err.endswith(f"{line}\n")
+        return line
+
+    return run

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hardtemper.bench.attacks.threat.geometry import ball_of
+from hardtemper.bench.attacks.threat.norms import length
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.fgsm import fgsm
 
@@ -45,6 +46,15 @@ class Task:
         adversarial = ball_of(threat).to_pixels(x_adv, torch.from_numpy(self.pixels))
         assert threat.contains(adversarial.numpy(), self.pixels).all()
         return float((self.scores(adversarial.numpy()).argmax(1) == self.labels).mean())
+
+    def fooled(self, found: Tensor, threat: ThreatModel) -> Tensor:
+        """Which images an attack moved: all moves are inside the ball and the box, and exactly those moved fool."""
+        assert (length((found - self.x).flatten(1), threat.norm) <= threat.epsilon).all()
+        assert found.min() >= 0
+        assert found.max() <= 1
+        moved = (found != self.x).flatten(1).any(1)
+        assert (self.model(found).argmax(1) != self.y).equal(moved)
+        return moved
 
 
 def draw(count: int, seed: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:

@@ -3,34 +3,22 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import onnx
 import pytest
 
-from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
-THREAT = ThreatModel("linf", 10 / 255)
 
-
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
-
-
-def model_file(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    return path
-
-
-def test_sizes_are_those_of_the_file(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
+def test_sizes_are_those_of_the_file(
+    data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings], model_file: Callable[[bytes], Path]
+) -> None:
+    path = model_file(three_classes.onnx())
     (subject,) = run_bench(path, data, settings(robust=False)).subjects
     size, packed = subject.find("size"), subject.find("size-gzip")
     assert size is not None
@@ -42,7 +30,9 @@ def test_sizes_are_those_of_the_file(tmp_path: Path, data: Dataset, three_classe
     assert subject.find("speedup") is None, "there is nothing beside it"
 
 
-def test_weights_in_another_file_count(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+def test_weights_in_another_file_count(
+    tmp_path: Path, data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings]
+) -> None:
     path = tmp_path / "model.onnx"
     model = onnx.load_from_string(three_classes.onnx())
     onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=100)

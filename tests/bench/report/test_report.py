@@ -8,23 +8,16 @@ from typing import Any
 
 import pytest
 
-from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.errors import InputError
 
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
-THREAT = ThreatModel("linf", 10 / 255)
 
-
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
-
-
-def test_json_round_trip(make_bundle: Callable[..., Path], data: Dataset, three_classes: Any) -> None:
+def test_json_round_trip(
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings]
+) -> None:
     report = run_bench(make_bundle(dense=three_classes.onnx(dtype="float32")), data, settings(threads=None))
     again = BenchReport.from_json(report.to_json())
     assert again == report

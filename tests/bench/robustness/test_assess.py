@@ -10,34 +10,14 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
-from hardtemper.bench.report.report import SubjectReport
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
-THREAT = ThreatModel("linf", 10 / 255)
 
-
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
-
-
-def robust_of(subject: SubjectReport, attack: str) -> float:
-    found = subject.find("robust-accuracy", attack=attack)
-    assert found is not None
-    return found.value
-
-
-def model_file(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    return path
-
-
-def test_without_a_twin_the_engine_is_attacked_by_queries(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
+def test_without_a_twin_the_engine_is_attacked_by_queries(
+    tmp_path: Path, data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings]
+) -> None:
     model = onnx.load_from_string(three_classes.onnx())
     model.graph.node[-1].output[0] = "scores"
     model.graph.node.append(helper.make_node("Atan", ["scores"], ["logits"]))
@@ -57,14 +37,24 @@ def test_without_a_twin_the_engine_is_attacked_by_queries(tmp_path: Path, data: 
 
 
 def test_candidates_transfer_from_the_parent_and_from_other_files(
-    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+    *,
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    three_classes: Any,
+    settings: Callable[..., BenchSettings],
+    model_file: Callable[[bytes], Path],
+    value: Callable[..., float],
 ) -> None:
     """The parent is the same function here, so what breaks it breaks the engine."""
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
-    other = model_file(tmp_path, three_classes.onnx(shift=0.125))
-    report = run_bench(path, data, settings(preset="pgd-20,transfer", transfer=(str(other),), **ONE))
+    other = model_file(three_classes.onnx(shift=0.125))
+    report = run_bench(path, data, settings(preset="pgd-20,transfer", transfer=(str(other),), batches=(1,)))
     dense, shipped = report.subjects
-    assert robust_of(shipped, "transfer-parent") == robust_of(shipped, "transfer-model") == robust_of(shipped, "pgd-20")
+    assert (
+        value(shipped, "robust-accuracy", attack="transfer-parent")
+        == value(shipped, "robust-accuracy", attack="transfer-model")
+        == value(shipped, "robust-accuracy", attack="pgd-20")
+    )
     assert shipped.find("robust-accuracy", attack="transfer-parent", target="parent") is not None
     found = shipped.find("broken-by-transfer-only")
     assert found is not None
@@ -74,7 +64,7 @@ def test_candidates_transfer_from_the_parent_and_from_other_files(
         "transfer-model",
         "union",
     ]
-    quick = settings(preset="apgd-t,transfer", sequential=True, dense=False, **ONE)
+    quick = settings(preset="apgd-t,transfer", sequential=True, dense=False, batches=(1,))
     (shipped,) = run_bench(path, data, quick).subjects
     assert shipped.find("robust-accuracy", attack="transfer-parent", remaining_only=True) is not None
     assert [skip.what for skip in shipped.skipped] == ["apgd-t"], "three classes"

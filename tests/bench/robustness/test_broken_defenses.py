@@ -8,7 +8,6 @@ that was trained against FGSM-RS raises no alarm.
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -222,18 +221,16 @@ def bench(path: Path, dataset: Dataset) -> tuple[SubjectReport, str]:
     return subject, "\n".join([*report_lines(report), *cells])
 
 
-def value(subject: SubjectReport, name: str, **settings: Any) -> float:
-    found = subject.find(name, **settings)
-    assert found is not None
-    return found.value
-
-
 def test_an_int8_network_with_huge_logits(
-    plain: nn.Module, dataset: Dataset, tmp_path: Path, quantize: Callable[[Path, Path, Pixels], None]
+    plain: nn.Module,
+    dataset: Dataset,
+    tmp_path: Path,
+    quantize_static: Callable[..., None],
+    value: Callable[..., float],
 ) -> None:
     """Quantized by ONNX Runtime; the scale is applied to what comes out."""
     onnx.save(graph(plain), tmp_path / "float.onnx")
-    quantize(tmp_path / "float.onnx", tmp_path / "int8.onnx", dataset.test.images)
+    quantize_static(tmp_path / "float.onnx", tmp_path / "int8.onnx", dataset.test.images, per_channel=False)
     model = onnx.load(tmp_path / "int8.onnx")
     for node in model.graph.node:
         node.output[:] = ["scores" if name == "logits" else name for name in node.output]
@@ -265,7 +262,9 @@ def test_noise_in_a_file_is_attacked_by_queries_and_raises_the_alarm(
     assert said.count("no twin: ") == 1, "one line"
 
 
-def test_a_thermometer_code_in_a_file(plain: nn.Module, dataset: Dataset, tmp_path: Path) -> None:
+def test_a_thermometer_code_in_a_file(
+    plain: nn.Module, dataset: Dataset, tmp_path: Path, value: Callable[..., float]
+) -> None:
     """x -> how many of the levels 1/8, 2/8, ... it is above: Greater and Cast have no gradient at all."""
     levels = numpy_helper.from_array((np.arange(1, 9, dtype=np.float32) / 8).reshape(8, 1, 1), "levels")
     eighth = numpy_helper.from_array(np.float32(1 / 8), "eighth")
@@ -283,22 +282,3 @@ def test_a_thermometer_code_in_a_file(plain: nn.Module, dataset: Dataset, tmp_pa
     (skip,) = (skip for skip in subject.skipped if "pgd-20" in skip.what)
     assert "no twin: " in skip.reason
     assert "Greater" in skip.reason
-
-
-@pytest.fixture
-def quantize() -> Callable[[Path, Path, Pixels], None]:
-    def run(source: Path, target: Path, images: Pixels) -> None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            from onnxruntime import quantization
-
-            class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
-                def __init__(self) -> None:
-                    self.batches = iter([{"image": images.astype(np.float32) / 255}])
-
-                def get_next(self) -> Any:
-                    return next(self.batches, None)
-
-            quantization.quantize_static(source, target, Reader(), quant_format=quantization.QuantFormat.QDQ)
-
-    return run

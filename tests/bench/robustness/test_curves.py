@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +21,14 @@ from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.export.twin.twin import Twin
 
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
 THREAT = ThreatModel("linf", 10 / 255)
 
 
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
-
-
-def model_file(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    return path
-
-
-def test_curves(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
-    (subject,) = run_bench(path, data, settings(preset="paper", curves=True, images=20, **ONE)).subjects
+def test_curves(
+    data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings], model_file: Callable[[bytes], Path]
+) -> None:
+    path = model_file(three_classes.onnx())
+    (subject,) = run_bench(path, data, settings(preset="paper", curves=True, images=20, batches=(1,))).subjects
     by_epsilon = [m for m in subject.measurements if m.name == "robust-accuracy-by-epsilon"]
     assert [round(255 * float(m.settings["epsilon"] or 0), 1) for m in by_epsilon] == [0, 2.5, 5, 7.5, 10, 15, 20, 128]
     values = [m.value for m in by_epsilon]

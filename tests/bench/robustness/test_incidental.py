@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -103,15 +104,9 @@ def bench(path: Path, data: Dataset, work: Path, store: ResumeStore | None = Non
     return subject
 
 
-def value(subject: SubjectReport, name: str, **settings: Any) -> float:
-    found = subject.find(name, **settings)
-    assert found is not None
-    return found.value
-
-
 @pytest.mark.parametrize("sequential", [False, True])
 def test_the_union_is_no_higher_than_what_the_run_proved(
-    tmp_path: Path, data: Dataset, three_classes: Any, sequential: bool
+    tmp_path: Path, data: Dataset, three_classes: Any, sequential: bool, value: Callable[..., float]
 ) -> None:
     """FGSM in l2 leaves what APGD, PGD and FAB break; each of them is an image in the ball."""
     path = tmp_path / "model.onnx"

@@ -6,50 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
-from hardtemper.bench.data.dataset import Dataset, Splits, divide
-from hardtemper.bench.report.report import SubjectReport
+from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.errors import DataError, RecipeError
-
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
-THREAT = ThreatModel("linf", 10 / 255)
-
-
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
-
-
-def model_file(tmp_path: Path, content: bytes) -> Path:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(content)
-    return path
-
-
-def robust_of(subject: SubjectReport, attack: str) -> float:
-    found = subject.find("robust-accuracy", attack=attack)
-    assert found is not None
-    return found.value
-
-
-def other_data(*, shape: tuple[int, ...] = (1, 6, 6), classes: tuple[str, ...] = ("0", "1", "2")) -> Dataset:
-    images = np.zeros((4, *shape), np.uint8)
-    labels = np.zeros(4, np.int64)
-    splits = Splits(
-        name="other",
-        classes=classes,
-        train_images=images,
-        train_labels=labels,
-        test_images=images,
-        test_labels=labels,
-        source="drawn",
-    )
-    return divide(splits, heldout=0, calibration=0, seed=0)
 
 
 @pytest.mark.parametrize(
@@ -62,32 +25,47 @@ def other_data(*, shape: tuple[int, ...] = (1, 6, 6), classes: tuple[str, ...] =
     ],
 )
 def test_what_cannot_be_attacked_at_all_is_refused_before_anything_is_measured(
-    *, tmp_path: Path, three_classes: Any, changes: dict[str, Any], error: type[Exception], message: str
+    *,
+    three_classes: Any,
+    changes: dict[str, Any],
+    error: type[Exception],
+    message: str,
+    settings: Callable[..., BenchSettings],
+    model_file: Callable[[bytes], Path],
+    other_data: Callable[..., Dataset],
 ) -> None:
     told: list[str] = []
-    path = model_file(tmp_path, three_classes.onnx())
+    path = model_file(three_classes.onnx())
     with pytest.raises(error, match=message):
         run_bench(path, other_data(), settings(**changes), progress=lambda task, *_: told.append(task))
     assert told == []
 
 
 def test_an_engine_with_nothing_to_transfer_from_is_skipped_beside_one_that_has(
-    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    three_classes: Any,
+    settings: Callable[..., BenchSettings],
+    value: Callable[..., float],
 ) -> None:
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
-    dense, shipped = run_bench(path, data, settings(preset="transfer", **ONE)).subjects
+    dense, shipped = run_bench(path, data, settings(preset="transfer", batches=(1,))).subjects
     reason = "there is no other network to make candidates on; name one with --transfer"
     assert [(skip.what, skip.reason) for skip in dense.skipped] == [
         ("transfer", reason),
         ("robust accuracy", f"no attack of 'transfer' is left (transfer: {reason})"),
     ]
-    assert robust_of(shipped, "transfer-parent") == robust_of(shipped, "union")
+    assert value(shipped, "robust-accuracy", attack="transfer-parent") == value(
+        shipped, "robust-accuracy", attack="union"
+    )
 
 
-def test_a_targeted_threat_leaves_images_of_the_target_out(tmp_path: Path, data: Dataset, three_classes: Any) -> None:
-    path = model_file(tmp_path, three_classes.onnx())
+def test_a_targeted_threat_leaves_images_of_the_target_out(
+    data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings], model_file: Callable[[bytes], Path]
+) -> None:
+    path = model_file(three_classes.onnx())
     aimed = ThreatModel("linf", 10 / 255, 1)
-    (subject,) = run_bench(path, data, settings(threat=aimed, **ONE)).subjects
+    (subject,) = run_bench(path, data, settings(threat=aimed, batches=(1,))).subjects
     union = subject.find("robust-accuracy", attack="union")
     assert union is not None
     assert (union.n, union.settings["threat"]) == ((data.test.labels != 1).sum(), "linf:10/255->1")

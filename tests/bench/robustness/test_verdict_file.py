@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.resume import RESUME_FOLDER, ResumeStore
 from hardtemper.bench.robustness.archive import read_archive
@@ -17,21 +16,17 @@ from hardtemper.bench.robustness.replay_verdict import replay
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 
-FAST: dict[str, Any] = {"batches": (1, 3), "warmup": 0, "repeats": 3, "min_seconds": 0.0, "preset": "quick"}
-ONE: dict[str, Any] = {"batches": (1,)}
-THREAT = ThreatModel("linf", 10 / 255)
-
-
-def settings(**changes: Any) -> BenchSettings:
-    return BenchSettings(**{**FAST, "threat": THREAT, **changes})
-
 
 def test_the_verdict_is_stored_and_no_unfinished_part_is_left(
-    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    three_classes: Any,
+    tmp_path: Path,
+    settings: Callable[..., BenchSettings],
 ) -> None:
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
     kept = ResumeStore(tmp_path / "work" / RESUME_FOLDER)
-    report = run_bench(path, data, settings(images=30, **ONE), work=tmp_path / "work", store=kept)
+    report = run_bench(path, data, settings(images=30, batches=(1,)), work=tmp_path / "work", store=kept)
     assert list(kept.folder.iterdir()), "until the report is stored"
     kept.remove()
     names = sorted(file.name for file in (tmp_path / "work").iterdir())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 import subprocess
@@ -38,14 +37,8 @@ def bundle(tiny: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fakes() -> ModuleType:
-    path = Path(__file__).parents[2] / "fakes" / "tensorrt.py"
-    spec = importlib.util.spec_from_file_location("fake_tensorrt", path)
-    assert spec is not None
-    assert spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+def fakes(load_module: Callable[[Path], ModuleType]) -> ModuleType:
+    return load_module(Path(__file__).parents[2] / "fakes" / "tensorrt.py")
 
 
 @pytest.fixture
@@ -61,19 +54,6 @@ def trt(fakes: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path / "hardtemper" / "engines"
-
-
-@pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command that must fail; gives its one line of error."""
-
-    def run(*arguments: object, code: int = 2) -> str:
-        assert main([str(argument) for argument in arguments]) == code
-        lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-        assert len(lines) == 1
-        return lines[0]
-
-    return run
 
 
 def engines(cache: Path) -> list[Path]:
@@ -142,9 +122,9 @@ def one_in_float(fakes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("one_in_float")
-def test_the_gate(bundle: Path, trt: Any, cache: Path, fails: Callable[..., str]) -> None:
+def test_the_gate(bundle: Path, trt: Any, cache: Path, error: Callable[..., str]) -> None:
     """Named, exit code 1, nothing cached."""
-    line = fails("compile", bundle, code=1)
+    line = error("compile", bundle, code=1)
     assert "at least 100.0%" in line
     assert "Conv:features." in line
     assert "reads float32" in line
@@ -179,8 +159,8 @@ def test_time_is_asked_of_the_runtime(bundle: Path, trt: Any, cache: Path, monke
     assert len(opened) == 2
 
 
-def test_a_bundle_for_the_cpu(tiny: Any, trt: Any, cache: Path, fails: Callable[..., str]) -> None:
-    line = fails("compile", tiny.path)
+def test_a_bundle_for_the_cpu(tiny: Any, trt: Any, cache: Path, error: Callable[..., str]) -> None:
+    line = error("compile", tiny.path)
     assert "not quantized for TensorRT" in line
     assert "toolchain build --target tensorrt" in line
     assert main(["compile", str(tiny.path), "--dense"]) == 0
@@ -196,48 +176,48 @@ def test_a_bundle_for_the_cpu(tiny: Any, trt: Any, cache: Path, fails: Callable[
     ],
 )
 def test_bad_options(
-    arguments: tuple[str, ...], message: str, bundle: Path, trt: Any, fails: Callable[..., str]
+    arguments: tuple[str, ...], message: str, bundle: Path, trt: Any, error: Callable[..., str]
 ) -> None:
-    assert message in fails("compile", bundle, *arguments)
+    assert message in error("compile", bundle, *arguments)
 
 
-def test_no_driver(bundle: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_driver(bundle: Path, error: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(name: str) -> None:
         raise OSError(name)
 
     monkeypatch.setattr("ctypes.CDLL", nothing)
-    assert "no NVIDIA driver" in fails("compile", bundle)
+    assert "no NVIDIA driver" in error("compile", bundle)
 
 
 def test_no_tensorrt(
-    bundle: Path, trt: Any, cache: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    bundle: Path, trt: Any, cache: Path, error: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def nothing() -> None:
         raise module.ModelError("stands for MissingExtraError")
 
     monkeypatch.setattr(module, "import_builder", nothing)
-    assert "stands for" in fails("compile", bundle)
+    assert "stands for" in error("compile", bundle)
 
 
-def test_out_of_memory(bundle: Path, trt: Any, cache: Path, fails: Callable[..., str]) -> None:
+def test_out_of_memory(bundle: Path, trt: Any, cache: Path, error: Callable[..., str]) -> None:
     trt.fail_with = ["Error Code 2: OutOfMemory (no further information)"]
-    assert "profile for batches of 1:64:256" in fails("compile", bundle)
+    assert "profile for batches of 1:64:256" in error("compile", bundle)
 
 
-def test_a_cache_that_others_can_write_to(bundle: Path, trt: Any, cache: Path, fails: Callable[..., str]) -> None:
+def test_a_cache_that_others_can_write_to(bundle: Path, trt: Any, cache: Path, error: Callable[..., str]) -> None:
     cache.mkdir(parents=True)
     cache.chmod(0o777)
-    assert "not trusted" in fails("compile", bundle)
+    assert "not trusted" in error("compile", bundle)
 
 
 @pytest.mark.usefixtures("trt")
 def test_engines_from_elsewhere(
-    bundle: Path, cache: Path, tmp_path: Path, fails: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    bundle: Path, cache: Path, tmp_path: Path, error: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
     assert main(["compile", str(bundle), "--out", str(elsewhere)]) == 0
     (path,) = engines(elsewhere)
-    assert "--trust-engine" in fails("compile", bundle, "--engine", path)
+    assert "--trust-engine" in error("compile", bundle, "--engine", path)
     assert not engines(cache)
     assert main(["compile", str(bundle), "--engine", str(path), "--trust-engine"]) == 0
     (mine,) = engines(cache)
@@ -245,9 +225,9 @@ def test_engines_from_elsewhere(
 
     entry, content = read_engine(path)
     other = write_engine(tmp_path / "other", replace(entry, graph_sha256="0" * 64), content)
-    assert "not built from" in fails("compile", bundle, "--engine", other, "--trust-engine")
+    assert "not built from" in error("compile", bundle, "--engine", other, "--trust-engine")
     monkeypatch.setattr(module, "find_gpu", lambda driver: replace(GPU, compute_capability="8.6"))
-    line = fails("compile", bundle, "--engine", path, "--trust-engine")
+    line = error("compile", bundle, "--engine", path, "--trust-engine")
     assert "built for compute capability 9.0, found 8.6" in line
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,23 +11,18 @@ from typing import Any
 
 import pytest
 
-from hardtemper.toolchain.__main__ import main
-
 Fails = Callable[..., str]
+Change = Callable[[dict[str, Any]], Any]
 
 
 @pytest.fixture
-def fails(capsys: pytest.CaptureFixture[str]) -> Fails:
+def fails(error: Callable[..., str]) -> Fails:
     """Runs a command that must fail; gives its one line of error, without "error: "."""
 
     def run(*arguments: object, code: int = 2) -> str:
-        assert main([str(argument) for argument in arguments]) == code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        (line,) = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-        assert captured.err.endswith(f"{line}\n")
-        assert "'" in line or ":" in line.removeprefix("error: ")
-        return line.removeprefix("error: ")
+        line = error(*arguments, code=code).removeprefix("error: ")
+        assert "'" in line or ":" in line
+        return line
 
     return run
 
@@ -37,15 +34,29 @@ def bundle(tiny: Any, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def error(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """Runs a command that must fail; gives its one line of error."""
+def edit(bundle: Path) -> Callable[[Change], None]:
+    """Changes the manifest of `bundle`."""
 
-    def run(*arguments: object, code: int = 2) -> str:
-        assert main([str(argument) for argument in arguments]) == code
-        captured = capsys.readouterr()
-        assert "Traceback" not in captured.err
-        lines = [line for line in captured.err.splitlines() if line.startswith("error: ")]
-        assert lines == captured.err.splitlines()[-1:]
-        return lines[0]
+    def rewrite(change: Change) -> None:
+        manifest = json.loads((bundle / "manifest.json").read_text())
+        change(manifest)
+        (bundle / "manifest.json").write_text(json.dumps(manifest))
 
-    return run
+    return rewrite
+
+
+@pytest.fixture
+def replace(bundle: Path, edit: Callable[[Change], None]) -> Callable[[str, bytes], None]:
+    """Writes another file in the place of one of `bundle`, with its hash in the manifest."""
+
+    def write(name: str, content: bytes) -> None:
+        (bundle / name).write_bytes(content)
+
+        def tell(manifest: dict[str, Any]) -> None:
+            for entry in manifest["files"]:
+                if entry["path"] == name:
+                    entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+
+        edit(tell)
+
+    return write

@@ -22,10 +22,8 @@ from hardtemper.bench.report.to_manifest import store_measurements
 from hardtemper.bench.resume import RESUME_FOLDER
 from hardtemper.bench.robustness.alarm_checks import Alarm, Checks
 from hardtemper.bench.robustness.archive import read_archive
-from hardtemper.export.bundle_writer import update_measurements, write_bundle
-from hardtemper.runtime.bundle.manifest import Input, Output, Provenance
+from hardtemper.export.bundle_writer import update_measurements
 from hardtemper.runtime.bundle.reader import read_bundle
-from hardtemper.runtime.cpu import instruction_set
 from hardtemper.runtime.errors import DataError, HardtemperError, InputError, IntegrityError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.cli.bench import bench
@@ -76,29 +74,10 @@ def data(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def make_bundle(tmp_path: Path) -> Callable[..., Path]:
+def make_bundle(tmp_path: Path, write_toy: Callable[..., Path]) -> Callable[..., Path]:
     def make(recipe: dict[str, Any]) -> Path:
-        return write_bundle(
-            tmp_path / "toy",
-            name="toy",
-            input=Input(shape=(1, 4, 4), name="image"),
-            output=Output(classes=("0", "1", "2"), name="logits"),
-            graph="model.onnx",
-            dense="dense.onnx",
-            files={"model.onnx": classifier(), "dense.onnx": classifier()},
-            provenance=Provenance(
-                created="2025-01-31T12:00:00Z",
-                recipe=recipe,
-                seed=0,
-                versions={},
-                instruction_set=instruction_set(),
-                cpu="any",
-            ),
-            quantization={},
-            layers=(),
-            measurements=(),
-            proofs={},
-        ).path
+        files = {"model.onnx": classifier(), "dense.onnx": classifier()}
+        return write_toy(tmp_path / "toy", files, shape=(1, 4, 4), classes=("0", "1", "2"), recipe=recipe)
 
     return make
 

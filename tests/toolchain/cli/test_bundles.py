@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 import sys
@@ -11,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hardtemper.toolchain.__main__ import main
@@ -26,35 +24,8 @@ def own(npz: Path) -> dict[str, list[str]]:
     return {"bench": ["--data", str(npz)], "verify": [], "inspect": []}
 
 
-def replace(bundle: Path, name: str, content: bytes) -> None:
-    """Another file, with its hash in the manifest."""
-    (bundle / name).write_bytes(content)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    for entry in manifest["files"]:
-        if entry["path"] == name:
-            entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
-
-
 def append(path: Path, content: bytes) -> None:
     path.write_bytes(path.read_bytes() + content)
-
-
-def edit(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    change(manifest)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
-
-
-def packed(**arrays: Any) -> bytes:
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    return content.getvalue()
-
-
-def proof(bundle: Path) -> tuple[Any, Any]:
-    with np.load(bundle / "proof.npz") as stored:
-        return stored["images"], stored["logits"]
 
 
 def gates(command: str) -> int:
@@ -78,17 +49,26 @@ def test_one_flipped_bit(
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda b: edit(b, lambda m: m.update(format_version=2)), "format_version; expected: 1; got: 2; fix: upgrade"),
-        (lambda b: edit(b, lambda m: m.pop("layers")), "layers"),
-        (lambda b: (b / "manifest.json").write_text("{"), "manifest.json: invalid JSON"),
-        (lambda b: (b / "manifest.json").unlink(), "copy: not a bundle"),
-        (shutil.rmtree, "copy: no such bundle"),
+        (
+            lambda _, edit: edit(lambda m: m.update(format_version=2)),
+            "format_version; expected: 1; got: 2; fix: upgrade",
+        ),
+        (lambda _, edit: edit(lambda m: m.pop("layers")), "layers"),
+        (lambda b, _: (b / "manifest.json").write_text("{"), "manifest.json: invalid JSON"),
+        (lambda b, _: (b / "manifest.json").unlink(), "copy: not a bundle"),
+        (lambda b, _: shutil.rmtree(b), "copy: no such bundle"),
     ],
 )
 def test_what_is_no_bundle(
-    error: Callable[..., str], bundle: Path, command: str, damage: Callable[[Path], Any], message: str
+    *,
+    error: Callable[..., str],
+    bundle: Path,
+    command: str,
+    damage: Callable[..., Any],
+    message: str,
+    edit: Callable[..., None],
 ) -> None:
-    damage(bundle)
+    damage(bundle, edit)
     line = error(command, bundle)
     assert message in line
     assert str(bundle) in line
@@ -131,13 +111,13 @@ def test_a_bundle_on_own_data_names_it(error: Callable[..., str], tiny: Any, npz
 
 @pytest.mark.parametrize("command", OPENING)
 def test_code_that_a_bundle_brings_is_not_run(
-    error: Callable[..., str], bundle: Path, monkeypatch: pytest.MonkeyPatch, command: str
+    error: Callable[..., str], bundle: Path, monkeypatch: pytest.MonkeyPatch, command: str, edit: Callable[..., None]
 ) -> None:
     code = "open('ran', 'w').close()\ndef run():\n    raise SystemExit('ran')\n"
     entry = {"path": "payload.py", "sha256": hashlib.sha256(code.encode()).hexdigest(), "bytes": len(code)}
     (bundle / "payload.py").write_text(code)
-    edit(bundle, lambda m: m["files"].append(entry))
-    edit(bundle, lambda m: m["provenance"]["recipe"]["data"].update(name="copy.payload:run"))
+    edit(lambda m: m["files"].append(entry))
+    edit(lambda m: m["provenance"]["recipe"]["data"].update(name="copy.payload:run"))
     monkeypatch.chdir(bundle.parent)  # on the path while a factory is imported
     assert "was built on the data set 'copy.payload:run'" in error(command, "copy", *OPENING[command])
     assert not (bundle.parent / "ran").exists()
@@ -187,15 +167,18 @@ def test_odd_manifests_of_a_valid_format(
     command: str,
     change: Callable[[dict[str, Any]], Any],
     message: str,
+    edit: Callable[..., None],
 ) -> None:
-    edit(bundle, change)
+    edit(change)
     flags = {"verify": ["--images", 0, "--test-images", 1, "--data", npz], "bench": SHORT, "inspect": []}[command]
     assert message in error(command, bundle, *flags)
 
 
 @pytest.mark.parametrize("content", [b"hello world" * 10, b"", b"\x08"], ids=len)
-def test_a_graph_that_is_no_onnx(error: Callable[..., str], bundle: Path, content: bytes) -> None:
-    replace(bundle, "model.onnx", content)
+def test_a_graph_that_is_no_onnx(
+    error: Callable[..., str], bundle: Path, content: bytes, replace: Callable[[str, bytes], None]
+) -> None:
+    replace("model.onnx", content)
     assert f"{bundle / 'model.onnx'}: ONNX Runtime cannot load the file" in error("verify", bundle)
 
 
@@ -211,10 +194,10 @@ def test_a_graph_that_only_onnxruntime_reads(
     assert f"{bundle / 'model.onnx'}: no ONNX file; got: ValueError: wire type" in error("verify", bundle)
 
 
-def test_a_label_that_acts_on_a_terminal(error: Callable[..., str], bundle: Path) -> None:
-    edit(bundle, lambda m: m["output"]["classes"].__setitem__(0, "\x1b]0;owned\x07"))
+def test_a_label_that_acts_on_a_terminal(error: Callable[..., str], bundle: Path, edit: Callable[..., None]) -> None:
+    edit(lambda m: m["output"]["classes"].__setitem__(0, "\x1b]0;owned\x07"))
     assert "output.classes[0]; expected: printable text; got: '\\x1b]0;owned\\x07'" in error("inspect", bundle)
-    edit(bundle, lambda m: m.update({"\x1b[2J": 1}))
+    edit(lambda m: m.update({"\x1b[2J": 1}))
     assert "manifest.json: \\x1b[2J; expected: only the keys" in error("inspect", bundle)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,13 +14,9 @@ from hardtemper.toolchain.__main__ import main
 CORPUS = Path(__file__).parents[2] / "data" / "bundles"
 
 
-def edit(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    change(manifest)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
-
-
-def test_what_acts_on_a_terminal_is_shown_escaped(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
+def test_what_acts_on_a_terminal_is_shown_escaped(
+    capsys: pytest.CaptureFixture[str], bundle: Path, edit: Callable[..., None]
+) -> None:
     escape = "\x1b]0;owned\x07"
 
     def change(manifest: dict[str, Any]) -> None:
@@ -35,7 +30,7 @@ def test_what_acts_on_a_terminal_is_shown_escaped(capsys: pytest.CaptureFixture[
         benched = {"name": "robust-accuracy", "value": 1, "unit": "%", "n": 1, "spread": None, "settings": settings}
         manifest["measurements"] = [measured, benched | {"bench": {}}]
 
-    edit(bundle, change)
+    edit(change)
     assert main(["inspect", str(bundle)]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
@@ -52,9 +47,11 @@ def test_inspect_shows_the_manifest(capsys: pytest.CaptureFixture[str], tiny: An
     assert Manifest.from_json(capsys.readouterr().out) == tiny.build.bundle.manifest
 
 
-def test_what_looks_like_markup_is_shown_as_it_is(capsys: pytest.CaptureFixture[str], bundle: Path) -> None:
+def test_what_looks_like_markup_is_shown_as_it_is(
+    capsys: pytest.CaptureFixture[str], bundle: Path, edit: Callable[..., None]
+) -> None:
     classes = ["[red]", "[/red]", ":smile:", "[x]"]
-    edit(bundle, lambda m: (m["output"].update(classes=classes), m["layers"][0].update(reason="keep=[/a]")))
+    edit(lambda m: (m["output"].update(classes=classes), m["layers"][0].update(reason="keep=[/a]")))
     assert main(["inspect", str(bundle)]) == 0
     out = capsys.readouterr().out
     assert "[red], [/red], :smile:, [x]" in out

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,28 +11,6 @@ import numpy as np
 import pytest
 
 from hardtemper.toolchain.__main__ import main
-
-SHORT = ["--warmup", "0", "--repeats", "2", "--min-seconds", "0", "--batch", "8"]
-
-
-def replace(bundle: Path, name: str, content: bytes) -> None:
-    """Another file, with its hash in the manifest."""
-    (bundle / name).write_bytes(content)
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    for entry in manifest["files"]:
-        if entry["path"] == name:
-            entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
-
-
-def append(path: Path, content: bytes) -> None:
-    path.write_bytes(path.read_bytes() + content)
-
-
-def edit(bundle: Path, change: Callable[[dict[str, Any]], Any]) -> None:
-    manifest = json.loads((bundle / "manifest.json").read_text())
-    change(manifest)
-    (bundle / "manifest.json").write_text(json.dumps(manifest))
 
 
 def packed(**arrays: Any) -> bytes:
@@ -61,20 +37,24 @@ def test_a_whole_bundle_is_verified(capsys: pytest.CaptureFixture[str], tiny: An
         assert shown in out
 
 
-def test_changed_proof_logits_fail_the_gate(error: Callable[..., str], bundle: Path) -> None:
+def test_changed_proof_logits_fail_the_gate(
+    error: Callable[..., str], bundle: Path, edit: Callable[..., None], replace: Callable[[str, bytes], None]
+) -> None:
     images, logits = proof(bundle)
     logits[3, 1] = np.nextafter(logits[3, 1], np.float32(np.inf))
-    replace(bundle, "proof.npz", packed(images=images, logits=logits))
+    replace("proof.npz", packed(images=images, logits=logits))
     line = error("verify", bundle, "--images", 0, code=1)
     assert line.startswith(f"error: {bundle}: twin and engine; expected: no differing integer and no differing logit")
     assert "got: 1 stored logits, 0 other logits and 0 integers differ" in line
-    edit(bundle, lambda manifest: manifest["quantization"].update(scales="free"))
+    edit(lambda manifest: manifest["quantization"].update(scales="free"))
     assert main(["verify", str(bundle), "--images", "0"]) == 0  # free scales promise nothing
 
 
-def test_another_graph_fails_the_gate(error: Callable[..., str], bundle: Path) -> None:
+def test_another_graph_fails_the_gate(
+    error: Callable[..., str], bundle: Path, replace: Callable[[str, bytes], None]
+) -> None:
     """The float network in the integer one's place: its hash fits, its kernels do not."""
-    replace(bundle, "model.onnx", (bundle / "dense.onnx").read_bytes())
+    replace("model.onnx", (bundle / "dense.onnx").read_bytes())
     line = error("verify", bundle, "--images", 0, code=1)
     assert "MACs in integer kernels; expected: at least 100.0%; got: 0.0%" in line
 
@@ -92,18 +72,22 @@ def test_another_graph_fails_the_gate(error: Callable[..., str], bundle: Path) -
         (packed(images=np.zeros((1, 1, 8, 8), np.uint8), logits=np.zeros((1, 4))), "[N, 1, 16, 16]"),
     ],
 )
-def test_a_proof_that_cannot_be_read(error: Callable[..., str], bundle: Path, content: bytes, message: str) -> None:
-    replace(bundle, "proof.npz", content)
+def test_a_proof_that_cannot_be_read(
+    error: Callable[..., str], bundle: Path, content: bytes, message: str, replace: Callable[[str, bytes], None]
+) -> None:
+    replace("proof.npz", content)
     assert message in error("verify", bundle)
 
 
-def test_a_bundle_without_a_proof(error: Callable[..., str], bundle: Path) -> None:
+def test_a_bundle_without_a_proof(error: Callable[..., str], bundle: Path, edit: Callable[..., None]) -> None:
     (bundle / "proof.npz").unlink()
-    edit(bundle, lambda m: m.update(files=[entry for entry in m["files"] if entry["path"] != "proof.npz"]))
+    edit(lambda m: m.update(files=[entry for entry in m["files"] if entry["path"] != "proof.npz"]))
     assert "no file 'proof.npz'; expected: one of" in error("verify", bundle)
 
 
-def test_test_images_that_are_gone_or_others(error: Callable[..., str], bundle: Path, tmp_path: Path) -> None:
+def test_test_images_that_are_gone_or_others(
+    error: Callable[..., str], bundle: Path, tmp_path: Path, edit: Callable[..., None]
+) -> None:
     other = tmp_path / "other.npz"
     flags = ["--images", 0, "--test-images", 1, "--data", other]
     assert "other.npz does not exist" in error("verify", bundle, *flags)
@@ -111,9 +95,9 @@ def test_test_images_that_are_gone_or_others(error: Callable[..., str], bundle: 
         images, labels = np.zeros((classes, side, side), np.uint8), np.arange(classes)
         other.write_bytes(packed(train_images=images, train_labels=labels, test_images=images, test_labels=labels))
         assert message in error("verify", bundle, *flags)
-    edit(bundle, lambda m: m["provenance"]["recipe"].pop("data"))
+    edit(lambda m: m["provenance"]["recipe"].pop("data"))
     assert "the recipe names none; fix: give --data yourself" in error("verify", bundle, *flags[:-2])
-    edit(bundle, lambda m: m["provenance"].update(recipe={}))
+    edit(lambda m: m["provenance"].update(recipe={}))
     assert "a recipe that names an adversary" in error("verify", bundle, *flags)
 
 

@@ -15,14 +15,7 @@ from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 
 LINF = st.one_of(st.floats(0, 1), st.integers(0, 255).map(lambda k: k / 255))
-L2 = st.one_of(st.floats(0, 30), st.integers(0, 40).map(lambda k: k / 10))
-L1 = st.one_of(st.floats(0, 13), st.integers(0, 13 * 255).map(lambda k: k / 255))
-TARGETS = st.one_of(st.none(), st.integers(0, 9))
-THREATS = st.one_of(
-    st.builds(ThreatModel, st.just("linf"), LINF, TARGETS),
-    st.builds(ThreatModel, st.just("l2"), L2, TARGETS),
-    st.builds(ThreatModel, st.just("l1"), L1, TARGETS),
-)
+THREATS = st.from_type(ThreatModel)  # as registered in conftest.py
 PIXELS = hnp.arrays(np.uint8, (3, 1, 3, 4), elements=st.one_of(st.sampled_from([0, 1, 254, 255]), st.integers(0, 255)))
 POINTS = hnp.arrays(np.float32, (3, 1, 3, 4), elements=st.floats(0, 1, width=32))
 

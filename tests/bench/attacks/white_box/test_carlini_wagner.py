@@ -125,12 +125,8 @@ def test_stays_in_the_ball_and_fools(task: Task, minimize: bool) -> None:
     found = carlini_wagner(
         task.model, task.x, task.y, threat=BALL, minimize=minimize, steps=30, searches=2, initial_c=1.0
     )
-    assert (length((found - task.x).flatten(1), "l2") <= BALL.epsilon).all()
-    assert found.min() >= 0
-    assert found.max() <= 1
-    moved = (found != task.x).flatten(1).any(1)
+    moved = task.fooled(found, BALL)
     assert 0.1 < moved.float().mean() < 1
-    assert (task.model(found).argmax(1) != task.y).equal(moved)
 
 
 def test_pixels(task: Task) -> None:
