@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -49,3 +50,23 @@ ACROSS = {
     "toolchain/cli/test_cli.py": "what all commands have in common",
 }
 """Tests of several modules together, with what they are about."""
+
+
+OUTSIDE = {
+    "pylock.py",  # packaging's
+    "_meta_registrations.py",  # torchvision's
+    "autopgd_base.py",  # AutoAttack's
+}
+"""Files of other projects that the code names."""
+
+
+@pytest.mark.parametrize("module", MODULES, ids=str)
+def test_files_that_a_module_names_exist(module: Path) -> None:
+    known = {path.name for path in MODULES} | OUTSIDE
+    named = set(re.findall(r"\b[\w/]+\.py\b", (ROOT / module).read_text(encoding="utf-8")))
+    assert {name for name in named if Path(name).name not in known} == set()
+    assert {name for name in named if "/" in name and Path(name).name not in OUTSIDE and not _ends(name)} == set()
+
+
+def _ends(name: str) -> bool:
+    return any(path.as_posix().endswith(name) for path in MODULES)

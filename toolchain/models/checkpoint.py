@@ -3,7 +3,7 @@
 Files: `.safetensors`, or what `torch.save(model.state_dict(), path)` writes, read with `weights_only=True`: no code in
 a checkpoint ever runs. A training script's dictionary is opened where it holds the weights as "state_dict",
 "model_state_dict", "model" or "net". Prefixes that all keys share are taken off: "module." (DataParallel), "_orig_mod."
-(torch.compile) and "model." (a network of `sources.py` that was saved with its normalization), in any order.
+(torch.compile) and "model." (a network of `source.py` that was saved with its normalization), in any order.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ small differences of logits. A network that ends in a convolution has logits rou
 without a gradient runs the model as it is.
 
 A search for a verdict counts a point as a success only after a pass without gradient (`stopping.broken`), and that pass
-runs the model itself, whatever its last layer. `tests/benchmarks/attacks.py` compares the verdicts with those of
+runs the model itself, whatever its last layer. `toolchain/studies/autoattack.py` compares the verdicts with those of
 float32 searches. A search for a distance (`minimize` of `fab` and `carlini_wagner`) also believes the logits that come
 with a gradient; `bench/robustness/minimal_perturbation.py` replays what it found.
 """

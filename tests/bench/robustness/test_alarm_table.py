@@ -26,7 +26,7 @@ def test_names() -> None:
 
 
 def test_the_checks_make_each_of_them() -> None:
-    source = (Path(hardtemper.__file__).parent / "bench" / "robustness" / "alarms.py").read_text(encoding="utf-8")
+    source = (Path(hardtemper.__file__).parent / "bench" / "robustness" / "alarm_checks.py").read_text(encoding="utf-8")
     made = [
         node.args[0].value
         for node in ast.walk(ast.parse(source))
