@@ -56,6 +56,7 @@ OUTSIDE = {
     "pylock.py",  # packaging's
     "_meta_registrations.py",  # torchvision's
     "autopgd_base.py",  # AutoAttack's
+    "mine.py",  # a user's, see examples/
 }
 """Files of other projects that the code names."""
 
