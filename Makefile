@@ -28,7 +28,7 @@ lint: install
 
 bench: install $(DATA)
 	$(BIN)/python -m hardtemper.toolchain.studies.engine_latency --json bench/results/engines.json
-	$(BIN)/python -m hardtemper.toolchain.studies.startup_time
+	$(BIN)/python -m hardtemper.toolchain.studies.startup_time --json bench/results/startup.json
 
 gpu: install $(DATA)
 	$(BIN)/python tests/gpu/check.py --out out/gpu
