@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from .runtime.version import __version__
 
 if TYPE_CHECKING:
+    from inspect import Signature
+
     from .runtime.engine import Engine, load
     from .toolchain.api import bench, build, verify
 
@@ -34,6 +36,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module 'hardtemper' has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 class _CallableModule(ModuleType):
     """`hardtemper.bench` is a folder of the package and a function of its interface: a module that can be called."""
 
@@ -41,6 +47,14 @@ class _CallableModule(ModuleType):
         from .toolchain.api import bench
 
         return bench(*arguments, **options)
+
+    @property
+    def __signature__(self) -> Signature:
+        from inspect import signature
+
+        from .toolchain.api import bench
+
+        return signature(bench)
 
 
 class _Package(ModuleType):

@@ -5,7 +5,8 @@ The paper is "Adversarial Fine-tuning of Compressed Neural Networks for Joint Im
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from ..runtime.errors import RecipeError
@@ -15,6 +16,42 @@ from .attacks.threat.threat_model import ThreatModel
 __all__ = ["BenchSettings", "default_threat"]
 
 _MOST = 2**63
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: object) -> bool:
+    return _whole(value) or isinstance(value, float)
+
+
+_Kind = tuple[str, Callable[[Any], bool]]
+_WHOLE: _Kind = ("a whole number", _whole)
+_COUNT: _Kind = ("a whole number, or None", lambda value: value is None or _whole(value))
+_SWITCH: _Kind = ("True or False", lambda value: isinstance(value, bool))
+_KINDS: Mapping[str, _Kind] = {
+    "batches": ("a tuple of whole numbers", lambda value: isinstance(value, tuple) and all(map(_whole, value))),
+    "threads": _COUNT,
+    "warmup": _WHOLE,
+    "repeats": _WHOLE,
+    "min_seconds": ("a number", _number),
+    "clean_images": _COUNT,
+    "robust": _SWITCH,
+    "images": _COUNT,
+    "preset": ("names of attacks, as text", lambda value: isinstance(value, str)),
+    "threat": ("a ThreatModel, or None", lambda value: value is None or isinstance(value, ThreatModel)),
+    "dense": _SWITCH,
+    "sequential": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
+    "transfer": (
+        "a tuple of paths, as text",
+        lambda value: isinstance(value, tuple) and all(isinstance(path, str) for path in value),
+    ),
+    "curves": _SWITCH,
+    "corruptions": _SWITCH,
+    "seed": _WHOLE,
+}
+"""What each setting must be, and whether a value is; ranges are checked behind it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +79,7 @@ class BenchSettings:
         seed: 0 to 2^63 - 1; draws the test images and everything random in the attacks.
 
     Raises:
-        RecipeError: a setting is out of range.
+        RecipeError: a setting is of another type, or out of range.
     """
 
     batches: tuple[int, ...] = (1, 64)
@@ -63,6 +100,10 @@ class BenchSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            value, (expected, fits) = getattr(self, field.name), _KINDS[field.name]
+            if not fits(value):
+                raise RecipeError(f"bench: {field.name}", expected=expected, got=repr(value))
         counts = {
             "threads": self.threads,
             "repeats": self.repeats,

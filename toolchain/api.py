@@ -19,7 +19,9 @@ from ..runtime.errors import InputError, RecipeError
 from ..runtime.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
+    from ..bench.attacks.threat.threat_model import ThreatModel
     from ..bench.report.report import BenchReport
+    from ..bench.settings import BenchSettings
     from .bundles.verification import Verification
     from .pipeline.pipeline import Build
     from .recipe.recipe import Recipe
@@ -67,8 +69,9 @@ def build(
         given: Mapping[str, Any] = recipe.model_dump(mode="json")
     else:
         given = recipe if isinstance(recipe, Mapping) else load_recipe(str(recipe))
-    resolved, former = with_overrides(given, overrides), with_overrides(given, {})
-    if "name" not in overrides and (resolved.model.name, resolved.data.name) != (former.model.name, former.data.name):
+    resolved = with_overrides(given, overrides)
+    former = (_given_name(given, "model"), _given_name(given, "data"))
+    if "name" not in overrides and (resolved.model.name, resolved.data.name) != former:
         resolved = with_overrides(given, {**overrides, "name": _name_of(resolved, folder)})
     target = folder or Path("out") / resolved.name
     return run(resolved, out=target, overwrite=overwrite, keep_work=keep_work, progress=progress)
@@ -82,7 +85,7 @@ def bench(
     download: bool = False,
     image_size: int | None = None,
     attack: str = "default",
-    threat: str | None = None,
+    threat: str | ThreatModel | None = None,
     work: str | Path | None = None,
     store: bool = False,
     json_path: str | Path | None = None,
@@ -133,7 +136,8 @@ def bench(
     bundle = opened if isinstance(opened, Bundle) else None
     if threat is None and bundle is not None and recorded(bundle, "robust", boolean):
         threat = recorded(bundle, "adversary.threat", text)
-    resolved = _bench_settings(preset=attack, threat=None if threat is None else ThreatModel.parse(threat), **settings)
+    ball = ThreatModel.parse(threat) if isinstance(threat, str) else threat
+    resolved = _bench_settings(attack, ball, settings)
     dataset = load_recorded_data(
         bundle,
         name=data,
@@ -208,16 +212,27 @@ def _name_of(recipe: Recipe, out: Path | None) -> str:
     return re.sub(r"[^\w.+-]+", "-", "-".join(words)).lstrip("-.+") or "classifier"
 
 
-def _bench_settings(**settings: Any) -> Any:
+def _given_name(recipe: Mapping[str, Any], section: str) -> Any:
+    """The model's or the data set's name in a recipe that is not checked yet."""
+    from .recipe.recipe import Recipe
+
+    given = recipe.get(section)
+    default = getattr(Recipe(), section).name
+    return given.get("name", default) if isinstance(given, Mapping) else default
+
+
+def _bench_settings(attack: str, threat: ThreatModel | None, settings: Mapping[str, Any]) -> BenchSettings:
     from dataclasses import fields
 
     from ..bench.settings import BenchSettings
 
-    known = [field.name for field in fields(BenchSettings)]
+    known = [field.name for field in fields(BenchSettings) if field.name not in ("preset", "threat")]
     unknown = [name for name in settings if name not in known]
     if unknown:
-        raise RecipeError(f"bench: unknown setting {unknown[0]!r}", expected=f"one of {', '.join(known)}")
-    return BenchSettings(**settings)
+        fix = "attack=" if unknown[0] == "preset" else ""
+        raise RecipeError(f"bench: unknown setting {unknown[0]!r}", expected=f"one of {', '.join(known)}", fix=fix)
+    lists = {name: tuple(value) for name, value in settings.items() if isinstance(value, list)}
+    return BenchSettings(preset=attack, threat=threat, **{**settings, **lists})
 
 
 def _beside(target: Path) -> Path:

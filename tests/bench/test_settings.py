@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import pytest
 
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
-from hardtemper.bench.settings import BenchSettings
+from hardtemper.bench.settings import _KINDS, BenchSettings
 from hardtemper.runtime.errors import InputError
 
 
@@ -37,6 +38,20 @@ def test_the_papers_radius_is_the_default(channels: int, expected: str) -> None:
         ({"seed": -1}, "seed"),
         ({"preset": "qick"}, "did you mean 'quick'"),
         ({"threat": ThreatModel("linf", 0.5 / 255)}, "no other 8-bit image"),
+        ({"images": "5"}, "images; expected: a whole number, or None; got: '5'"),
+        ({"images": 4.5}, "images"),
+        ({"images": True}, "images"),
+        ({"batches": ("1",)}, "batches"),
+        ({"batches": (1.5,)}, "batches"),
+        ({"batches": 5}, "batches"),
+        ({"seed": 1.5}, "seed"),
+        ({"min_seconds": "1"}, "min_seconds"),
+        ({"preset": None}, "preset"),
+        ({"preset": ["fgsm"]}, "preset"),
+        ({"threat": 0.1}, "threat"),
+        ({"transfer": "/a/b.onnx"}, "transfer"),
+        ({"robust": "no"}, "robust; expected: True or False; got: 'no'"),
+        ({"sequential": 1}, "sequential"),
     ],
 )
 def test_settings_are_checked_before_any_work(
@@ -44,3 +59,8 @@ def test_settings_are_checked_before_any_work(
 ) -> None:
     with pytest.raises(InputError, match=message):
         settings(**wrong)
+
+
+def test_every_setting_has_a_type_that_is_checked() -> None:
+    assert set(_KINDS) == {field.name for field in fields(BenchSettings)}
+    assert all(fits(getattr(BenchSettings(), name)) for name, (_, fits) in _KINDS.items())

@@ -151,3 +151,40 @@ def test_verify_with_test_images(bundle: Path, npz: Path) -> None:
 
 def test_the_package_gives_these_functions() -> None:
     assert (hardtemper.build, hardtemper.verify) == (api.build, api.verify)
+
+
+def test_an_override_may_mend_what_the_recipe_has_wrong(given: dict[str, Any]) -> None:
+    broken = {"robust": True, "finetune": {"epochs": "three"}}
+    with pytest.raises(RecipeError, match=r"finetune\.epochs"):
+        hardtemper.build(broken)
+    hardtemper.build(broken, **{"finetune.epochs": 3})
+    assert given["recipe"].finetune.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"preset": "fgsm"}, "unknown setting 'preset'.*fix: attack="),
+        ({"imges": 3}, "unknown setting 'imges'"),
+        ({"images": "3"}, "bench: images; expected: a whole number"),
+        ({"attack": None}, "bench: preset; expected: names of attacks"),
+        ({"threat": 0.1}, "bench: threat"),
+        ({"transfer": "x.onnx"}, "bench: transfer; expected: a tuple of paths"),
+    ],
+)
+def test_settings_of_a_wrong_kind_are_one_line(tiny: Any, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        hardtemper.bench(tiny.path, **settings)
+
+
+@pytest.mark.parametrize("wrong", [{"images": -1}, {"images": "3"}, {"seed": -1}, {"test_images": True}])
+def test_verify_checks_its_numbers(tiny: Any, wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError, match=f"verify: {next(iter(wrong))}; expected: a whole number"):
+        hardtemper.verify(tiny.path, **wrong)
+
+
+def test_the_package_shows_its_functions() -> None:
+    from inspect import signature
+
+    assert signature(hardtemper.bench) == signature(api.bench)
+    assert set(hardtemper.__all__) <= set(dir(hardtemper))

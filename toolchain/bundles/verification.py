@@ -18,7 +18,7 @@ from ...export.quantization.targets import target_of
 from ...export.twin.twin import Twin
 from ...runtime.bundle.reader import Bundle, read_bundle
 from ...runtime.engine import load
-from ...runtime.errors import BundleError, DataError, GateError, ModelError
+from ...runtime.errors import BundleError, DataError, GateError, InputError, ModelError
 from ...runtime.files.json_fields import number, text
 from ...runtime.files.npz import read_arrays
 from ...runtime.progress import ProgressCallback, silent
@@ -93,10 +93,14 @@ def verify_bundle(
         data, data_root: the data set, as for `load_dataset`; the recipe's if not given, where that is known by name.
 
     Raises:
+        InputError: a count or the seed is no whole number of 0 or more.
         BundleError: the bundle cannot be read, or a file differs from its hash.
         ModelError: the graph cannot be run.
         DataError: test images are asked for and the data set cannot be read, or is the user's to give.
     """
+    for name, count in (("images", images), ("seed", seed), ("test_images", test_images)):
+        if not isinstance(count, int) or isinstance(count, bool) or count < 0:
+            raise InputError(f"verify: {name}", expected="a whole number, 0 or more", got=repr(count))
     bundle = read_bundle(path)
     manifest = bundle.manifest
     engine = load(bundle)  # before the parser, which takes what is no ONNX for a defect of its own

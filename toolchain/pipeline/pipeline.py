@@ -185,7 +185,7 @@ def _check_training(recipe: Recipe, source: Source) -> None:
             f"{recipe.model.name}: an exported program is only lowered, quantized and attacked",
             expected="no compression and finetune.epochs 0",
             got=f"compression: {', '.join(changing) or 'none'}; {recipe.finetune.epochs} epochs",
-            fix="--sparsity 0 --epochs 0 --standard, or give package.module:factory and a checkpoint",
+            fix="--set compress=[] --epochs 0 --standard, or give package.module:factory and a checkpoint",
         )
     stages = [recipe.finetune] if recipe.has_weights else [recipe.train, recipe.finetune]
     batches = [stage.batch_size for stage in stages if stage.epochs]

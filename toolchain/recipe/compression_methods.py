@@ -35,13 +35,11 @@ class _ByMethod:
 
 
 def check_steps(value: Any) -> Any:
-    """The value of the key `compress`, if it is a list of steps that name known methods; None where it is not given.
+    """The value of the key `compress`, if it is a list of steps that name known methods.
 
     Raises:
         RecipeError: a table instead of a list, or a step with no method or an unknown one.
     """
-    if value is None:
-        return value
     if not isinstance(value, list) or not all(isinstance(step, Mapping) for step in value):
         example = '[[compress]] with method = "filters", sparsity = 0.5'
         got = "a table, [compress]" if isinstance(value, Mapping) else repr(value)
@@ -71,7 +69,7 @@ def step_key(steps: Any, name: str) -> str:
         RecipeError: steps of several methods have it, or no method has.
     """
     having = [method for method, settings in STEPS.items() if name in settings.model_fields]
-    given = {step["method"] for step in check_steps(steps) or ()}
+    given = {step["method"] for step in check_steps(steps)} if steps is not None else set()
     found = [f"compress.{method}.{name}" for method in having if method in given]
     if len(found) > 1:
         raise RecipeError(f"several steps of [[compress]] have a {name}", expected=f"--set {' or '.join(found)}")

@@ -28,4 +28,4 @@ class FilterPruning(CompressionStep):
 
     @property
     def changes_network(self) -> bool:
-        return bool(self.sparsity or self.per_layer)
+        return bool(self.sparsity or any(self.per_layer.values()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import json
 import os
@@ -27,6 +26,10 @@ else:
     import tomli as tomllib
 
 __all__ = ["load_recipe", "recipe_names", "with_overrides"]
+
+
+_DEEPEST = 20
+"""Deeper than any section; a mapping that holds itself is refused here."""
 
 
 def recipe_names() -> list[str]:
@@ -82,8 +85,8 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
     """
-    merged: dict[str, Any] = copy.deepcopy(dict(settings))
-    check_steps(merged.get("compress"))
+    merged: dict[str, Any] = _copied(settings)
+    _check_compress(merged)
     _drop_stale(merged, overrides)
     for dotted, value in overrides.items():
         if dotted.startswith("compress."):
@@ -109,16 +112,34 @@ def _drop_stale(merged: dict[str, Any], overrides: Mapping[str, Any]) -> None:
             merged["adversary"].pop("teacher", None)
 
 
+def _copied(value: Any, depth: int = 0) -> Any:
+    """A copy that may be changed: mappings become dicts, tuples lists."""
+    if depth > _DEEPEST:
+        raise RecipeError("a recipe", expected=f"settings nested {_DEEPEST} deep at most", got="deeper ones")
+    if isinstance(value, Mapping):
+        if other := next((key for key in value if not isinstance(key, str)), None):
+            raise RecipeError("a recipe", expected="keys that are text", got=repr(other))
+        return {key: _copied(inner, depth + 1) for key, inner in value.items()}
+    return [_copied(inner, depth + 1) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _check_compress(merged: Mapping[str, Any]) -> None:
+    if "compress" in merged:
+        check_steps(merged["compress"])
+
+
 def _validated(merged: Mapping[str, Any]) -> Recipe:
-    check_steps(merged.get("compress"))
+    _check_compress(merged)
     try:
         # strict, or `epochs = true` would be one epoch; by way of JSON, which unlike TOML's Python values has no types
         # but a recipe's own (a path is a string, a tuple is a list)
         return Recipe.model_validate_json(json.dumps(merged, default=str), strict=True)
     except ValidationError as error:
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            raise RecipeError("a recipe", expected="Unicode text", got=first["msg"]) from error
         location, step = list(first["loc"]), ""
-        if location[0] == "compress" and len(location) > 2:
+        if location[:1] == ["compress"] and len(location) > 2:
             number = location.pop(1)  # of the step; its method follows
             step = f" in step {int(number) + 1} of [[compress]]" if len(merged["compress"]) > 1 else ""
         # branches of a union are part of pydantic's location, not of the key

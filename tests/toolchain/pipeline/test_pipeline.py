@@ -336,7 +336,7 @@ def test_an_exported_program_is_not_trained(settings: dict[str, Any], tmp_path: 
     batch = {0: torch.export.Dim("batch")}
     program = torch.export.export(module, (torch.zeros(2, 1, 16, 16),), dynamic_shapes=(batch,))
     torch.export.save(program, tmp_path / "net.pt2")
-    with pytest.raises(RecipeError, match="--sparsity 0 --epochs 0 --standard"):
+    with pytest.raises(RecipeError, match=r"--set compress=\[\] --epochs 0 --standard"):
         build(with_overrides(settings, {"model.name": str(tmp_path / "net.pt2")}), out=tmp_path / "out")
 
 

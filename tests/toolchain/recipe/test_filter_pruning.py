@@ -39,3 +39,4 @@ def test_whether_it_changes_a_network() -> None:
     assert FilterPruning().changes_network
     assert FilterPruning(sparsity=0, per_layer={"a": 0.5}).changes_network
     assert not FilterPruning(sparsity=0).changes_network
+    assert not FilterPruning(sparsity=0, per_layer={"a": 0.0}).changes_network

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -278,3 +279,34 @@ def test_a_file_that_is_not_there(tmp_path: Path, kind: str) -> None:
         path.mkdir()
     with pytest.raises(RecipeError, match=r"recipe\.toml does not exist"):
         load_recipe(str(path))
+
+
+def circular() -> dict[str, Any]:
+    whole: dict[str, Any] = {}
+    whole["train"] = {"again": whole}
+    return whole
+
+
+@pytest.mark.parametrize(
+    ("settings", "overrides", "message"),
+    [
+        ({}, {"name": "\ud800"}, "a recipe; expected: Unicode text"),
+        ({}, {"model.checkpoint": "\udcff"}, "a recipe; expected: Unicode text"),
+        ({"compress": None}, {}, "recipe key 'compress'; expected: a list of steps"),
+        ({"compress": None}, {"compress.filters.sparsity": 0.2}, "recipe key 'compress'; expected: a list of steps"),
+        ({(1, 2): 3}, {}, r"a recipe; expected: keys that are text; got: \(1, 2\)"),
+        (circular(), {}, "a recipe; expected: settings nested 20 deep at most"),
+    ],
+)
+def test_mappings_that_are_no_recipe(settings: Any, overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        with_overrides(settings, overrides)
+
+
+def test_any_mapping_and_any_sequence_of_steps_will_do() -> None:
+    given = {"train": MappingProxyType({"epochs": 3}), "compress": ({"method": "filters", "sparsity": 0.25},)}
+    recipe = with_overrides(MappingProxyType(given), {"compress.filters.round_to": 4})
+    assert recipe.train.epochs == 3
+    (step,) = recipe.compress
+    assert step == FilterPruning(sparsity=0.25, round_to=4)
+    assert given["compress"] == ({"method": "filters", "sparsity": 0.25},)
