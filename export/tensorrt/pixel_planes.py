@@ -17,13 +17,14 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ..integer_types import INT8
 from ..passes.values import add_initializer, attribute, channels, constant
 from .constants import float_layer, has_integer_weights
 
 __all__ = ["CastPixels"]
 
 _PLANES = 3
-_LARGEST = 127
+_LARGEST = INT8.high
 
 
 class CastPixels(ir.passes.InPlacePass):
