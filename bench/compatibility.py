@@ -1,4 +1,8 @@
-"""Whether a data set fits a network: the same image shape, as many classes, and the same order where both name them."""
+"""Whether images and classes are those of a network.
+
+Rule: the same image shape, as many classes, and the same order where the network's labels were chosen by somebody. The
+labels of a bare ONNX file are numbers that nobody chose.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from ..runtime.engine import Engine
 from ..runtime.errors import DataError
 from .data.dataset import Dataset
 
-__all__ = ["check_data"]
+__all__ = ["check_data", "check_image_shape"]
 
 _FIX = "name the data that the network was trained on (--data)"
 
@@ -17,20 +21,14 @@ def check_data(engine: Engine, dataset: Dataset, target: Path) -> None:
     """Refuse a data set that does not fit.
 
     Args:
-        engine: the network.
-        dataset: what it shall be measured on.
+        engine: the network; its labels were chosen by somebody where it has a bundle.
+        dataset: what it shall see.
         target: what the network is called in the message.
 
     Raises:
         DataError: shape, number or order of the classes differ.
     """
-    if dataset.input_shape != engine.input_shape:
-        raise DataError(
-            f"{dataset.name}: the images do not fit {target}",
-            expected=f"[N, {', '.join(map(str, engine.input_shape))}]",
-            got=f"[N, {', '.join(map(str, dataset.input_shape))}]",
-            fix=_FIX,
-        )
+    check_image_shape(engine, dataset.input_shape, dataset.name, target, fix=_FIX)
     if len(dataset.classes) != len(engine.labels):
         raise DataError(
             f"{dataset.name}: the classes do not fit {target}",
@@ -38,12 +36,33 @@ def check_data(engine: Engine, dataset: Dataset, target: Path) -> None:
             got=str(len(dataset.classes)),
             fix=_FIX,
         )
-    # a bare file's labels are numbers that nobody chose
-    named = engine.bundle is not None
-    if named and engine.labels != dataset.classes and sorted(engine.labels) == sorted(dataset.classes):
+    chosen = engine.bundle is not None
+    if chosen and engine.labels != dataset.classes and sorted(engine.labels) == sorted(dataset.classes):
         raise DataError(
             f"{dataset.name}: the classes are those of {target} in another order",
             expected=", ".join(engine.labels),
             got=", ".join(dataset.classes),
             fix="bring the data set's classes into the network's order",
+        )
+
+
+def check_image_shape(engine: Engine, shape: tuple[int, ...], name: str, target: Path, *, fix: str) -> None:
+    """Refuse images of another shape; `check_data` for images that come without classes.
+
+    Args:
+        engine: the network.
+        shape: of one image.
+        name: what the images are called in the message.
+        target: what the network is called in it.
+        fix: what to do about it.
+
+    Raises:
+        DataError: the network takes images of another shape.
+    """
+    if shape != engine.input_shape:
+        raise DataError(
+            f"{name}: the images do not fit {target}",
+            expected=f"[N, {', '.join(map(str, engine.input_shape))}]",
+            got=f"[N, {', '.join(map(str, shape))}]",
+            fix=fix,
         )

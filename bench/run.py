@@ -159,7 +159,7 @@ class _Run:
             progress("memory", index + 1, len(settings.batches), "")
         measurements += measure_clean_accuracy(clean)
         if settings.corruptions:
-            some = _chosen(self.dataset.test, settings.images, settings.seed)
+            some = self.dataset.test.at_most(settings.images, seed=settings.seed)
             measurements += evaluate_corruptions(self._case(subject, some, store, progress)).measurements()
         assessment = Assessment(skipped=(Skip(what="robust accuracy", reason="not asked for"),))
         if schedule is not None:
@@ -179,7 +179,7 @@ class _Run:
 
     @property
     def _clean(self) -> Part:
-        return _chosen(self.dataset.test, self.settings.clean_images, self.settings.seed)
+        return self.dataset.test.at_most(self.settings.clean_images, seed=self.settings.seed)
 
     def _case(self, subject: Subject, part: Part, store: ResumeStore | None, progress: ProgressCallback) -> Case:
         return Case(
@@ -207,8 +207,3 @@ class _Run:
             settings=self.settings,
         )
         return (f"adversarial images, for `toolchain replay`: {path}",)
-
-
-def _chosen(part: Part, count: int | None, seed: int) -> Part:
-    # Drawn, not the first ones: many test splits are sorted by class.
-    return part if count is None or count >= len(part) else part.subset(count, seed=seed)

@@ -20,7 +20,7 @@ from torch import nn
 
 from ..export.twin.twin import Twin
 from ..runtime.bundle.reader import Bundle, read_bundle
-from ..runtime.engine import Engine, load, open_onnx
+from ..runtime.engine import Engine, is_onnx_file, load, open_onnx
 from ..runtime.errors import HardtemperError, IntegrityError, ModelError
 from .attacks.white_box.gradient import frozen
 from .attacks.white_box.half_precision import HalfPrecisionGradients
@@ -91,7 +91,7 @@ def read_target(path: Path) -> Path | Bundle:
     Raises:
         BundleError: neither.
     """
-    return path if path.suffix == ".onnx" and not path.is_dir() else read_bundle(path)
+    return path if is_onnx_file(path) else read_bundle(path)
 
 
 def open_subjects(

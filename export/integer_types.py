@@ -1,6 +1,8 @@
-"""The integers that a quantized tensor holds, by their bits: the one place that knows 255, 127 and 128.
+"""The integers that a quantized tensor holds, by their bits: the limits 255, 127 and -128 are asked for here.
 
 unsigned: 0 .. 2^bits - 1        signed: -2^(bits - 1) .. 2^(bits - 1) - 1
+
+The 255 that an image in [0, 1] is multiplied by is no limit: it is what a pixel is (`runtime/pixels.py`).
 """
 
 from __future__ import annotations

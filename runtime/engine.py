@@ -26,7 +26,7 @@ from .errors import BundleFormatError, InputError, ModelError
 from .pixels import check_images, to_pixels
 from .shapes import Float32, Int64, UInt8
 
-__all__ = ["Engine", "InstructionSetWarning", "load", "open_onnx"]
+__all__ = ["Engine", "InstructionSetWarning", "is_onnx_file", "load", "open_onnx"]
 
 
 class InstructionSetWarning(UserWarning):
@@ -138,6 +138,11 @@ def load(
     if opener.on_processor:
         _warn_of_other_kernels(bundle.manifest)
     return Engine(backend=opened.backend, labels=bundle.manifest.output.classes, bundle=bundle)
+
+
+def is_onnx_file(path: Path) -> bool:
+    """Whether a path is taken for a bare ONNX file, for `open_onnx`; otherwise it is a bundle's, for `load`."""
+    return path.suffix == ".onnx" and not path.is_dir()
 
 
 def open_onnx(path: str | Path, *, threads: int | None = None) -> Engine:

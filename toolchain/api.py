@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..runtime.errors import InputError, RecipeError
+from ..runtime.errors import RecipeError
 from ..runtime.progress import ProgressCallback, silent
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def bench(
     """
     from ..bench.attacks.threat.threat_model import ThreatModel
     from ..bench.report.text import check_writable, write_report
-    from ..bench.report.to_manifest import store_measurements
+    from ..bench.report.to_manifest import check_stores, store_measurements
     from ..bench.resume import RESUME_FOLDER, ResumeStore
     from ..bench.run import run_bench
     from ..bench.subjects import read_target
@@ -130,8 +130,8 @@ def bench(
     from .bundles.recorded_recipe import load_recorded_data, recorded
 
     target = Path(target)
-    if store and not target.is_dir():
-        raise InputError(f"{target}: only a bundle stores what was measured of it", fix="leave --store out, use --json")
+    if store:
+        check_stores(target)
     opened = read_target(target)
     bundle = opened if isinstance(opened, Bundle) else None
     if threat is None and bundle is not None and recorded(bundle, "robust", boolean):

@@ -97,6 +97,10 @@ class Part:
         self._check_count(n)
         return self._take(random_order(len(self), seed=seed)[:n])
 
+    def at_most(self, n: int | None, *, seed: int) -> Part:
+        """`n` images, drawn since many splits are sorted by class; the part itself if it has no more or `n` is None."""
+        return self if n is None or n >= len(self) else self.subset(n, seed=seed)
+
     def _check_count(self, n: int) -> None:
         if not 1 <= n <= len(self):
             raise DataError(

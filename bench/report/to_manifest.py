@@ -10,23 +10,34 @@ from pathlib import Path
 
 from ...export.bundle_writer import update_measurements
 from ...runtime.bundle.reader import Bundle, read_bundle
+from ...runtime.engine import is_onnx_file
 from ...runtime.errors import InputError, IntegrityError
 from ..graph_digest import digest_of
 from .report import BenchReport
 
-__all__ = ["store_measurements"]
+__all__ = ["check_stores", "store_measurements"]
+
+
+def check_stores(path: Path) -> None:
+    """Refuse a target that has no manifest to store measurements in.
+
+    Raises:
+        InputError: `path` is an ONNX file.
+    """
+    if is_onnx_file(path):
+        what = f"{path}: --store needs a bundle; this is an ONNX file"
+        raise InputError(what, fix="leave --store out; --json stores the report")
 
 
 def store_measurements(report: BenchReport, path: Path) -> Bundle:
     """Write what was measured of a bundle's engine into its manifest, each row with when and where ("bench").
 
     Raises:
-        InputError: `path` is no bundle.
+        InputError: `path` is an ONNX file.
         BundleError: the bundle cannot be read or written.
         IntegrityError: the bundle holds another graph than the one that was measured.
     """
-    if not path.is_dir():
-        raise InputError(f"{path}: only a bundle stores what was measured of it", fix="store the report with --json")
+    check_stores(path)
     bundle, measured = read_bundle(path), report.subject("shipped")
     if (digest := digest_of(bundle.file(bundle.manifest.graph))) != measured.graph_sha256:
         what = f"{path}: not the graph that was measured, nothing was stored"

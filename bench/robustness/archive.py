@@ -18,15 +18,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...runtime.errors import DataError, InputError
+from ...runtime.errors import DataError, InputError, RecipeError
 from ...runtime.files.atomic import write_whole
 from ...runtime.files.npz import read_arrays
-from ..attacks.threat.threat_model import LARGEST, Norm, ThreatModel
+from ..attacks.threat.threat_model import ThreatModel
 
 __all__ = ["FORMAT_VERSION", "Archive", "read_archive", "write_archive"]
 
@@ -145,12 +145,14 @@ def _check_header(header: Mapping[str, Any], n: int) -> None:
     classes, threat = header["classes"], header["threat"]
     norm, epsilon, target = threat["norm"], threat["epsilon"], threat["target"]
     _expect(_whole(classes, 1), "header.classes", "a whole number >= 1", repr(classes))
-    _expect(norm in get_args(Norm), "header.threat.norm", "linf, l2 or l1", repr(norm))
     number = isinstance(epsilon, int | float) and not isinstance(epsilon, bool)
-    fits = number and 0 <= epsilon <= LARGEST[norm]
-    _expect(fits, "header.threat.epsilon", f"0 <= epsilon <= {LARGEST[norm]:g}", repr(epsilon))
+    _expect(number, "header.threat.epsilon", "a number", repr(epsilon))
     fits = target is None or _whole(target, 0, classes - 1)
     _expect(fits, "header.threat.target", f"null or a class below {classes}", repr(target))
+    try:
+        ThreatModel(norm, epsilon, target)
+    except RecipeError as error:
+        raise DataError(f"header.threat: {error.what}", expected=error.expected, got=error.got) from None
     for name in ("clean", "robust"):
         count = header.get(name, 0)
         _expect(_whole(count, 0, n), f"header.{name}", f"0 to {n} images", repr(count))

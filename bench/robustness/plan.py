@@ -41,7 +41,7 @@ class AttackSchedule:
 
 
 def choose_images(dataset: Dataset, settings: BenchSettings, threat: ThreatModel) -> Part:
-    """Images to attack: drawn, not the first ones, as many test splits are sorted by class; none of the target's.
+    """Images to attack, drawn (`Part.at_most`); none of the target's.
 
     Raises:
         RecipeError: the target is no class.
@@ -56,8 +56,7 @@ def choose_images(dataset: Dataset, settings: BenchSettings, threat: ThreatModel
         part = replace(part, images=part.images[kept], labels=part.labels[kept], indices=part.indices[kept])
     if not len(part):
         raise DataError(f"{dataset.name}: no test image to attack in {threat}", expected="images of other classes")
-    count = settings.images
-    return part if count is None or count >= len(part) else part.subset(count, seed=settings.seed)
+    return part.at_most(settings.images, seed=settings.seed)
 
 
 def plan_attacks(

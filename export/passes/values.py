@@ -8,17 +8,19 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from ...runtime.shapes import Shaped
+
 __all__ = ["add_initializer", "attribute", "channels", "constant", "only_consumer", "replace_by_chain"]
 
 
-def constant(value: ir.Value | None) -> npt.NDArray[Any] | None:
+def constant(value: ir.Value | None) -> Shaped[npt.NDArray[Any], " ..."] | None:
     """The array behind `value`, or None where it is not known before run time."""
     if value is None or value.const_value is None:
         return None
     return value.const_value.numpy()
 
 
-def add_initializer(graph: ir.Graph, name: str, array: npt.NDArray[Any]) -> ir.Value:
+def add_initializer(graph: ir.Graph, name: str, array: Shaped[npt.NDArray[Any], " ..."]) -> ir.Value:
     """A new initializer, named `name` or, where that is taken, `name_1`, `name_2`, ..."""
     taken, unique, number = graph.initializers, name, 0
     while unique in taken:

@@ -18,12 +18,13 @@ import onnxruntime
 import torch
 
 from ...runtime.backends.onnxruntime import session_options
-from ...runtime.errors import ModelError
+from ...runtime.cpu import instruction_set, sums_can_saturate
+from ...runtime.errors import GateError, ModelError
 from ...runtime.progress import ProgressCallback, silent
 from ...runtime.shapes import Bool, Float32, UInt8
 from ..twin.twin import Twin
 
-__all__ = ["ActivationParity", "ParityReport", "check_parity"]
+__all__ = ["ActivationParity", "ParityReport", "check_exact", "check_parity"]
 
 _BATCH = 128
 
@@ -77,6 +78,32 @@ class ParityReport:
     def to_json(self) -> dict[str, Any]:
         """Plain values for a manifest."""
         return asdict(self) | {"activations": [asdict(a) for a in self.activations], "exact": self.exact}
+
+
+def check_exact(parity: ParityReport, *, weight_bits: int, stored_logits: int | None = None) -> None:
+    """Let pass only a twin and an engine that are one function.
+
+    Args:
+        weight_bits: of the graph's integer weights.
+        stored_logits: logits that a bundle brings and the engine gives otherwise; None where none were stored.
+
+    Raises:
+        GateError: an integer or a logit differs. Fewer weight bits are advised where they help on this processor.
+    """
+    if parity.exact and not stored_logits:
+        return
+    logits = (
+        f"{parity.engine_logits} logits"
+        if stored_logits is None
+        else f"{stored_logits} stored logits, {parity.engine_logits} other logits"
+    )
+    helps = sums_can_saturate(instruction_set(), activation_bits=8, weight_bits=weight_bits)
+    raise GateError(
+        "twin and engine on this machine",
+        expected="no differing integer and no differing logit",
+        got=f"{logits} and {sum(activation.mismatches for activation in parity.activations)} integers differ",
+        fix="build with quantize.weight_bits = 7" if helps else "",
+    )
 
 
 def check_parity(

@@ -65,7 +65,7 @@ def _half(
     if array is None:
         return _cast(graph, before, value, _HALF, casts)
     limit = np.finfo(np.float16).max
-    return add_initializer(graph, value.name or "constant", np.clip(array, -limit, limit).astype(np.float16))
+    return add_initializer(graph, value.name or "constant", np.asarray(np.clip(array, -limit, limit), np.float16))
 
 
 def _cast(

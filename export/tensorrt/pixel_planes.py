@@ -17,13 +17,14 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from ..integer_types import INT8
 from ..passes.values import add_initializer, attribute, channels, constant
 from .constants import float_layer, has_integer_weights
 
 __all__ = ["CastPixels"]
 
 _PLANES = 3
-_LARGEST = 127
+_LARGEST = INT8.high
 
 
 class CastPixels(ir.passes.InPlacePass):
@@ -98,7 +99,7 @@ def _widen(graph: ir.Graph, conv: ir.Node, planes: ir.Value, step: float) -> Non
     assert scale is not None
     name = (old.inputs[0].name if old.inputs[0] is not None else None) or "weight"
     tiled = add_initializer(graph, name, np.tile(weight, (1, _PLANES, 1, 1)))
-    scales = add_initializer(graph, f"{name}_scale", (scale * np.float32(step)).astype(np.float32))
+    scales = add_initializer(graph, f"{name}_scale", np.asarray(scale * np.float32(step), np.float32))
     wide = _node("DequantizeLinear", [tiled, scales, old.inputs[2]], tiled.shape, {"axis": 0})
     graph.insert_before(conv, wide)
     conv.replace_input_with(0, planes)

@@ -18,6 +18,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ...runtime.shapes import Shaped
+from ..integer_types import INT8, UINT8
 from .graph import Node
 from .int8.onednn import ByteConv, ByteGemm, rescaling, trusted
 from .operators.integer import in_units
@@ -53,7 +55,7 @@ def node_plan(nodes: Iterable[Node]) -> Plan:
     return _plan([_step(node) for node in nodes], {})
 
 
-def byte_plan(nodes: Sequence[Node], constants: Mapping[str, Tensor], output: str) -> Plan:
+def byte_plan(nodes: Sequence[Node], constants: Mapping[str, Shaped[Tensor, " ..."]], output: str) -> Plan:
     """With layers on bytes.
 
     Args:
@@ -155,7 +157,7 @@ class _Graph:
         if len(found) < 2:
             return None
         first, second = (float(grid.scale / target.scale) for grid in found)
-        exact = 255 * (first + second) + target.zero < EXACT * min(first, second, 1)  # no partial sum rounds
+        exact = UINT8.high * (first + second) + target.zero < EXACT * min(first, second, 1)  # no partial sum rounds
         if not exact or math.frexp(first)[0] != 0.5 or math.frexp(second)[0] != 0.5:
             return None
         offset = target.zero - (first * found[0].zero + second * found[1].zero)
@@ -170,14 +172,15 @@ class _Graph:
             return None
         assert isinstance(weight, Scaled)
         rows = weight.s.numel() in (1, weight.s.shape[:1].numel())
-        if weight.n.dim() not in (2, 4) or weight.n.min() < -128 or weight.n.max() > 127 or not rows:
+        in_bytes = weight.n.min() >= INT8.low and weight.n.max() <= INT8.high
+        if weight.n.dim() not in (2, 4) or not in_bytes or not rows:
             return None
         scale = (grid.scale * weight.s.reshape(-1)).expand(len(weight.n))
         bias, _ = in_units(biases[0] if biases else None, scale)
         rescaled = rescaling(
             weight.n,
             torch.zeros(len(weight.n)) if bias is None else bias,
-            bound=max(255 - grid.zero, grid.zero),
+            bound=max(UINT8.high - grid.zero, grid.zero),
             factor=None if target is None else scale / target.scale,
             zero=0.0 if target is None else target.zero,
         )

@@ -29,6 +29,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from ...runtime.shapes import Float, Float32
+from ..integer_types import INT8, UINT8, IntegerType
 from .execution import Plan, byte_plan, node_plan
 from .gradients import round_ste
 from .graph import Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
@@ -56,7 +57,9 @@ class Twin(nn.Module):
         ModelError: a graph that is not an image classifier.
     """
 
-    def __init__(self, model: onnx.ModelProto, *, shadow: Mapping[str, npt.NDArray[np.float32]] | None = None) -> None:
+    def __init__(
+        self, model: onnx.ModelProto, *, shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]] | None = None
+    ) -> None:
         super().__init__()
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
@@ -163,7 +166,7 @@ class Twin(nn.Module):
     def _image(self, images: Tensor, *, on_bytes: bool) -> Value:
         if not self.takes_pixels:
             return images
-        return pixel_levels(images) if on_bytes else round_ste(images * 255).clamp(0, 255)
+        return pixel_levels(images) if on_bytes else round_ste(images * 255).clamp(UINT8.low, UINT8.high)
 
     def _plan(self, images: Tensor) -> Plan:
         """Integer kernels where nobody trains the weights."""
@@ -224,6 +227,9 @@ class _BytePlan:
         )
 
 
+_SEVEN_BITS = IntegerType(7, signed=True).high
+
+
 def _version(tensor: Tensor) -> int:
     return 0 if tensor.is_inference() else tensor._version
 
@@ -232,6 +238,6 @@ def _limits(integers: Tensor, zero: Tensor) -> tuple[float, float]:
     """The integers that a stored tensor may take: its type's; symmetric ones, and 7 bits, where it holds no more."""
     kind = torch.iinfo(integers.dtype)
     if integers.dtype == torch.int8 and not zero.any():
-        largest = 63 if integers.abs().max() <= 63 else 127
+        largest = _SEVEN_BITS if integers.abs().max() <= _SEVEN_BITS else INT8.high
         return min(-largest, float(integers.min())), largest
     return float(kind.min), float(kind.max)

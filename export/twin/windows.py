@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...runtime.shapes import Shaped
+
 __all__ = ["Attributes", "Window", "pad_window", "text", "window"]
 
 Attributes = Mapping[str, Any]
@@ -46,7 +48,9 @@ def text(attributes: Attributes, name: str, default: str) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)
 
 
-def pad_window(x: Tensor, settings: Window, value: float) -> tuple[Tensor, tuple[int, int]]:
+def pad_window(
+    x: Shaped[Tensor, "n c h w"], settings: Window, value: float
+) -> tuple[Shaped[Tensor, "n c ph pw"], tuple[int, int]]:
     """`x` and the symmetric padding left for torch; a lopsided padding is applied to `x` itself."""
     top, left, bottom, right = settings.pads
     if (top, left) == (bottom, right):

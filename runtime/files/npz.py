@@ -20,6 +20,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from ..errors import DataError
+from ..shapes import Shaped
 
 __all__ = ["read_arrays"]
 
@@ -27,7 +28,7 @@ _MOST_DEFLATED = 1032
 _METHODS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _MOST_DEFLATED}
 
 
-def read_arrays(path: Path, wanted: Collection[str]) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+def read_arrays(path: Path, wanted: Collection[str]) -> tuple[dict[str, Shaped[NDArray[Any], " ..."]], tuple[str, ...]]:
     """Read arrays by name.
 
     Args:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 import hardtemper
 from hardtemper.runtime import engine as engine_module
 from hardtemper.runtime.bundle.reader import read_bundle
-from hardtemper.runtime.engine import Engine, InstructionSetWarning, load, open_onnx
+from hardtemper.runtime.engine import Engine, InstructionSetWarning, is_onnx_file, load, open_onnx
 from hardtemper.runtime.errors import BundleFormatError, ImageError, InputError, IntegrityError, ModelError
 
 SHAPE = (1, 8, 8)
@@ -276,3 +276,10 @@ def test_a_child_process_imports_nothing_heavy(make_bundle: MakeBundle, tmp_path
     child = [sys.executable, "-W", "error", "-c", CHILD, str(make_bundle())]
     done = subprocess.run(child, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
+
+
+def test_what_is_taken_for_an_onnx_file(tmp_path: Path) -> None:
+    (tmp_path / "folder.onnx").mkdir()
+    assert [is_onnx_file(tmp_path / name) for name in ("model.onnx", "folder.onnx", "bundle", ".")] == [
+        *(True, False, False, False)
+    ]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import secrets
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -28,6 +29,7 @@ from ...runtime.backends.cuda.driver import Gpu, find_gpu, open_driver
 from ...runtime.backends.tensorrt.cache import CachedEngine, Tensor, check_folder, engine_key, read_engine, write_engine
 from ...runtime.bundle.reader import Bundle, read_bundle
 from ...runtime.errors import BundleError, IntegrityError, ModelError
+from ...runtime.files.atomic import replace_file
 from ...runtime.files.json_fields import number
 from ...runtime.progress import ProgressCallback, silent
 from .recorded_recipe import recorded
@@ -249,6 +251,7 @@ class _TimingCache:
     def write(self, content: bytes) -> None:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._path.write_bytes(content)
+            temporary = self._path.with_name(f".{secrets.token_hex(8)}")  # two processes may learn at once
+            replace_file(self._path, content, temporary=temporary)
         except OSError:
             return  # without it the next build takes longer, no more

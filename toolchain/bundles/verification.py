@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ import onnx
 
 from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
+from ...bench.compatibility import check_data
+from ...export.integer_types import INT8
 from ...export.proofs.executed_kernels import KernelReport, check_integer_share, inspect_kernels
-from ...export.proofs.parity import ParityReport, check_parity
+from ...export.proofs.parity import ParityReport, check_exact, check_parity
 from ...export.quantization.targets import target_of
 from ...export.twin.twin import Twin
 from ...runtime.bundle.reader import Bundle, read_bundle
-from ...runtime.engine import load
+from ...runtime.engine import Engine, load
 from ...runtime.errors import BundleError, DataError, GateError, InputError, ModelError
 from ...runtime.files.json_fields import number, text
 from ...runtime.files.npz import read_arrays
@@ -40,6 +43,7 @@ class Verification:
         kernels: which kernels ran.
         parity: twin against engine on the proof's, on random and on test images.
         exact: the scheme promises that nothing differs.
+        weight_bits: of the integer weights.
         integer_share: the least share of MACs in integer kernels that the recipe asks for.
     """
 
@@ -49,6 +53,7 @@ class Verification:
     kernels: KernelReport
     parity: ParityReport
     exact: bool
+    weight_bits: int
     integer_share: float
 
     def gate(self) -> None:
@@ -61,16 +66,15 @@ class Verification:
             check_integer_share(self.kernels, self.integer_share)
         except GateError as error:
             fix = f"{error.fix}; or build for this machine, with its onnxruntime"
-            what = f"{self.bundle.path}: {error.what}"
-            raise GateError(what, expected=error.expected, got=error.got, fix=fix) from None
-        if self.exact and (self.proof_logits or not self.parity.exact):
-            raise GateError(
-                f"{self.bundle.path}: twin and engine",
-                expected="no differing integer and no differing logit",
-                got=f"{self.proof_logits} stored logits, {self.parity.engine_logits} other logits and "
-                f"{sum(a.mismatches for a in self.parity.activations)} integers differ",
-                fix="build with quantize.weight_bits = 7 for processors without VNNI",
-            )
+            raise self._of_the_bundle(error, fix=fix) from None
+        try:
+            if self.exact:
+                check_exact(self.parity, weight_bits=self.weight_bits, stored_logits=self.proof_logits)
+        except GateError as error:
+            raise self._of_the_bundle(error, fix=error.fix) from None
+
+    def _of_the_bundle(self, error: GateError, *, fix: str) -> GateError:
+        return GateError(f"{self.bundle.path}: {error.what}", expected=error.expected, got=error.got, fix=fix)
 
 
 def verify_bundle(
@@ -96,7 +100,7 @@ def verify_bundle(
         InputError: a count or the seed is no whole number of 0 or more.
         BundleError: the bundle cannot be read, or a file differs from its hash.
         ModelError: the graph cannot be run.
-        DataError: test images are asked for and the data set cannot be read, or is the user's to give.
+        DataError: test images are asked for and the data set cannot be read, does not fit, or is the user's to give.
     """
     for name, count in (("images", images), ("seed", seed), ("test_images", test_images)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
@@ -112,7 +116,7 @@ def verify_bundle(
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
     compared, twin = [stored, noise], Twin(model)
     if test_images:
-        pairs = _test_pairs(bundle, twin, test_images, data=data, root=data_root, progress=progress)
+        pairs = _test_pairs(bundle, engine, twin, test_images, data=data, root=data_root, progress=progress)
         compared.append(pairs)
     share = recorded(bundle, "quantize.integer_share", number)
     target = target_of(manifest.quantization)
@@ -125,8 +129,15 @@ def verify_bundle(
         kernels=inspect_kernels(model),
         parity=check_parity(model, np.concatenate(compared), twin=twin, progress=progress),
         exact=manifest.quantization.get("scales") == "power-of-two",
+        weight_bits=_weight_bits(manifest.quantization),
         integer_share=1.0 if share is None else share,
     )
+
+
+def _weight_bits(scheme: Mapping[str, Any]) -> int:
+    """A scheme that does not say is taken for the one that saturates first."""
+    bits = scheme.get("weight_bits")
+    return bits if isinstance(bits, int) and 1 <= bits <= INT8.bits else INT8.bits
 
 
 def _graph(bundle: Bundle) -> onnx.ModelProto:
@@ -152,7 +163,14 @@ def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
 
 
 def _test_pairs(
-    bundle: Bundle, twin: Twin, count: int, *, data: str | None, root: Path | None, progress: ProgressCallback
+    bundle: Bundle,
+    engine: Engine,
+    twin: Twin,
+    count: int,
+    *,
+    data: str | None,
+    root: Path | None,
+    progress: ProgressCallback,
 ) -> npt.NDArray[np.uint8]:
     """The first test images and their adversarial versions by PGD-20, as pixels."""
     ball = recorded(bundle, "adversary.threat", text)
@@ -160,18 +178,7 @@ def _test_pairs(
         raise BundleError(f"{bundle.path}: test images", expected="a recipe that names an adversary", got="none")
     threat = ThreatModel.parse(ball)
     dataset = load_recorded_data(bundle, name=data, root=root)
-    if dataset.input_shape != bundle.manifest.input.shape:
-        raise DataError(
-            f"{dataset.name}: the images do not fit {bundle.path}",
-            expected=str(bundle.manifest.input.shape),
-            got=str(dataset.input_shape),
-        )
-    if len(dataset.classes) != len(bundle.manifest.output.classes):
-        raise DataError(
-            f"{dataset.name}: the labels do not fit {bundle.path}",
-            expected=f"{len(bundle.manifest.output.classes)} classes",
-            got=str(len(dataset.classes)),
-        )
+    check_data(engine, dataset, bundle.path)
     test = dataset.test.head(min(count, len(dataset.test)))
     (plan,) = choose_attacks("paper", threat).plans
     found = [test.images]

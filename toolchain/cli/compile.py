@@ -93,6 +93,7 @@ def compile_(
     from ...runtime.backends.tensorrt.cache import cache_folder
     from ..bundles.compile_engine import compile_bundle, import_engine
     from .console import console, progress_bars
+    from .json_file import write_json
 
     folder = out or cache_folder()
     if engine is not None:
@@ -118,7 +119,7 @@ def compile_(
             "layers": [layer.to_json() for layer in result.layers],
             "milliseconds": dict(result.timings),
         }
-        json_path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_json(json_path, content)
 
 
 def _tables(result: Compilation) -> list[Table]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -36,6 +35,7 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
     from ...bench.robustness.archive import read_archive
     from ...bench.robustness.replay_verdict import replay as run
     from .console import console, progress_bars
+    from .json_file import write_json
 
     archive = read_archive(verdict)
     threat = str(archive.threat)
@@ -52,23 +52,22 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
             result.to_dict() | {"measurements": [share.to_dict() for share in _shares(result, threat)]}
             for result in found
         ]
-        _write({"format_version": 1, "verdict": str(verdict), "threat": threat, "engines": rows}, json_path)
+        content = {"format_version": 1, "verdict": str(verdict), "threat": threat, "engines": rows}
+        write_json(json_path, content, sort_keys=True)
     for result in found:
         result.gate()
 
 
 def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> Engine:
     """The engine; what it warns of is printed."""
-    from ...runtime.engine import load, open_onnx
-    from ...runtime.errors import DataError
+    from ...bench.compatibility import check_image_shape
+    from ...runtime.engine import is_onnx_file, load, open_onnx
     from .console import errors
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        engine = open_onnx(path) if path.suffix == ".onnx" and not path.is_dir() else load(path)
-    if engine.input_shape != shape:
-        expected, got = (f"[N, {', '.join(map(str, sizes))}]" for sizes in (engine.input_shape, shape))
-        raise DataError(f"{verdict}: the images do not fit {path}", expected=expected, got=got)
+        engine = open_onnx(path) if is_onnx_file(path) else load(path)
+    check_image_shape(engine, shape, str(verdict), path, fix="name an engine for the verdict's images")
     for warning in caught:
         errors.print(f"{path}: {warning.message}", markup=False, soft_wrap=True)
     return engine
@@ -130,13 +129,3 @@ def _table(result: Replay, threat: str) -> Table:
         numbers = (attack.stored, attack.broken, attack.twin_only, attack.twin_only_broken)
         table.add_row(Text(attack.name), *map(str, numbers))
     return table
-
-
-def _write(content: dict[str, Any], path: Path) -> None:
-    from ...runtime.errors import InputError
-    from ...runtime.files.atomic import write_whole
-
-    try:
-        write_whole(path, (json.dumps(content, indent=2, sort_keys=True) + "\n").encode())
-    except OSError as error:
-        raise InputError(f"{path}: cannot be written", got=error.strerror or str(error)) from None

@@ -46,7 +46,8 @@ def build_report(build: Build) -> list[Table]:
             _percent(last.robust if last else None),
             f"{seconds:.0f}",
         )
-    return [_layers(manifest.layers), training, _proofs(manifest.proofs), _summary(manifest, str(build.bundle.path))]
+    proofs = [*_left_alone(manifest.proofs), _proofs(manifest.proofs)]
+    return [_layers(manifest.layers), training, *proofs, _summary(manifest, str(build.bundle.path))]
 
 
 def _stages(build: Build) -> list[tuple[str, Trained]]:
@@ -66,6 +67,7 @@ def bundle_report(manifest: Manifest) -> list[Table]:
         kernels = _proof(manifest.proofs, "kernels")
         if "integer_share" in kernels:
             tables.insert(1, _kernels(kernels))
+        tables[1:1] = _left_alone(manifest.proofs)
     return tables
 
 
@@ -93,6 +95,18 @@ def _kernels(proof: Mapping[str, Any]) -> Table:
         integral = "yes" if kernel.get("integer") else _shown(kernel, "reason")
         table.add_row(_shown(kernel, "name"), _shown(kernel, "operator"), f"{macs:,}", integral)
     return table
+
+
+def _left_alone(proofs: Mapping[str, Any]) -> list[Table]:
+    """Nodes that no rewrite of the float graph could change; no table where there are none."""
+    table = Table(title="Left as they are")
+    for column in ("operator", "result", "step", "reason"):
+        table.add_column(column)
+    lowering = _proof(proofs, "lowering")
+    if "skipped" in lowering:
+        for node, _ in _rows(lowering, "proofs.lowering.skipped"):
+            table.add_row(*(_shown(node, key) for key in ("operator", "result", "step", "reason")))
+    return [table] if table.row_count else []
 
 
 def verification_report(result: Verification) -> list[Table]:

@@ -16,6 +16,9 @@ __all__ = ["Context"]
 class Context:
     """The same for every step of a recipe. A method takes what it needs; the test images are never part of it.
 
+    One that looks at weights alone reads the shape and the check images. `calibration`, `train`, `seed`, `device` and
+    `progress` are for methods that train or calibrate.
+
     Attributes:
         input_shape: (C, H, W).
         check_images: float [N, C, H, W] in [0, 1], N >= 1, on which a method proves its result; None: random ones.

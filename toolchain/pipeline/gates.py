@@ -11,10 +11,8 @@ from ...bench.attacks.white_box.on_pixels import attack_pixels
 from ...bench.attacks.white_box.pgd import pgd
 from ...bench.data.dataset import Dataset
 from ...export.proofs.executed_kernels import KernelReport, check_integer_share
-from ...export.proofs.parity import ParityReport
+from ...export.proofs.parity import ParityReport, check_exact
 from ...export.quantization.targets import TARGETS
-from ...runtime.cpu import instruction_set, sums_can_saturate
-from ...runtime.errors import GateError
 from ..recipe.recipe import Recipe
 
 __all__ = ["check_gates", "proof_images"]
@@ -46,11 +44,5 @@ def check_gates(recipe: Recipe, kernels: KernelReport, parity: ParityReport) -> 
     """
     if TARGETS[recipe.quantize.target].exact_here:
         check_integer_share(kernels, recipe.quantize.integer_share)
-    if recipe.quantize.scales == "power-of-two" and not parity.exact:
-        here, bits = instruction_set(), recipe.quantize.weight_bits
-        raise GateError(
-            "twin and engine on this machine",
-            expected="no differing integer and no differing logit",
-            got=f"{parity.engine_logits} logits and {sum(a.mismatches for a in parity.activations)} activations differ",
-            fix="quantize.weight_bits = 7" if sums_can_saturate(here, activation_bits=8, weight_bits=bits) else "",
-        )
+    if recipe.quantize.scales == "power-of-two":
+        check_exact(parity, weight_bits=recipe.quantize.weight_bits)

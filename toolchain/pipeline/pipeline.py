@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from ...bench.data.dataset import Dataset, Part
+from ...bench.data.dataset import Dataset
 from ...bench.data.load import load_dataset
 from ...export.bundle_writer import check_target
 from ...export.lower import lower, pixel_graph
@@ -119,7 +119,7 @@ def build(
     twin = Twin(integer.model, shadow=integer.shadow)
     tuned_twin = finetune(
         twin,
-        _twin_images(recipe, data),
+        data.train.at_most(recipe.finetune_twin.images, seed=recipe.seed),
         data.heldout,
         recipe.finetune_twin,
         stage="fine-tune twin",
@@ -142,6 +142,7 @@ def build(
         teacher=taught,
         twin=tuned_twin,
         model=model,
+        skipped=integer.skipped,
         kernels=kernels,
         parity=parity,
         proof_images=images[: 2 * _STORED_IMAGES],
@@ -242,8 +243,3 @@ def _given_teacher(recipe: Recipe, data: Dataset) -> nn.Module | None:
     if opponent is None or not opponent.distils or opponent.teacher is None:
         return None
     return load_teacher(opponent.teacher, data)
-
-
-def _twin_images(recipe: Recipe, data: Dataset) -> Part:
-    count = recipe.finetune_twin.images
-    return data.train if count is None or count >= len(data.train) else data.train.subset(count, seed=recipe.seed)

@@ -8,6 +8,7 @@ it is compressed. The student still starts from the standard weights.
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,11 +16,12 @@ import onnx
 import torch
 from torch import nn
 
+from ...bench.compatibility import check_data
 from ...bench.data.dataset import Dataset
 from ...export.twin.twin import Twin
 from ...runtime.bundle.reader import read_bundle
 from ...runtime.engine import open_onnx
-from ...runtime.errors import RecipeError
+from ...runtime.errors import DataError, RecipeError
 from ..recipe.recipe import Recipe
 from ..train.finetune import Trained, finetune
 from ..train.training_context import TrainingContext
@@ -36,24 +38,18 @@ def load_teacher(path: Path, data: Dataset) -> Twin:
         BundleError, ModelError: it cannot be read, or has operators that the twin does not know.
         RecipeError: it is for other images or classes, or has the same classes in another order.
     """
-    classes: tuple[str, ...] = ()
-    if path.is_dir():
-        bundle = read_bundle(path)
-        path, classes = bundle.file(bundle.manifest.graph), bundle.manifest.output.classes
-    engine = open_onnx(path)  # reads the file with clear errors, and knows its shapes
-    if (engine.input_shape, len(engine.labels)) != (data.input_shape, len(data.classes)):
-        raise RecipeError(
-            f"adversary.teacher: {path} does not fit {data.name}",
-            expected=f"images {list(data.input_shape)}, {len(data.classes)} classes",
-            got=f"images {list(engine.input_shape)}, {len(engine.labels)} classes",
-        )
-    if classes and set(classes) == set(data.classes) and classes != tuple(data.classes):
-        raise RecipeError(
-            f"adversary.teacher: {path} has the classes of {data.name} in another order",
-            expected=", ".join(data.classes),
-            got=", ".join(classes),
-        )
-    return _freeze(Twin(onnx.load(path)))
+    bundle = read_bundle(path) if path.is_dir() else None
+    graph = path if bundle is None else bundle.file(bundle.manifest.graph)
+    engine = open_onnx(graph)  # reads the file with clear errors, and knows its shapes
+    if bundle is not None:
+        engine = replace(engine, labels=bundle.manifest.output.classes, bundle=bundle)
+    try:
+        check_data(engine, data, path)
+    except DataError as error:
+        fix = "name a teacher of the same images and classes, in the same order"
+        what = f"adversary.teacher: {error.what}"
+        raise RecipeError(what, expected=error.expected, got=error.got, fix=fix) from None
+    return _freeze(Twin(onnx.load(graph)))
 
 
 def train_teacher(recipe: Recipe, dense: nn.Module, data: Dataset, context: TrainingContext) -> Trained:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import platform
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import torch
 
 from ...bench.data.dataset import Dataset
 from ...export.bundle_writer import write_bundle
+from ...export.passes.node_pass import SkippedNode
 from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
 from ...runtime.bundle.manifest import Input, Output, Provenance
@@ -47,6 +48,7 @@ class StageResults:
         teacher: the training of the network that it learned from; None where there is none, or it was given.
         twin: the integer twin's fine-tuning; its module is the twin.
         model: the integer graph.
+        skipped: nodes that a rewrite of the float graph is about and left as they are, with the reasons.
         kernels: which kernels ran it.
         parity: twin against engine.
         proof_images: uint8 [N, C, H, W] that go into the bundle with the twin's logits.
@@ -60,6 +62,7 @@ class StageResults:
     teacher: Trained | None
     twin: Trained
     model: onnx.ModelProto
+    skipped: tuple[SkippedNode, ...]
     kernels: KernelReport
     parity: ParityReport
     proof_images: npt.NDArray[np.uint8]
@@ -92,6 +95,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
         proofs={
             "kernels": results.kernels.to_json(),
             "parity": results.parity.to_json(),
+            "lowering": {"skipped": [asdict(skip) for skip in results.skipped]},
             "compression": {"steps": results.compressed.steps_json()},
             "training": {
                 "data": data.source,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
+from ...export.quantization.targets import TARGETS
 from .section import Section
 
 if TYPE_CHECKING:
@@ -13,14 +15,22 @@ if TYPE_CHECKING:
 
 __all__ = ["Quantization", "ScalesName", "TargetName"]
 
-TargetName = Literal["cpu", "tensorrt"]
+
+class _OfTable:
+    """A name in `TARGETS`, which is the only place that lists them."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(TARGETS))
+
+
+TargetName = Annotated[str, _OfTable()]
 ScalesName = Literal["power-of-two", "free"]
 
 
 class Quantization(Section):
     """How the network becomes integers."""
 
-    target: TargetName = Field("cpu", description="what the integers are for; tensorrt: symmetric int8")
+    target: TargetName = Field(next(iter(TARGETS)), description="what the integers are for; tensorrt: symmetric int8")
     scales: ScalesName = Field("power-of-two", description="power-of-two is exact everywhere")
     observer: Literal["minmax", "histogram", "percentile", "mse"] = Field("mse", description="how ranges are chosen")
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(99.99, description="values kept, in percent")

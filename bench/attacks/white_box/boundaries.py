@@ -15,12 +15,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ....runtime.errors import ModelError
 from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..losses import objective, rivals
 from ..threat.norms import dual_length
 from ..threat.threat_model import Norm, ThreatModel
+from .gradient import check_differentiable
 
 __all__ = ["Boundaries", "closest", "heights_and_normals", "likeliest", "towards"]
 
@@ -90,13 +90,7 @@ def heights_and_normals(
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
             heights = boundaries(logits, y[start:stop], classes[start:stop])
             sums = heights.sum(0).unbind()
-        if not heights.requires_grad:
-            raise ModelError(
-                "the model has no gradient with respect to its images",
-                expected="a differentiable module",
-                got="logits that are cut off from the input",
-                fix="attack the twin, or use square, which needs scores only",
-            )
+        check_differentiable(heights)
         normals = [
             torch.autograd.grad(total, image, retain_graph=index + 1 < len(sums))[0].flatten(1)
             for index, total in enumerate(sums)

@@ -17,7 +17,7 @@ from ....runtime.shapes import Float, Num
 from ..access import Model
 from ..losses import Loss
 
-__all__ = ["device_of", "frozen", "logits_and_gradient", "logits_of"]
+__all__ = ["check_differentiable", "device_of", "frozen", "logits_and_gradient", "logits_of"]
 
 
 def device_of(model: Model) -> torch.device | None:
@@ -72,19 +72,28 @@ def logits_and_gradient(
             logits = _at_least_float32(model(image))
             losses = loss(logits, *(label[start : start + batch_size] for label in labels))
             total = losses.sum()
-        if not losses.requires_grad:
-            raise ModelError(
-                "the model has no gradient with respect to its images",
-                expected="a differentiable module",
-                got="logits that are cut off from the input",
-                fix="attack the twin, or use square, which needs scores only",
-            )
+        check_differentiable(losses)
         (grad,) = torch.autograd.grad(total, image)
         parts.append((logits.detach(), losses.detach(), grad))
     if len(parts) == 1:
         return parts[0]
     logits, losses, grad = (torch.cat(column) for column in zip(*parts, strict=True))
     return logits, losses, grad
+
+
+def check_differentiable(found: Float[Tensor, "n ..."]) -> None:
+    """Refuse what autograd cannot follow back to the images that it was computed from.
+
+    Raises:
+        ModelError: `found` asks for no gradient.
+    """
+    if not found.requires_grad:
+        raise ModelError(
+            "the model has no gradient with respect to its images",
+            expected="a differentiable module",
+            got="logits that are cut off from the input",
+            fix="attack the twin, or use square, which needs scores only",
+        )
 
 
 def logits_of(model: Model, x: Float[Tensor, " n *d"], batch_size: int) -> Float[Tensor, "n k"]:

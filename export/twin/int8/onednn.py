@@ -26,6 +26,7 @@ from torch import Tensor
 
 from ....runtime.cpu import instruction_set
 from ....runtime.shapes import Float, Shaped, UInt8
+from ...integer_types import UINT8
 from ..values.levels import CHANNELS_LAST, gradient_dtype
 from ..values.scaled import EXACT
 from ..windows import Window
@@ -124,7 +125,7 @@ class ByteConv:
         strides, pads, dilations = self._window
         n = F.conv2d(q.to(self._weight.dtype) - self._zero, self._weight, None, strides, pads, dilations, self._groups)
         y: Tensor = n * self._rescaling.factor.view(-1, 1, 1) + self._rescaling.offset.view(-1, 1, 1)
-        return (y.round().clamp(0, 255) if self._rescaling.requantized else y).to(self._rescaling.dtype)
+        return (y.round().clamp(UINT8.low, UINT8.high) if self._rescaling.requantized else y).to(self._rescaling.dtype)
 
     def transposed(self, gradient: Float[Tensor, "n o oh ow"], shape: torch.Size) -> Float[Tensor, "n c h w"]:
         gradient = gradient.contiguous(memory_format=CHANNELS_LAST)

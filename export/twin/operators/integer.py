@@ -21,6 +21,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....runtime.errors import UnsupportedOperatorError
+from ....runtime.shapes import Float
+from ...integer_types import INT8, UINT8
 from ..gradients import OutputGrid, clamp_round, round_ste
 from ..values.levels import Levels
 from ..values.scaled import EXACT, Mean, Product, Scaled, Sum, Value, along, dense
@@ -45,7 +47,7 @@ REQUANTIZED = "requantized"
 through clamps at most."""
 
 
-def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None = None) -> Tensor:
+def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None = None) -> Float[Tensor, " ..."]:
     """QuantizeLinear: round_half_even(x / s) + z, clamped to the zero point's integer type."""
     s = dense(scale)
     z = torch.zeros((), dtype=_OUTPUT_TYPES[attributes.get("output_dtype", 0)]) if zero is None else dense(zero)
@@ -162,9 +164,10 @@ def _rounded(attributes: Attributes, x: Value, weight: Value) -> Value:
     if not attributes.get(REQUANTIZED) or not _dequantized(x) or not isinstance(weight, Tensor):
         return weight
     low, high = weight.detach().min().clamp(max=0), weight.detach().max().clamp(min=0)
-    s = torch.where(high == low, torch.ones_like(high), (high - low) / 255)
-    z = (-128 - low / s).clamp(-128, 127).round()
-    return Scaled(clamp_round(weight / s, OutputGrid(s, float(z), -128, 127)) - z, s, 255.0)
+    s = torch.where(high == low, torch.ones_like(high), (high - low) / UINT8.high)
+    z = (INT8.low - low / s).clamp(INT8.low, INT8.high).round()
+    n = clamp_round(weight / s, OutputGrid(s, float(z), INT8.low, INT8.high)) - z
+    return Scaled(n, s, float(UINT8.high))
 
 
 def _integer_bias(attributes: Attributes, bias: Value | None) -> bool:
@@ -197,7 +200,7 @@ def _accumulate(
     return Scaled(n.float(), scale, EXACT)
 
 
-def in_units(bias: Value | None, scale: Tensor) -> tuple[Tensor | None, float]:
+def in_units(bias: Value | None, scale: Float[Tensor, " #o"]) -> tuple[Float[Tensor, " #o"] | None, float]:
     """The bias in units of the accumulator, and its largest magnitude."""
     if bias is None:
         return None, 0.0

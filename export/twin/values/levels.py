@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ....runtime.shapes import Float, Float32, Shaped, UInt8
 from ...bfloat16 import has_bfloat16
+from ...integer_types import UINT8
 from ..gradients import leak
 
 __all__ = [
@@ -121,7 +122,7 @@ def _as_bytes(ctx: Any, q: Tensor) -> tuple[Tensor, Tensor]:
 
 def _inside(gradient: Tensor, q: Tensor, share: float) -> Tensor:
     """The gradient where 0 < q < 255, else what leaks of it; fused in torch's kernel of this name."""
-    inside: Tensor = torch.ops.aten.hardtanh_backward(gradient, q.to(gradient.dtype), 0, 255)
+    inside: Tensor = torch.ops.aten.hardtanh_backward(gradient, q.to(gradient.dtype), UINT8.low, UINT8.high)
     return inside.lerp_(gradient, share) if share else inside
 
 
@@ -129,7 +130,7 @@ class _Pixels(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> tuple[Tensor, Tensor]:
         levels = (images * 255).round_()
-        q = levels.clamp(0, 255)
+        q = levels.clamp(UINT8.low, UINT8.high)
         ctx.outside = None if torch.equal(q, levels) else q != levels
         return _as_bytes(ctx, _bytes(q).contiguous(memory_format=CHANNELS_LAST))
 
@@ -183,7 +184,7 @@ class _Added(torch.autograd.Function):
         ctx.first, ctx.second, offset = numbers
         ctx.leak = leak()
         y = torch.add(a.float().mul_(ctx.first), b, alpha=ctx.second).add_(offset)
-        q = _bytes(y.round_().clamp_(0, 255))
+        q = _bytes(y.round_().clamp_(UINT8.low, UINT8.high))
         ctx.save_for_backward(q)
         return _as_bytes(ctx, q)
 

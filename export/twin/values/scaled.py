@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from ....runtime.shapes import Float, Shaped
+from ...integer_types import UINT8
 from ..gradients import OutputGrid, clamp_round
 from .levels import Levels
 
@@ -75,7 +76,7 @@ class Sum:
 
         It is for 8 bits, and a ReLU that the grid does not make keeps it away.
         """
-        if grid.high - grid.low > 255 or (self.rectified and grid.zero != grid.low):
+        if grid.high - grid.low > UINT8.high or (self.rectified and grid.zero != grid.low):
             return clamp_round(self.real() / grid.scale, grid)
         first, second = self.a.s / grid.scale, self.b.s / grid.scale
         if _power_of_two(first) and _power_of_two(second) and grid.zero % 2 == 0:  # float32 will do, in any order
@@ -137,7 +138,7 @@ class Averages:
 Value = Tensor | Scaled | Sum | Product | Mean | Averages | Levels
 
 
-def dense(value: Value) -> Tensor:
+def dense(value: Value) -> Shaped[Tensor, " ..."]:
     """The real numbers, as a tensor."""
     return value if isinstance(value, Tensor) else value.real()
 

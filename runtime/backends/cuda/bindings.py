@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...shapes import Shaped
 from .driver import cuda_failure
 from .interface import DeviceMemory, Event, PinnedMemory, Stream
 
@@ -70,10 +71,10 @@ class CudaBindings:
         }[type(resource)]
         self._call(entry, resource.owner)
 
-    def upload(self, target: DeviceMemory, source: NDArray[Any], stream: Stream) -> None:
+    def upload(self, target: DeviceMemory, source: Shaped[NDArray[Any], " ..."], stream: Stream) -> None:
         self._call("cuMemcpyHtoDAsync", target.owner, source.ctypes.data, source.nbytes, stream.owner)
 
-    def download(self, target: NDArray[Any], source: DeviceMemory, stream: Stream) -> None:
+    def download(self, target: Shaped[NDArray[Any], " ..."], source: DeviceMemory, stream: Stream) -> None:
         self._call("cuMemcpyDtoHAsync", target.ctypes.data, source.owner, target.nbytes, stream.owner)
 
     def synchronize(self, stream: Stream) -> None:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ...shapes import Shaped
+
 __all__ = ["Cuda", "DeviceMemory", "Event", "PinnedMemory", "Stream"]
 
 
@@ -78,10 +80,10 @@ class Cuda(Protocol):
     def release(self, resource: DeviceMemory | PinnedMemory | Stream | Event) -> None:
         """Give back what one of these made, from whatever thread."""
 
-    def upload(self, target: DeviceMemory, source: NDArray[Any], stream: Stream) -> None:
+    def upload(self, target: DeviceMemory, source: Shaped[NDArray[Any], " ..."], stream: Stream) -> None:
         """Enqueue a copy of a contiguous array to the device, at most `target.size` bytes."""
 
-    def download(self, target: NDArray[Any], source: DeviceMemory, stream: Stream) -> None:
+    def download(self, target: Shaped[NDArray[Any], " ..."], source: DeviceMemory, stream: Stream) -> None:
         """Enqueue a copy from the device that fills a contiguous array, at most `source.size` bytes."""
 
     def synchronize(self, stream: Stream) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...shapes import Shaped
 from .driver import cuda_failure
 from .interface import DeviceMemory, Event, PinnedMemory, Stream
 
@@ -80,11 +81,11 @@ class PyCuda:
             with self._named("free"):
                 resource.owner.free()
 
-    def upload(self, target: DeviceMemory, source: NDArray[Any], stream: Stream) -> None:
+    def upload(self, target: DeviceMemory, source: Shaped[NDArray[Any], " ..."], stream: Stream) -> None:
         with self._named("memcpy_htod_async"):
             self._api.memcpy_htod_async(target.owner, source, stream.owner)
 
-    def download(self, target: NDArray[Any], source: DeviceMemory, stream: Stream) -> None:
+    def download(self, target: Shaped[NDArray[Any], " ..."], source: DeviceMemory, stream: Stream) -> None:
         with self._named("memcpy_dtoh_async"):
             self._api.memcpy_dtoh_async(target, source.owner, stream.owner)
 

@@ -136,6 +136,12 @@ def test_subsets_are_different_images_of_the_part(n: int, data: st.DataObject, s
     assert np.array_equal(subset.labels, part.labels[[where[index] for index in subset.indices.tolist()]])
 
 
+def test_at_most_so_many_are_drawn() -> None:
+    part = part_of(6)
+    assert part.at_most(None, seed=0) is part.at_most(6, seed=0) is part.at_most(7, seed=0) is part
+    assert np.array_equal(part.at_most(4, seed=3).indices, part.subset(4, seed=3).indices)
+
+
 @pytest.mark.parametrize("n", [0, -1, 13])
 def test_counts_outside_the_part_are_refused(n: int) -> None:
     part = part_of(12)

@@ -43,6 +43,6 @@ def test_only_the_bundle_that_was_measured_takes_them(
     with pytest.raises(IntegrityError, match="not the graph that was measured"):
         store_measurements(report, other)
     (tmp_path / "model.onnx").write_bytes(three_classes.onnx())
-    with pytest.raises(InputError, match="only a bundle stores"):
+    with pytest.raises(InputError, match="--store needs a bundle; this is an ONNX file"):
         store_measurements(replace(report), tmp_path / "model.onnx")
     assert read_bundle(other).manifest.measurements == ()

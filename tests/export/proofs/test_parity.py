@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,10 +13,10 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from hardtemper.export.lower import FloatGraph
-from hardtemper.export.proofs.parity import check_parity
+from hardtemper.export.proofs.parity import ActivationParity, ParityReport, check_exact, check_parity
 from hardtemper.export.quantization.quantize import IntegerGraph
 from hardtemper.export.twin.twin import Twin
-from hardtemper.runtime.errors import ModelError
+from hardtemper.runtime.errors import GateError, ModelError
 
 Pixels = Callable[..., NDArray[np.uint8]]
 
@@ -122,3 +124,40 @@ def test_a_graph_that_onnxruntime_refuses(residual_integer: IntegerGraph, pixels
     model.opset_import[0].version = 999
     with pytest.raises(ModelError, match="ONNX Runtime refuses the graph"):
         check_parity(model, pixels(4, SHAPE))
+
+
+EXACT = ParityReport(images=4, engine_logits=0, engine_images=0, unoptimized_logits=0, exposed_logits=0, activations=())
+ONE_INTEGER = ActivationParity(name="a", elements=9, mismatches=1, largest=1)
+
+
+@pytest.mark.parametrize("stored", [None, 0])
+def test_what_is_exact_passes(stored: int | None) -> None:
+    check_exact(EXACT, weight_bits=8, stored_logits=stored)
+
+
+@pytest.mark.parametrize(
+    ("changes", "stored", "got"),
+    [
+        ({"engine_logits": 7}, None, "7 logits and 0 integers differ"),
+        ({"unoptimized_logits": 1}, 0, "0 stored logits, 0 other logits and 0 integers differ"),
+        ({"exposed_logits": 1}, None, "0 logits and 0 integers differ"),
+        ({"activations": (ONE_INTEGER,)}, None, "0 logits and 1 integers differ"),
+        ({}, 3, "3 stored logits, 0 other logits and 0 integers differ"),
+    ],
+)
+def test_what_is_not_exact_does_not(changes: dict[str, Any], stored: int | None, got: str) -> None:
+    with pytest.raises(GateError, match="no differing integer and no differing logit") as caught:
+        check_exact(replace(EXACT, **changes), weight_bits=8, stored_logits=stored)
+    assert caught.value.got == got
+
+
+@pytest.mark.parametrize(
+    ("here", "bits", "fix"), [("x86-64-avx2", 8, True), ("x86-64-avx2", 7, False), ("x86-64-vnni", 8, False)]
+)
+def test_fewer_bits_are_advised_only_where_they_help(
+    here: str, bits: int, fix: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hardtemper.export.proofs.parity.instruction_set", lambda: here)
+    with pytest.raises(GateError) as caught:
+        check_exact(EXACT, weight_bits=bits, stored_logits=1)
+    assert caught.value.fix == ("build with quantize.weight_bits = 7" if fix else "")

@@ -237,3 +237,22 @@ def test_compiling_needs_no_torch() -> None:
     code = f"import sys, {modules}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_what_was_learned_of_kernels_is_replaced_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timings = module._TimingCache(tmp_path / "cache", "10.16.1.11", GPU)
+    assert timings.read() == b""
+    timings.write(b"first")
+    with monkeypatch.context() as patch:
+        patch.setattr("hardtemper.runtime.files.atomic.os.fsync", lambda _: (_ for _ in ()).throw(OSError("full")))
+        timings.write(b"second")
+    assert timings.read() == b"first"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("trt", "cache")
+def test_a_report_that_cannot_be_written(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert main(["compile", str(bundle), "--batch", "1:8:32", "--json", str(tmp_path / "file" / "x.json")]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "x.json: cannot be written" in line

@@ -6,11 +6,13 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.bundle.manifest import Manifest
-from hardtemper.runtime.errors import GateError
+from hardtemper.runtime.bundle.reader import read_bundle
+from hardtemper.runtime.errors import DataError, GateError
 from hardtemper.toolchain.bundles.verification import verify_bundle
 
 
@@ -25,6 +27,29 @@ def test_the_gates_of_a_verification(tiny: Any) -> None:
     with pytest.raises(GateError, match="0 stored logits, 0 other logits and 2 integers differ"):
         dataclasses.replace(result, parity=dataclasses.replace(parity, activations=wrong)).gate()
     dataclasses.replace(result, proof_logits=9, exact=False).gate()
+    with pytest.raises(GateError, match=f"{tiny.path}: twin and engine.*9 stored logits, 0 other logits"):
+        dataclasses.replace(result, proof_logits=9).gate()
+
+
+@pytest.mark.parametrize(("here", "bits", "helps"), [("x86-64-avx2", 8, True), ("x86-64-vnni", 8, False)])
+def test_fewer_bits_are_told_only_where_they_help(
+    here: str, bits: int, helps: bool, tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = verify_bundle(tiny.path, images=0, seed=0)
+    assert result.weight_bits == bits
+    monkeypatch.setattr("hardtemper.export.proofs.parity.instruction_set", lambda: here)
+    with pytest.raises(GateError) as caught:
+        dataclasses.replace(result, proof_logits=9).gate()
+    assert caught.value.fix == ("build with quantize.weight_bits = 7" if helps else "")
+
+
+def test_test_images_with_the_classes_in_another_order(tiny: Any, npz: Path, tmp_path: Path) -> None:
+    with np.load(npz) as content:
+        arrays = dict(content)
+    arrays["classes"] = np.array(read_bundle(tiny.path).manifest.output.classes[::-1])
+    np.savez(tmp_path / "turned.npz", **arrays)
+    with pytest.raises(DataError, match=r"another order.*fix: bring the data set's classes into the network's order"):
+        verify_bundle(tiny.path, images=0, seed=0, test_images=1, data=str(tmp_path / "turned.npz"))
 
 
 def test_layers_that_ran_in_float_are_named(tiny: Any) -> None:

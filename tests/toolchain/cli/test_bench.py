@@ -192,7 +192,7 @@ def test_images_of_another_size_are_resized_as_the_recipe_says(
         (["--threat", "linf:0.001"], "no other 8-bit image"),
         (["--attack", "pper"], "did you mean 'paper'"),
         (["--attack", "quick,sqare"], "did you mean 'square'"),
-        (["--store"], "only a bundle stores what was measured of it"),
+        (["--store"], "--store needs a bundle; this is an ONNX file; fix: leave --store out"),
         (["--transfer", "none.onnx"], "none.onnx: no such model"),
         (["--data", "fashon-mnist"], "did you mean 'fashion-mnist'"),
         (["--data", "other.npz"], "other.npz does not exist"),

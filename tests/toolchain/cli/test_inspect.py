@@ -27,6 +27,8 @@ def test_what_acts_on_a_terminal_is_shown_escaped(
         manifest["proofs"]["kernels"]["kernels"] = [kernel]
         measured = {"name": "held-out accuracy", "value": 0.5, "unit": "share", "n": f"{escape}i"}
         settings = {"attack": f"{escape}j"}
+        names = {"operator": f"{escape}k", "result": f"{escape}l", "step": f"{escape}m", "reason": f"{escape}n"}
+        manifest["proofs"]["lowering"] = {"skipped": [names]}
         benched = {"name": "robust-accuracy", "value": 1, "unit": "%", "n": 1, "spread": None, "settings": settings}
         manifest["measurements"] = [measured, benched | {"bench": {}}]
 
@@ -35,7 +37,7 @@ def test_what_acts_on_a_terminal_is_shown_escaped(
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "\x07" not in out
-    assert [letter for letter in "abcdefghij" if rf"\x1b]0;owned\x07{letter}" not in out] == []
+    assert [letter for letter in "abcdefghijklmn" if rf"\x1b]0;owned\x07{letter}" not in out] == []
 
 
 def test_inspect_shows_the_manifest(capsys: pytest.CaptureFixture[str], tiny: Any) -> None:

@@ -182,9 +182,9 @@ def test_bad_files_end_in_one_line_and_exit_code_2(
         return captured.err
 
     archive = read_archive(verdict)
-    for about in ({"target": "3"}, {"target": 99}, {"epsilon": -1.0}):
+    for about, where in (({"target": "3"}, ".target"), ({"target": 99}, ".target"), ({"epsilon": -1.0}, ": radius")):
         hostile(archive, tmp_path / "x.npz", threat={**archive.header["threat"], **about})
-        assert f"x.npz: header.threat.{next(iter(about))}; expected: " in fails(tmp_path / "x.npz", model)
+        assert f"x.npz: header.threat{where}" in fails(tmp_path / "x.npz", model)
     encrypted = bytearray(verdict.read_bytes())
     encrypted[encrypted.index(b"PK\x01\x02") + 8] |= 1
     (tmp_path / "encrypted.npz").write_bytes(encrypted)
@@ -203,7 +203,7 @@ def test_bad_files_end_in_one_line_and_exit_code_2(
     assert "no such bundle" in fails(verdict, tmp_path / "none")
     line = fails(verdict, linear(tmp_path / "large.onnx", side=5))
     assert "the images do not fit" in line
-    assert "expected: [N, 1, 5, 5]; got: [N, 1, 4, 4]" in line
+    assert "expected: [N, 1, 5, 5]; got: [N, 1, 4, 4]; fix: name an engine for the verdict's images" in line
     assert main(["replay", str(verdict), str(linear(tmp_path / "two.onnx", classes=2))]) == 2
     assert "the verdict does not fit; expected: 3 classes; got: 2" in capsys.readouterr().err
 

@@ -37,8 +37,22 @@ def test_what_another_writer_leaves_out_is_left_out(tiny: Any) -> None:
     assert "dense.onnx" in text
 
 
-@pytest.mark.parametrize("proofs", [{"kernels": {"integer_share": "all"}}, {"parity": {"activations": [1]}}])
+@pytest.mark.parametrize(
+    "proofs", [{"kernels": {"integer_share": "all"}}, {"parity": {"activations": [1]}}, {"lowering": {"skipped": [1]}}]
+)
 def test_a_value_of_another_type_is_named(tiny: Any, proofs: dict[str, Any]) -> None:
     manifest = dataclasses.replace(tiny.build.bundle.manifest, proofs=proofs)
     with pytest.raises(BundleFormatError, match=r"manifest\.json: proofs\."):
         bundle_report(manifest)
+
+
+def test_nodes_that_no_rewrite_could_change(tiny: Any) -> None:
+    build, manifest = tiny.build, tiny.build.bundle.manifest
+    assert "Left as they are" not in shown(build_report(build)) + shown(bundle_report(manifest))
+    skipped = {"operator": "Clip", "result": "relu6", "step": "FoldClip", "reason": "Add reads it"}
+    proofs = {**manifest.proofs, "lowering": {"skipped": [skipped]}}
+    changed = dataclasses.replace(manifest, proofs=proofs)
+    made = dataclasses.replace(build, bundle=dataclasses.replace(build.bundle, manifest=changed))
+    for text in (shown(build_report(made)), shown(bundle_report(changed))):
+        assert "Left as they are" in text
+        assert all(word in text for word in skipped.values())

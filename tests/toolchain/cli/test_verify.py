@@ -91,7 +91,7 @@ def test_test_images_that_are_gone_or_others(
     other = tmp_path / "other.npz"
     flags = ["--images", 0, "--test-images", 1, "--data", other]
     assert "other.npz does not exist" in error("verify", bundle, *flags)
-    for side, classes, message in ((8, 4, "the images do not fit"), (16, 5, "the labels do not fit")):
+    for side, classes, message in ((8, 4, "the images do not fit"), (16, 5, "the classes do not fit")):
         images, labels = np.zeros((classes, side, side), np.uint8), np.arange(classes)
         other.write_bytes(packed(train_images=images, train_labels=labels, test_images=images, test_labels=labels))
         assert message in error("verify", bundle, *flags)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
+from hardtemper.bench.data.dataset import Part
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.chain import compress, joined
+from hardtemper.toolchain.compress.compressed import Compressed
 from hardtemper.toolchain.compress.context import Context
+from hardtemper.toolchain.compress.methods import Method
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 
@@ -81,3 +86,40 @@ def test_a_step_that_reports_other_layers_is_refused(dense: nn.Module) -> None:
     second = dataclasses.replace(first, layers=first.layers[1:])
     with pytest.raises(CompressionError, match=r"step 2 of \[\[compress\]\], filters, reports other layers"):
         joined([first, second])
+
+
+def test_every_method_is_given_the_whole_context(dense: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a method that trains or calibrates needs reaches it as it is, in every step."""
+    part = Part(
+        images=np.zeros((2, 1, 8, 8), np.uint8),
+        labels=np.zeros(2, np.int64),
+        name="train",
+        indices=np.arange(2),
+        split="train",
+    )
+
+    def progress(*_: object) -> None:
+        pass
+
+    given: list[Context] = []
+
+    def noting(module: nn.Module, settings: FilterPruning, context: Context) -> Compressed:
+        given.append(context)
+        return prune_filters(module, settings, CONTEXT)
+
+    monkeypatch.setattr(
+        "hardtemper.toolchain.compress.chain.METHODS", {"filters": Method(settings=FilterPruning, compress=noting)}
+    )
+    wanted: dict[str, Any] = {
+        "input_shape": (1, 8, 8),
+        "check_images": torch.zeros(2, 1, 8, 8),
+        "calibration": part,
+        "train": dataclasses.replace(part),
+        "seed": 3,
+        "device": "cuda",
+        "progress": progress,
+    }
+    assert set(wanted) == {field.name for field in dataclasses.fields(Context)}
+    compress(dense, [FilterPruning(sparsity=0.5), FilterPruning(sparsity=0.25)], Context(**wanted))
+    assert len(given) == 2
+    assert all(getattr(context, name) is value for context in given for name, value in wanted.items())

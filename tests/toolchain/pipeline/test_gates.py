@@ -65,11 +65,11 @@ def test_what_passes(settings: dict[str, object], report: KernelReport, parity: 
             {},
             ALL_INTEGER,
             wrong(engine_logits=7),
-            "got: 7 logits and 0 activations differ",
+            "got: 7 logits and 0 integers differ",
         ),
         ({}, ALL_INTEGER, wrong(unoptimized_logits=1), "twin and engine on this machine"),
         ({}, ALL_INTEGER, wrong(exposed_logits=1), "twin and engine on this machine"),
-        ({}, ALL_INTEGER, ONE_INTEGER, "got: 0 logits and 1 activations differ"),
+        ({}, ALL_INTEGER, ONE_INTEGER, "got: 0 logits and 1 integers differ"),
     ],
 )
 def test_what_does_not(settings: dict[str, object], report: KernelReport, parity: ParityReport, message: str) -> None:
@@ -112,7 +112,7 @@ def test_without_held_out_images_the_calibrations_stand_in(npz: object) -> None:
 def test_fewer_bits_are_told_only_where_they_help(
     here: str, bits: int, fix: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hardtemper.toolchain.pipeline.gates.instruction_set", lambda: here)
+    monkeypatch.setattr("hardtemper.export.proofs.parity.instruction_set", lambda: here)
     with pytest.raises(GateError) as caught:
         check_gates(with_overrides({}, {"quantize.weight_bits": bits}), ALL_INTEGER, wrong(engine_logits=7))
-    assert ("fix: quantize.weight_bits = 7" in str(caught.value)) == fix
+    assert ("fix: build with quantize.weight_bits = 7" in str(caught.value)) == fix

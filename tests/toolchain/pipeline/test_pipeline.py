@@ -21,7 +21,9 @@ from torch import nn
 
 import hardtemper
 from hardtemper.bench.data.npz_file import load_npz
+from hardtemper.export.passes.node_pass import SkippedNode
 from hardtemper.export.proofs.parity import check_parity
+from hardtemper.export.quantization.quantize import quantize
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError, RecipeError
@@ -212,6 +214,24 @@ def test_a_failed_gate_leaves_no_bundle_but_the_checkpoints(
     with pytest.raises(GateError, match="twin and engine on this machine"):
         build(with_overrides(settings, {}), out=tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.work"]
+
+
+def test_nodes_that_no_rewrite_could_change_reach_the_manifest(
+    tiny: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tiny.build.stages.skipped == ()
+    assert tiny.build.bundle.manifest.proofs["lowering"] == {"skipped": []}
+    shutil.copytree(tiny.path.with_name("tiny.work"), tmp_path / "out.work")
+    skipped = SkippedNode(operator="Clip", result="relu6", step="FoldClip", reason="Add reads it")
+
+    def one_left(*arguments: Any, **options: Any) -> Any:
+        return dataclasses.replace(quantize(*arguments, **options), skipped=(skipped,))
+
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.quantize", one_left)
+    made = build(with_overrides(settings, {}), out=tmp_path / "out")
+    assert made.stages.skipped == (skipped,)
+    assert read_bundle(tmp_path / "out").manifest.proofs["lowering"] == {"skipped": [dataclasses.asdict(skipped)]}
+    assert hash_file(tmp_path / "out" / "model.onnx") == hash_file(tiny.path / "model.onnx")
 
 
 def occupy(out: Path, by: str, bundle: Path) -> None:

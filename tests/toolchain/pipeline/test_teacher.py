@@ -76,9 +76,9 @@ def dataset_of(data: Dataset, shape: tuple[int, int, int], classes: int) -> Data
 @pytest.mark.parametrize(
     ("shape", "classes", "expected"),
     [
-        ((1, 16, 16), 5, "images [1, 16, 16], 5 classes; got: images [1, 16, 16], 4 classes"),
-        ((3, 16, 16), 4, "images [3, 16, 16], 4 classes; got: images [1, 16, 16], 4 classes"),
-        ((1, 8, 8), 4, "images [1, 8, 8], 4 classes; got: images [1, 16, 16], 4 classes"),
+        ((1, 16, 16), 5, "the classes do not fit {}; expected: 4 classes, as the network's logits; got: 5"),
+        ((3, 16, 16), 4, "the images do not fit {}; expected: [N, 1, 16, 16]; got: [N, 3, 16, 16]"),
+        ((1, 8, 8), 4, "the images do not fit {}; expected: [N, 1, 16, 16]; got: [N, 1, 8, 8]"),
     ],
 )
 def test_a_teacher_of_something_else(
@@ -87,7 +87,8 @@ def test_a_teacher_of_something_else(
     with pytest.raises(RecipeError) as caught:
         load_teacher(tiny.path, dataset_of(data, shape, classes))
     message = str(caught.value)
-    assert message == f"adversary.teacher: {tiny.path / 'model.onnx'} does not fit other; expected: {expected}"
+    fix = "name a teacher of the same images and classes, in the same order"
+    assert message == f"adversary.teacher: other: {expected.format(tiny.path)}; fix: {fix}"
     assert "\n" not in message
 
 
@@ -210,7 +211,7 @@ def test_a_student_of_the_dense_network(tiny: Any, distilling: dict[str, Any], d
 
 def test_a_teacher_with_the_classes_in_another_order(tiny: Any, data: Dataset) -> None:
     turned = dataclasses.replace(data, classes=data.classes[::-1])
-    with pytest.raises(RecipeError, match=r"has the classes of .* in another order"):
+    with pytest.raises(RecipeError, match=r"^adversary\.teacher: .* in another order"):
         load_teacher(tiny.path, turned)
     assert isinstance(load_teacher(tiny.path / "dense.onnx", turned), Twin)  # a bare graph names no classes
 

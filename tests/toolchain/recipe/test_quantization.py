@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
 
 from hardtemper.export.quantization.scheme import Scheme
 from hardtemper.export.quantization.targets import TARGETS
-from hardtemper.toolchain.recipe.quantization import Quantization, TargetName
+from hardtemper.toolchain.recipe.quantization import Quantization
 
 
-def test_a_recipe_may_name_every_target() -> None:
-    assert list(get_args(TargetName)) == list(TARGETS)
+def test_a_recipe_may_name_every_target_and_no_other() -> None:
+    """The table of export decides."""
+    assert [Quantization(target=name).target for name in TARGETS] == list(TARGETS)
+    assert Quantization().target == next(iter(TARGETS))
+    with pytest.raises(ValidationError, match="Input should be 'cpu' or 'tensorrt'"):
+        Quantization(target="gpu")
+
+
+def test_a_new_target_is_one_row() -> None:
+    code = "import dataclasses; from hardtemper.export.quantization import targets; "
+    code += "new = dataclasses.replace(targets.TARGETS['cpu'], name='new'); "
+    code += "targets.TARGETS = {**targets.TARGETS, 'new': new}; "
+    code += "from hardtemper.toolchain.recipe.read import with_overrides; "
+    code += "print(with_overrides({}, {'quantize.target': 'new'}).quantize.target)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "new\n"), done.stderr
 
 
 def test_the_default_scheme() -> None:

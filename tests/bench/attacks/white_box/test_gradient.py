@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hardtemper.bench.attacks.losses import ce
-from hardtemper.bench.attacks.white_box.gradient import frozen, logits_and_gradient, logits_of
+from hardtemper.bench.attacks.white_box.gradient import check_differentiable, frozen, logits_and_gradient, logits_of
 from hardtemper.runtime.errors import ModelError, RecipeError
 
 
@@ -84,3 +84,10 @@ def test_a_pass_needs_images(batch_size: int) -> None:
         logits_of(nn.Flatten(), x, batch_size)
     with pytest.raises(RecipeError, match=r"expected: batch_size >= 1; got: "):
         logits_and_gradient(nn.Flatten(), x, (y,), ce, batch_size)
+
+
+def test_what_autograd_cannot_follow_is_refused() -> None:
+    x = torch.zeros(2, 3, requires_grad=True)
+    check_differentiable(2 * x)
+    with pytest.raises(ModelError, match=r"no gradient .* fix: attack the twin"):
+        check_differentiable(2 * x.detach())
