@@ -29,7 +29,7 @@ from ....runtime.shapes import Float, Int64
 from ..access import Model
 from ..threat.geometry import ball_of
 from ..threat.norms import length
-from ..threat.threat_model import ThreatModel
+from ..threat.threat_model import Norm, ThreatModel
 from .boundaries import Boundaries, closest, heights_and_normals, likeliest
 from .fab_projections import onto_hyperplane
 from .gradient import frozen, logits_of
@@ -93,8 +93,7 @@ def fab(
             boundaries=boundaries,
             nearest=nearest,
             steps=steps,
-            alpha_max=alpha_max,
-            eta=eta,
+            step=_Step(norm=threat.norm, alpha_max=alpha_max, eta=eta),
             beta=beta,
             cut=threat.norm == "linf" and not minimize,
             batch_size=batch_size,
@@ -106,6 +105,24 @@ def fab(
                 start = _random_start(x[active], nearest.lengths[active], threat, generator) if restart else x[active]
                 active = search.walk(active, start, goal)
     return nearest.points
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    """The module's equation."""
+
+    norm: Norm
+    alpha_max: float
+    eta: float
+
+    def __call__(self, x_adv: Tensor, x: Tensor, height: Tensor, w: Tensor) -> Tensor:
+        """The next points; points and normals float [N, D], height f(x_adv) float [N]."""
+        both = torch.stack((x_adv, x))
+        moves = onto_hyperplane(both, w, torch.stack((height, height + ((x - x_adv) * w).sum(1))), self.norm)
+        ours, theirs = length(moves, self.norm).clamp(min=_NO_ZERO)
+        alpha = (ours / (ours + theirs)).clamp(max=self.alpha_max).unsqueeze(1)
+        ours_there, theirs_there = both + self.eta * moves
+        return torch.lerp(ours_there, theirs_there, alpha).clamp(0, 1)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -125,8 +142,7 @@ class _Search:
     boundaries: Boundaries
     nearest: Nearest
     steps: int
-    alpha_max: float
-    eta: float
+    step: _Step
     beta: float
     cut: bool
     batch_size: int
@@ -150,7 +166,7 @@ class _Search:
                 break
             centre = self.x[rows]
             height, w = closest(heights, normals, self.threat.norm)
-            x_adv = self._step(x_adv.flatten(1), centre.flatten(1), height, w).view_as(centre)
+            x_adv = self.step(x_adv.flatten(1), centre.flatten(1), height, w).view_as(centre)
             fooled, done = self.nearest.offer(rows, x_adv, logits_of(self.model, x_adv, self.batch_size))
             shorter = centre + self.beta * (x_adv - centre)
             shorter = ball.project(shorter, centre) if self.cut else shorter
@@ -160,15 +176,6 @@ class _Search:
             if not len(rows):
                 break
         return rows
-
-    def _step(self, x_adv: Tensor, x: Tensor, height: Tensor, w: Tensor) -> Tensor:
-        """The module's equation; points and normals float [N, D], height f(x_adv) float [N]."""
-        both, norm = torch.stack((x_adv, x)), self.threat.norm
-        moves = onto_hyperplane(both, w, torch.stack((height, height + ((x - x_adv) * w).sum(1))), norm)
-        ours, theirs = length(moves, norm).clamp(min=_NO_ZERO)
-        alpha = (ours / (ours + theirs)).clamp(max=self.alpha_max).unsqueeze(1)
-        ours_there, theirs_there = both + self.eta * moves
-        return torch.lerp(ours_there, theirs_there, alpha).clamp(0, 1)
 
 
 def _random_start(x: Tensor, lengths: Tensor, threat: ThreatModel, generator: torch.Generator | None) -> Tensor:
