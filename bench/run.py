@@ -161,7 +161,7 @@ class _Run:
         if settings.corruptions:
             some = self.dataset.test.at_most(settings.images, seed=settings.seed)
             measurements += evaluate_corruptions(self._case(subject, some, store, progress)).measurements()
-        assessment = Assessment(skipped=(Skip(what="robust accuracy", reason="not asked for"),))
+        assessment = Assessment(skipped=(Skip(what="robust accuracy", reason="--no-robust was given"),))
         if schedule is not None:
             case = self._case(subject, self.attacked, store, progress)
             assessment = assess(case, subject, self.attacked, schedule=schedule, settings=settings)

@@ -142,7 +142,7 @@ def open_others(
         (other,) = open_subjects(read_target(path), dense=False)
         if other.twin is None:
             fix = "name a network of operators that the twin knows"
-            raise ModelError(f"{path}: nothing transfers from it", got=other.no_twin, fix=fix)
+            raise ModelError(f"{path}: no candidates can be made on it: it has no twin", got=other.no_twin, fix=fix)
         found.append(replace(other, name=_free(path.resolve().stem, {*_RESERVED, *(o.name for o in found)})))
     return tuple(found)
 

@@ -16,7 +16,7 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,35 +25,45 @@ from ..runtime.bundle.reader import Bundle, read_bundle, unlisted_files
 from ..runtime.errors import BundleError
 from ..runtime.files.atomic import replace_file, sync_folder, write_synced
 
-__all__ = ["check_target", "update_measurements", "write_bundle"]
+__all__ = ["Contents", "check_target", "update_measurements", "write_bundle"]
 
 _CHUNK_BYTES = 1 << 20
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """What a bundle says about itself but for its files: the manifest's fields (`runtime/bundle/manifest.py`)."""
+
+    name: str
+    input: Input
+    output: Output
+    graph: str
+    dense: str | None
+    provenance: Provenance
+    quantization: Mapping[str, Any]
+    layers: Sequence[Mapping[str, Any]]
+    measurements: Sequence[Mapping[str, Any]]
+    proofs: Mapping[str, Any]
+
+    def manifest(self, files: Sequence[FileEntry]) -> Manifest:
+        """The manifest of a bundle of these files.
+
+        Raises:
+            BundleFormatError: a field is wrong.
+        """
+        return Manifest(files=tuple(files), **{field.name: getattr(self, field.name) for field in fields(self)})
+
+
 def write_bundle(
-    path: str | Path,
-    *,
-    name: str,
-    input: Input,  # noqa: A002 - the manifest's own word
-    output: Output,
-    graph: str,
-    dense: str | None,
-    files: Mapping[str, Path | bytes],
-    provenance: Provenance,
-    quantization: Mapping[str, Any],
-    layers: Sequence[Mapping[str, Any]],
-    measurements: Sequence[Mapping[str, Any]],
-    proofs: Mapping[str, Any],
-    overwrite: bool = False,
+    path: str | Path, contents: Contents, *, files: Mapping[str, Path | bytes], overwrite: bool = False
 ) -> Bundle:
     """Write a bundle and make it appear at `path` in one step.
 
     Args:
         path: the folder to make; its parents are made too.
-        files: what goes in: path in the bundle -> the bytes, or a file to copy. `graph` and `dense` are among them.
+        contents: the rest of the manifest.
+        files: what goes in: path in the bundle -> the bytes, or a file to copy. The graphs are among them.
         overwrite: replace the bundle at `path`. A folder that is neither empty nor a bundle is never replaced.
-
-    The other arguments are the manifest's fields (`runtime/bundle/manifest.py`).
 
     Raises:
         BundleFormatError: a field of the manifest is wrong.
@@ -62,19 +72,7 @@ def write_bundle(
     target = check_target(path, overwrite=overwrite)
     with _as_bundle_error(f"{path}: cannot write the bundle"), _sibling(target, "new") as temporary:
         temporary.mkdir(parents=True)
-        manifest = Manifest(
-            name=name,
-            input=input,
-            output=output,
-            graph=graph,
-            dense=dense,
-            files=tuple(_write_file(temporary, relative, files[relative]) for relative in sorted(files)),
-            provenance=provenance,
-            quantization=quantization,
-            layers=tuple(layers),
-            measurements=tuple(measurements),
-            proofs=proofs,
-        )
+        manifest = contents.manifest([_write_file(temporary, relative, files[relative]) for relative in sorted(files)])
         write_synced(temporary / MANIFEST_NAME, manifest.to_json().encode())
         for folder, _, _ in os.walk(temporary, topdown=False):
             sync_folder(Path(folder))

@@ -53,7 +53,7 @@ def load_module() -> Callable[[Path], ModuleType]:
 @pytest.fixture(scope="session")
 def write_toy() -> Callable[..., Path]:
     """Writes a bundle of given files in which nothing was measured and nothing proved."""
-    from hardtemper.export.bundle_writer import write_bundle
+    from hardtemper.export.bundle_writer import Contents, write_bundle
     from hardtemper.runtime.bundle.manifest import Input, Output, Provenance
     from hardtemper.runtime.cpu import instruction_set
 
@@ -65,14 +65,12 @@ def write_toy() -> Callable[..., Path]:
         classes: tuple[str, ...],
         recipe: Mapping[str, object],
     ) -> Path:
-        return write_bundle(
-            path,
+        contents = Contents(
             name="toy",
             input=Input(shape=shape, name="image"),
             output=Output(classes=classes, name="logits"),
             graph="model.onnx",
             dense="dense.onnx" if "dense.onnx" in files else None,
-            files=files,
             provenance=Provenance(
                 created="2025-01-31T12:00:00Z",
                 recipe=recipe,
@@ -85,6 +83,7 @@ def write_toy() -> Callable[..., Path]:
             layers=(),
             measurements=(),
             proofs={},
-        ).path
+        )
+        return write_bundle(path, contents, files=files).path
 
     return write

@@ -27,7 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
-    # OpenMP threads that spin while they wait make training 20 times slower as soon as another process wants a core
+    # OpenMP threads that spin while they wait make training much slower as soon as another process wants a core
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         return _run([argument for argument in given if argument != "--debug"])

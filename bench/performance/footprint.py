@@ -39,4 +39,4 @@ def measure_peak_memory(
         measurement = measure(path, batch=batch, threads=threads).measurement()
     except ModelError as error:
         return Skip(what=what, reason=str(error))
-    return measurement or Skip(what=what, reason="this system does not tell")
+    return measurement or Skip(what=what, reason="this system does not report peak memory")

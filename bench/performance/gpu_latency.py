@@ -37,7 +37,7 @@ _LEAST_SECONDS = 1e-7
 
 
 class DeviceWork(Protocol):
-    """One engine's work on a batch; a `tensorrt_session.Session` is one. Every step stands inside `active`."""
+    """One engine's work on a batch; a `tensorrt.session.Session` is one. Every step stands inside `active`."""
 
     def active(self) -> AbstractContextManager[None]:
         """Make the device current on this thread."""
@@ -122,7 +122,7 @@ def measure_device_latency(
     """
     if not works or not len(images) or batch < 1 or warmup < 2 or repeats < 1:
         raise InputError(
-            "measure_device_latency needs something to measure",
+            "settings of measure_device_latency out of range",
             expected="engines, images, batch >= 1, warmup >= 2, repeats >= 1",
             got=f"{len(works)} engines, {len(images)} images, batch {batch}, warmup {warmup}, repeats {repeats}",
         )

@@ -106,7 +106,7 @@ def read_device(pci_bus_id: str) -> DeviceState:
     """The state of a GPU now.
 
     Args:
-        pci_bus_id: "0000:01:00.0", as `cuda_driver.find_gpu` gives it; NVML counts GPUs otherwise than CUDA does.
+        pci_bus_id: "0000:01:00.0", as `cuda.driver.find_gpu` gives it; NVML counts GPUs otherwise than CUDA does.
 
     Raises:
         MissingExtraError: nvidia-ml-py is not installed.
@@ -193,7 +193,7 @@ def _session(nvml: Any) -> Iterator[None]:
     try:
         yield
     except nvml.NVMLError as error:
-        raise InputError("NVML does not tell about the GPU", got=str(error)) from None
+        raise InputError("NVML cannot read the GPU's state", got=str(error)) from None
     finally:
         nvml.nvmlShutdown()
 

@@ -106,7 +106,7 @@ def measure_latency(
     """
     if not engines or not len(images) or batch < 1 or warmup < 0 or repeats < 1:
         raise InputError(
-            "measure_latency needs something to measure",
+            "settings of measure_latency out of range",
             expected="engines, images, batch >= 1, warmup >= 0, repeats >= 1",
             got=f"{len(engines)} engines, {len(images)} images, batch {batch}, warmup {warmup}, repeats {repeats}",
         )

@@ -85,12 +85,12 @@ class Replay:
         """
         if self.differs:
             raise GateError(
-                f"{self.engine}: the verdict on this very graph",
+                f"{self.engine}: the counts differ from the verdict's, on the same graph",
                 expected=f"{self.stored_clean} images right as they are, {self.stored_robust} robust",
                 got=f"{self.clean} and {self.robust}",
-                fix="replay on a processor like the one in the verdict's header: another one may compute other logits "
-                "without anything being wrong (of a float graph, so may another onnxruntime or number of threads); "
-                "on the same one the verdict is not this graph's",
+                fix="replay on a processor like the one in the verdict's header, a float graph also with the same "
+                "onnxruntime and number of threads, because others may round differently. If the counts still differ, "
+                "the verdict is not this graph's",
             )
 
     def to_dict(self) -> dict[str, Any]:

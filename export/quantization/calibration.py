@@ -54,7 +54,7 @@ def calibrate(
         DataError: no images, or a value that is not finite on them.
     """
     if len(images) == 0:
-        raise DataError("calibration", expected="at least one image", got="none", fix="set calibration images > 0")
+        raise DataError("calibration", expected="at least one image", got="none", fix="data.calibration = 512")
     with warnings.catch_warnings():
         for message in (r".*torch\.ao.*", r".*reduce_range.*", r".*torch\.quantization.*"):
             warnings.filterwarnings("ignore", message=message)

@@ -88,7 +88,7 @@ def import_builder() -> Any:
 def compile_engine(
     model: onnx.ModelProto, *, options: Options, placement: Placement | None = None, timing_cache: bytes = b""
 ) -> Compiled:
-    """Build an engine on this machine's GPU. Ask `cuda_driver.find_gpu` first whether there is one.
+    """Build an engine on this machine's GPU. Ask `cuda.driver.find_gpu` first whether there is one.
 
     Args:
         model: a bundle's graph, input uint8 [N, C, H, W].

@@ -1,4 +1,4 @@
-"""What each TensorRT version wants to hear.
+"""What each TensorRT version needs.
 
 | | 8.5 | 8.6 | 10 | 11 |
 | --- | --- | --- | --- | --- |

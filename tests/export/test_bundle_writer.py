@@ -6,12 +6,13 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from hardtemper.export.bundle_writer import check_target, update_measurements, write_bundle
+from hardtemper.export.bundle_writer import Contents, check_target, update_measurements, write_bundle
 from hardtemper.runtime.bundle.manifest import Input, Output, Provenance
 from hardtemper.runtime.bundle.reader import Bundle, read_bundle
 from hardtemper.runtime.errors import BundleError, BundleFormatError
@@ -39,8 +40,10 @@ FIELDS: dict[str, Any] = {
 FASTER = [{"name": "latency", "value": 0.5, "unit": "ms"}]
 
 
-def write(path: str | Path, **changes: Any) -> Bundle:
-    return write_bundle(path, **({"files": FILES} | FIELDS | changes))
+def write(
+    path: str | Path, *, files: Mapping[str, Path | bytes] = FILES, overwrite: bool = False, **changes: Any
+) -> Bundle:
+    return write_bundle(path, Contents(**FIELDS | changes), files=files, overwrite=overwrite)
 
 
 def names(folder: Path) -> list[str]:
@@ -287,7 +290,7 @@ CHILD = """
 import os, signal, sys
 
 kill_at, action, path = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-from hardtemper.export.bundle_writer import update_measurements, write_bundle
+from hardtemper.export.bundle_writer import Contents, update_measurements, write_bundle
 from hardtemper.runtime.bundle.reader import read_bundle
 
 former = read_bundle(path)
@@ -307,7 +310,7 @@ def count(event, args):
 sys.addaudithook(count)
 if action == "write":
     files = {"graph.onnx": b"new graph", "dense/model.onnx": b"new dense"}
-    write_bundle(path, **fields, measurements=faster, files=files, overwrite=True)
+    write_bundle(path, Contents(**fields, measurements=faster), files=files, overwrite=True)
 else:
     update_measurements(former, faster)
 """

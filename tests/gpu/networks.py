@@ -55,8 +55,8 @@ def data_of(ctx: Context, model: str) -> Dataset:
 
 
 def network_of(ctx: Context, model: str, data: Dataset) -> nn.Module:
-    shape, settings = data.input_shape, recipe_of(ctx, model, hardened=False).model
-    return load_source(model, input_shape=shape, classes=data.classes, width=settings.width, stem=settings.stem).module
+    settings = recipe_of(ctx, model, hardened=False).model
+    return load_source(settings, input_shape=data.input_shape, classes=data.classes, seed=0).module
 
 
 def recipe_of(ctx: Context, model: str, *, hardened: bool) -> Recipe:

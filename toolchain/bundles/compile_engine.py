@@ -141,7 +141,7 @@ def import_engine(path: Path, engine: Path, *, folder: Path, trust: bool) -> Com
     """
     if not trust:
         raise IntegrityError(
-            f"{engine}: an engine from elsewhere is code from elsewhere",
+            f"{engine}: this engine was not built here, and opening it runs its code",
             expected="an engine that was compiled here",
             fix="leave --engine out, or say --trust-engine if you know who built it",
         )

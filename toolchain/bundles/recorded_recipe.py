@@ -89,8 +89,8 @@ def _name(bundle: Bundle, *, rooted: bool) -> str | None:
         return name
     raise DataError(
         f"{bundle.path} was built on the data set {name!r}" + ("" if root is None else f" in {root!r}"),
-        expected=f"a data set known by name ({', '.join(NAMES)}), in its usual places: no other is opened on the word "
-        "of a bundle",
+        expected=f"a data set known by name ({', '.join(NAMES)}), in its usual places: a bundle's recipe may open only "
+        "these",
         fix="give --data-root yourself" if name in NAMES else "give --data yourself",
     )
 

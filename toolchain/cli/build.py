@@ -50,8 +50,8 @@ _FLAGS = {
 @click.option("--download", is_flag=True, default=None, help="Download a named data set where no folder holds it.")
 @click.option(
     "--model",
-    help="cnn8, torchvision name, .pt2 or package.module:factory; another one than the recipe's drops the settings of "
-    "that.  [default: recipe]",
+    help="cnn8, torchvision name, .pt2 or package.module:factory; a model other than the "
+    "recipe's drops the recipe's other [model] keys.  [default: recipe]",
 )
 @click.option("--width", type=int, help="Channels of cnn8's first block.  [default: recipe]")
 @click.option("--checkpoint", help="Trained weights (.safetensors or torch file); skips standard training.")

@@ -11,25 +11,26 @@ import difflib
 import itertools
 import re
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
 from ...bench.data.factory import as_reference, call_factory, is_reference
 from ...runtime.errors import ModelError
+from ..recipe.inputs import Model
 from .checkpoint import load_weights, read_checkpoint
 from .cnn8 import CNN8
 from .exported_program import load_exported
-from .normalize import Normalize, preprocess
-from .torchvision import Stem, build_torchvision, names
+from .normalize import preprocess
+from .torchvision import build_torchvision, names
 
 __all__ = ["Source", "check_training", "load_source"]
 
 _WIDTH, _HIDDEN = 48, 128
+_OPTIONS = ("width", "hidden", "stem", "pretrained", "checkpoint")
 _CHECKPOINTS = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}
 _OTHER_FLOATS = re.compile(r"\b(double|half|(c10::)?bfloat16|float64|float16|dtype)\b", re.IGNORECASE)
 """What PyTorch's errors say where a layer's numbers are not float32."""
@@ -55,33 +56,17 @@ class Source:
     origin: str
 
 
-def load_source(
-    model: str,
-    *,
-    input_shape: tuple[int, int, int],
-    classes: Sequence[str],
-    width: int | None = None,
-    hidden: int | None = None,
-    stem: Stem | None = None,
-    pretrained: str | Path | None = None,
-    checkpoint: Path | None = None,
-    normalize: Normalize = "none",
-    seed: int = 0,
-) -> Source:
+def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: Sequence[str], seed: int) -> Source:
     """Build or load a network, and run it on two images of zeros and on three.
 
     Args:
-        model: "cnn8", a torchvision classifier ("resnet18", "mobilenet_v2", "vgg16", ...), a `.pt2` file, or
-            `package.module:factory`, which is called without arguments and returns a module.
+        settings: which network: "cnn8", a torchvision classifier ("resnet18", "mobilenet_v2", "vgg16", ...), a `.pt2`
+            file, or `package.module:factory`, which is called without arguments and returns a module. `width` and
+            `hidden` (48 and 128 if not given) are for cnn8 only, `stem` for torchvision's ResNets, `pretrained` for
+            torchvision's classifiers, where a last layer for other classes starts anew. `checkpoint` fits the network
+            in every key, and is not for a `.pt2`.
         input_shape: (C, H, W), C = 1 or 3.
         classes: K names.
-        width: channels of cnn8's first block (48 if not given); cnn8 only.
-        hidden: units of cnn8's first fully connected layer (128 if not given); cnn8 only.
-        stem: "cifar" for small images, "imagenet" as torchvision has it; torchvision's ResNets only.
-        pretrained: weights to start from, a name of torchvision's ("DEFAULT") or a file; a last layer for other classes
-            starts anew; torchvision's classifiers only.
-        checkpoint: a `.safetensors` or torch file that fits the network in every key; not for a `.pt2`.
-        normalize: "none", "imagenet" or (mean, std).
         seed: of new weights. torch's global generator is seeded with it while the network is made, and is afterwards
             what it was before.
 
@@ -92,28 +77,26 @@ def load_source(
     """
     if len(input_shape) != 3 or input_shape[0] not in (1, 3) or min(input_shape) < 1:
         raise ModelError("not the shape of an image", expected="(C, H, W), C = 1 or 3", got=str(input_shape))
-    first = preprocess(normalize, input_shape[0])
-    options = {"width": width, "hidden": hidden, "stem": stem, "pretrained": pretrained, "checkpoint": checkpoint}
+    first = preprocess(settings.normalize, input_shape[0])
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network, origin = _network(model, options, input_shape, len(classes))
-    if checkpoint is not None:
-        load_weights(network, read_checkpoint(checkpoint), origin=str(checkpoint))
-        origin += f", checkpoint {checkpoint}"
+        network, origin = _network(settings, input_shape, len(classes))
+    if settings.checkpoint is not None:
+        load_weights(network, read_checkpoint(settings.checkpoint), origin=str(settings.checkpoint))
+        origin += f", checkpoint {settings.checkpoint}"
     module = network if first is None else nn.Sequential(OrderedDict(preprocess=first, model=network))
     module.eval()
     for count in (2, 3):  # a fixed batch axis takes only one of them
-        _run(module, model, (count, *input_shape), len(classes))
-    return Source(module=module, input_shape=input_shape, classes=tuple(classes), name=model, origin=origin)
+        _run(module, settings.name, (count, *input_shape), len(classes))
+    return Source(module=module, input_shape=input_shape, classes=tuple(classes), name=settings.name, origin=origin)
 
 
-def _network(
-    model: str, options: Mapping[str, Any], input_shape: tuple[int, int, int], classes: int
-) -> tuple[nn.Module, str]:
-    """The network and what it was made from; `options` are those of `load_source`, None where not given."""
+def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, str]:
+    """The network and what it was made from."""
+    model = settings.name
 
     def allow(*names: str) -> None:
-        given = [name for name, value in options.items() if value is not None and name not in names]
+        given = [name for name in _OPTIONS if getattr(settings, name) is not None and name not in names]
         if given:
             raise ModelError(
                 f"{model} takes no {' and no '.join(given)}",
@@ -123,7 +106,7 @@ def _network(
 
     if model == "cnn8":
         allow("width", "hidden", "checkpoint")
-        return _cnn8(input_shape, classes, options["width"], options["hidden"])
+        return _cnn8(input_shape, classes, settings.width, settings.hidden)
     if Path(model).suffix == ".pt2":
         allow()
         return load_exported(Path(model)), f"exported program {model}"
@@ -132,10 +115,8 @@ def _network(
         return _from_factory(model), f"factory {model}"
     _check_name(model)
     allow("stem", "pretrained", "checkpoint")
-    stem: Stem = options["stem"] or "imagenet"
-    return build_torchvision(
-        model, channels=input_shape[0], classes=classes, stem=stem, pretrained=options["pretrained"]
-    )
+    stem = settings.stem or "imagenet"
+    return build_torchvision(model, channels=input_shape[0], classes=classes, stem=stem, pretrained=settings.pretrained)
 
 
 def _cnn8(

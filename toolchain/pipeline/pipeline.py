@@ -86,7 +86,7 @@ def build(
         download=recipe.data.download,
     )
     _check_stages(recipe, data)
-    source = _source(recipe, data)
+    source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
     _check_training(recipe, source)
     dense_graph = lower(source.module, input_shape=source.input_shape)
     check_operators(dense_graph, recipe.quantize.scheme)
@@ -192,21 +192,6 @@ def _check_training(recipe: Recipe, source: Source) -> None:
     batches = [stage.batch_size for stage in stages if stage.epochs]
     if batches:
         check_training(source.module, source.name, source.input_shape, images=min(2, *batches))
-
-
-def _source(recipe: Recipe, data: Dataset) -> Source:
-    return load_source(
-        recipe.model.name,
-        input_shape=data.input_shape,
-        classes=data.classes,
-        width=recipe.model.width,
-        hidden=recipe.model.hidden,
-        stem=recipe.model.stem,
-        pretrained=recipe.model.pretrained,
-        checkpoint=recipe.model.checkpoint,
-        normalize=recipe.model.normalize,
-        seed=recipe.seed,
-    )
 
 
 def _train(recipe: Recipe, source: Source, data: Dataset, context: TrainingContext) -> Trained:

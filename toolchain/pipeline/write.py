@@ -16,7 +16,7 @@ import onnxruntime
 import torch
 
 from ...bench.data.dataset import Dataset
-from ...export.bundle_writer import write_bundle
+from ...export.bundle_writer import Contents, write_bundle
 from ...export.passes.node_pass import SkippedNode
 from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
@@ -74,8 +74,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
     Raises:
         BundleError: `out` exists and `overwrite` is not set, or cannot be written.
     """
-    return write_bundle(
-        out,
+    contents = Contents(
         name=recipe.name,
         input=Input(shape=results.source.input_shape, name=results.model.graph.input[0].name),
         output=Output(classes=results.source.classes, name=results.model.graph.output[0].name),
@@ -107,13 +106,13 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
                 "twin": results.twin.to_json(),
             },
         },
-        files={
-            "model.onnx": results.model.SerializeToString(deterministic=True),
-            "dense.onnx": results.dense_onnx.SerializeToString(deterministic=True),
-            "proof.npz": _proof(results),
-        },
-        overwrite=overwrite,
     )
+    files = {
+        "model.onnx": results.model.SerializeToString(deterministic=True),
+        "dense.onnx": results.dense_onnx.SerializeToString(deterministic=True),
+        "proof.npz": _proof(results),
+    }
+    return write_bundle(out, contents, files=files, overwrite=overwrite)
 
 
 def _held_out(recipe: Recipe, data: Dataset, twin: Trained) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ class Adversary(Section):
         if self.replays > 1 and self.attack != "pgd":
             raise RecipeError(
                 f"adversary.replays = {self.replays} is free adversarial training, which has its own one-step attack",
-                expected="adversary.attack left alone",
+                expected='adversary.attack = "pgd"',
                 got=self.attack,
             )
         for key, given, used in (

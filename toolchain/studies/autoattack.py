@@ -56,6 +56,7 @@ from ...export.lower import lower
 from ...export.twin.twin import Twin
 from ...runtime.engine import open_onnx
 from ..models.source import load_source
+from ..recipe.inputs import Model
 
 __all__: list[str] = []
 
@@ -114,7 +115,7 @@ def main() -> None:
 
 
 def small_cnn() -> nn.Module:
-    return load_source("cnn8", input_shape=(1, 28, 28), classes=tuple("0123456789"), width=16).module
+    return load_source(Model(width=16), input_shape=(1, 28, 28), classes=tuple("0123456789"), seed=0).module
 
 
 def small_resnet() -> nn.Module:

@@ -31,6 +31,7 @@ from ..compress.context import Context
 from ..compress.pruning.filters import prune_filters
 from ..models.source import load_source
 from ..recipe.filter_pruning import FilterPruning
+from ..recipe.inputs import Model
 
 __all__: list[str] = []
 
@@ -81,7 +82,9 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="store the figures there")
     parser.add_argument("--repeats", type=int, default=50)
     arguments = parser.parse_args()
-    network = load_source("resnet18", input_shape=SHAPE, classes=tuple("0123456789"), stem="cifar").module
+    network = load_source(
+        Model(name="resnet18", stem="cifar"), input_shape=SHAPE, classes=tuple("0123456789"), seed=0
+    ).module
     result = measure(network, name="resnet18", repeats=arguments.repeats)
     for row in result["latency"]:
         print("batch {batch:3d}  {engine:14s} median {median_ms:8.2f} ms  x {speedup:.2f}".format(**row))

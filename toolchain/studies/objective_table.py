@@ -105,16 +105,9 @@ def folder(out: Path, name: str, seed: int) -> Path:
 
 def network(chosen: Recipe) -> tuple[Dataset, Source]:
     """The recipe's data and its dense network, with the weights that it names."""
-    settings, model = chosen.data, chosen.model
+    settings = chosen.data
     data = load_dataset(settings.name, heldout=settings.heldout, calibration=settings.calibration, seed=chosen.seed)
-    source = load_source(
-        model.name,
-        input_shape=data.input_shape,
-        classes=data.classes,
-        width=model.width,
-        checkpoint=model.checkpoint,
-        seed=chosen.seed,
-    )
+    source = load_source(chosen.model, input_shape=data.input_shape, classes=data.classes, seed=chosen.seed)
     return data, source
 
 

@@ -13,10 +13,12 @@ one by one.
 from __future__ import annotations
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ....runtime.shapes import Bool, Float32, Float64, Int64, UInt8
 from ..access import Labels, Pixels, Scores
+from ..threat.norms import length
 from ..threat.threat_model import Norm, ThreatModel
 
 __all__ = ["Candidates", "Decisions", "Rows", "between", "bisect", "distance"]
@@ -71,8 +73,8 @@ class Decisions:
 
 def distance(a: Pixels, b: Pixels, norm: Norm) -> Float64[NDArray[np.float64], " n"]:
     """In levels: the largest move of a pixel, or the Euclidean length of all moves."""
-    moves = np.abs(a.astype(np.float64) - b).reshape(len(a), -1)
-    found: NDArray[np.float64] = moves.max(1) if norm == "linf" else np.sqrt(np.square(moves).sum(1))
+    # Sums of whole numbers are exact in float64, in any order.
+    found: NDArray[np.float64] = length(torch.from_numpy(a.astype(np.float64) - b).flatten(1), norm).numpy()
     return found
 
 

@@ -32,7 +32,7 @@ from ..access import Labels, Pixels, Scores
 from ..result import AttackResult
 from ..threat.geometry import Ball, ball_of
 from ..threat.threat_model import ThreatModel
-from .score_ascent import ASKED_AT_ONCE, Margin, ascend, refuse_l1
+from .score_ascent import ASKED_AT_ONCE, Margin, ScoreAscent, refuse_l1
 
 __all__ = ["nes"]
 
@@ -76,9 +76,9 @@ def nes(
             got=f"samples {samples}, sigma {sigma}, step_size {step_size}, momentum {momentum}",
         )
     settings = {"seed": seed, "samples": samples, "sigma": sigma, "step_size": step_size, "momentum": momentum}
-    return ascend(
-        "nes",
-        _Estimate(
+    search = ScoreAscent(
+        name="nes",
+        rule=_Estimate(
             queries=samples,
             levels=255 * sigma,
             step_size=step_size,
@@ -87,14 +87,11 @@ def nes(
             rng=np.random.default_rng(seed),
             mean=torch.zeros(images.shape),
         ),
-        scores,
-        images,
-        labels,
         threat=threat,
         queries=queries,
         settings=settings,
-        progress=progress,
     )
+    return search.run(scores, images, labels, progress)
 
 
 @dataclass(kw_only=True, slots=True)

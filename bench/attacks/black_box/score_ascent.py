@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -26,7 +27,7 @@ from ..result import AttackResult
 from ..threat.geometry import ball_of
 from ..threat.threat_model import ThreatModel
 
-__all__ = ["ASKED_AT_ONCE", "Margin", "Rule", "ascend", "refuse_l1"]
+__all__ = ["ASKED_AT_ONCE", "Margin", "Rule", "ScoreAscent", "refuse_l1"]
 
 ASKED_AT_ONCE = 512
 """About how many images a rule puts to the engine in one call, or one group for each image where that is more."""
@@ -65,71 +66,72 @@ def refuse_l1(name: str, threat: ThreatModel) -> None:
         )
 
 
-def ascend(
-    name: str,
-    rule: Rule,
-    scores: Scores,
-    images: Pixels,
-    labels: Labels,
-    *,
-    threat: ThreatModel,
-    queries: int,
-    settings: Mapping[str, str | int | float | bool],
-    progress: ProgressCallback,
-) -> AttackResult:
-    """Search with a rule.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ScoreAscent:
+    """A search with a rule.
 
-    Args:
+    Attributes:
         name: for the report.
         rule: the attack.
+        threat, queries: those of `BlackBoxAttack`.
         settings: for the report.
-
-    The other arguments are those of `BlackBoxAttack`.
-
-    Returns:
-        For an image that was not broken, the point of largest margin.
-
-    Raises:
-        RecipeError: no step fits into `queries`.
     """
-    if queries < rule.queries + 1:
-        raise RecipeError(
-            f"{name} cannot take a step", expected=f"at least {rule.queries + 1} queries", got=f"queries {queries}"
+
+    name: str
+    rule: Rule
+    threat: ThreatModel
+    queries: int
+    settings: Mapping[str, str | int | float | bool]
+
+    def run(self, scores: Scores, images: Pixels, labels: Labels, progress: ProgressCallback) -> AttackResult:
+        """Search; the arguments are those of `BlackBoxAttack`.
+
+        Returns:
+            For an image that was not broken, the point of largest margin.
+
+        Raises:
+            RecipeError: no step fits into `queries`.
+        """
+        if self.queries < self.rule.queries + 1:
+            raise RecipeError(
+                f"{self.name} cannot take a step",
+                expected=f"at least {self.rule.queries + 1} queries",
+                got=f"queries {self.queries}",
+            )
+        start = time.perf_counter()
+        ball, loss, evaluations = ball_of(self.threat), objective("margin", self.threat), len(images)
+        pixels, x = torch.from_numpy(images), torch.from_numpy(images).float() / 255
+        result, x_adv, best = images.copy(), x.clone(), torch.full((len(images),), -torch.inf)
+        answers = scores(images).argmax(1) if len(images) else labels[:0]
+        rows = np.flatnonzero(self.threat.attacked(answers, labels))
+        steps = self.queries // (self.rule.queries + 1)
+        for step in range(steps):
+            if not len(rows):
+                break
+
+            def margin(
+                candidates: UInt8[NDArray[np.uint8], "g n c h w"], rows: NDArray[np.int64] = rows
+            ) -> Float[Tensor, "g n"]:
+                y = torch.from_numpy(np.tile(labels[rows], len(candidates)))
+                logits = torch.from_numpy(scores(candidates.reshape(-1, *candidates.shape[2:])))
+                return loss(logits, y).nan_to_num_().view(len(candidates), len(rows))
+
+            now = ball.to_pixels(x_adv[rows], pixels[rows]).numpy()
+            x_adv[rows] = ball.project(self.rule.step(margin, now, x_adv[rows], rows), x[rows])
+            candidate = ball.to_pixels(x_adv[rows], pixels[rows]).numpy()
+            logits = scores(candidate)
+            evaluations += len(rows) * (self.rule.queries + 1)
+            fooled = self.threat.fooled(logits.argmax(1), labels[rows])
+            value = loss(torch.from_numpy(logits), torch.from_numpy(labels[rows])).nan_to_num_()
+            better = (value > best[rows]).numpy() | fooled
+            result[rows[better]] = candidate[better]
+            best[rows] = best[rows].maximum(value)
+            rows = rows[~fooled]
+            progress(self.name, step + 1, steps, f"{len(rows)} of {len(images)} images unbroken")
+        return AttackResult(
+            name=self.name,
+            settings={"threat": str(self.threat), "queries": self.queries, **self.settings},
+            adversarial=result,
+            seconds=time.perf_counter() - start,
+            evaluations=evaluations,
         )
-    start = time.perf_counter()
-    ball, loss, evaluations = ball_of(threat), objective("margin", threat), len(images)
-    pixels, x = torch.from_numpy(images), torch.from_numpy(images).float() / 255
-    result, x_adv, best = images.copy(), x.clone(), torch.full((len(images),), -torch.inf)
-    answers = scores(images).argmax(1) if len(images) else labels[:0]
-    rows = np.flatnonzero(threat.attacked(answers, labels))
-    steps = queries // (rule.queries + 1)
-    for step in range(steps):
-        if not len(rows):
-            break
-
-        def margin(
-            candidates: UInt8[NDArray[np.uint8], "g n c h w"], rows: NDArray[np.int64] = rows
-        ) -> Float[Tensor, "g n"]:
-            y = torch.from_numpy(np.tile(labels[rows], len(candidates)))
-            logits = torch.from_numpy(scores(candidates.reshape(-1, *candidates.shape[2:])))
-            return loss(logits, y).nan_to_num_().view(len(candidates), len(rows))
-
-        now = ball.to_pixels(x_adv[rows], pixels[rows]).numpy()
-        x_adv[rows] = ball.project(rule.step(margin, now, x_adv[rows], rows), x[rows])
-        candidate = ball.to_pixels(x_adv[rows], pixels[rows]).numpy()
-        logits = scores(candidate)
-        evaluations += len(rows) * (rule.queries + 1)
-        fooled = threat.fooled(logits.argmax(1), labels[rows])
-        value = loss(torch.from_numpy(logits), torch.from_numpy(labels[rows])).nan_to_num_()
-        better = (value > best[rows]).numpy() | fooled
-        result[rows[better]] = candidate[better]
-        best[rows] = best[rows].maximum(value)
-        rows = rows[~fooled]
-        progress(name, step + 1, steps, f"{len(rows)} of {len(images)} images unbroken")
-    return AttackResult(
-        name=name,
-        settings={"threat": str(threat), "queries": queries, **settings},
-        adversarial=result,
-        seconds=time.perf_counter() - start,
-        evaluations=evaluations,
-    )

@@ -53,7 +53,7 @@ def square(
     """
     if queries < 1 or not 0 < p_init <= 1:
         raise RecipeError(
-            "square needs something to do",
+            "settings of square out of range",
             expected="queries >= 1, 0 < p_init <= 1",
             got=f"queries {queries}, p_init {p_init}",
         )

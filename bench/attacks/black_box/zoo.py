@@ -32,7 +32,7 @@ from ....runtime.shapes import Float, Int64
 from ..access import Labels, Pixels, Scores
 from ..result import AttackResult
 from ..threat.threat_model import ThreatModel
-from .score_ascent import ASKED_AT_ONCE, Margin, ascend, refuse_l1
+from .score_ascent import ASKED_AT_ONCE, Margin, ScoreAscent, refuse_l1
 
 __all__ = ["zoo"]
 
@@ -75,9 +75,9 @@ def zoo(
             got=f"coordinates {coordinates}, levels {levels}, learning_rate {learning_rate}",
         )
     settings = {"seed": seed, "coordinates": coordinates, "levels": levels, "learning_rate": learning_rate}
-    return ascend(
-        "zoo",
-        _Adam(
+    search = ScoreAscent(
+        name="zoo",
+        rule=_Adam(
             queries=2 * min(coordinates, size),
             levels=levels,
             learning_rate=learning_rate,
@@ -86,14 +86,11 @@ def zoo(
             second=torch.zeros(len(images), size),
             count=torch.zeros(size),
         ),
-        scores,
-        images,
-        labels,
         threat=threat,
         queries=queries,
         settings=settings,
-        progress=progress,
     )
+    return search.run(scores, images, labels, progress)
 
 
 @dataclass(kw_only=True, slots=True)

@@ -16,6 +16,7 @@ An image leaves the search as soon as it is broken as an 8-bit image (see `stopp
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -61,7 +62,7 @@ def apgd(
     """
     if steps < 1 or restarts < 1 or targets < 1:
         raise RecipeError(
-            "apgd needs something to do",
+            "settings of apgd out of range",
             expected="steps >= 1, restarts >= 1, targets >= 1",
             got=f"steps {steps}, restarts {restarts}, targets {targets}",
         )
@@ -71,6 +72,9 @@ def apgd(
     with frozen(model):
         logits = logits_of(model, x, batch_size)
         active = threat.attacked(logits.argmax(1), y).nonzero().squeeze(1)
+        search = _Search(
+            model=model, threat=threat, loss=raised, steps=steps, generator=generator, batch_size=batch_size
+        )
         goals: list[tuple[Tensor, ...]] = [(y,)]
         if towards_each:
             likeliest = rivals(logits, y).topk(min(targets, logits.shape[1] - 1), dim=1).indices
@@ -79,45 +83,9 @@ def apgd(
             for _ in range(restarts):
                 if not len(active):
                     return result
-                result[active], done = _restart(
-                    model,
-                    x[active],
-                    tuple(label[active] for label in labels),
-                    threat=threat,
-                    loss=raised,
-                    steps=steps,
-                    generator=generator,
-                    batch_size=batch_size,
-                )
+                result[active], done = search.restart(x[active], tuple(label[active] for label in labels))
                 active = active[~done]
     return result
-
-
-def _restart(
-    model: Model,
-    x: Tensor,
-    labels: tuple[Tensor, ...],
-    *,
-    threat: ThreatModel,
-    loss: Loss,
-    steps: int,
-    generator: torch.Generator | None,
-    batch_size: int,
-) -> tuple[Tensor, Tensor]:
-    """One search from a random point, in l1 through wider balls: the points, and which of them are broken [N]."""
-    wide = -(-3 * steps // 10) if threat.norm == "l1" else 0  # steps in each of the wider balls
-    counts = (wide, min(wide, steps - wide), max(steps - 2 * wide, 0))
-    threats = [(replace(threat, epsilon=k * threat.epsilon), n) for k, n in zip((3, 2), counts, strict=False) if n]
-    threats.append((threat, counts[-1]))
-    widest = threats[0][0]
-    x_adv = ball_of(widest).random_start(x, generator)
-    done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for inside, count in threats:
-        start = x_adv if inside is widest else ball_of(inside).project(x_adv, x)
-        x_adv, done = _search(
-            model, x, labels, start, threat=inside, loss=loss, steps=count, stop=inside is threat, batch_size=batch_size
-        )
-    return x_adv, done
 
 
 @dataclass(kw_only=True, slots=True)
@@ -140,76 +108,91 @@ class _State:
             setattr(self, field.name, getattr(self, field.name)[left])
 
 
-def _search(
-    model: Model,
-    x: Tensor,
-    labels: tuple[Tensor, ...],
-    start: Tensor,
-    *,
-    threat: ThreatModel,
-    loss: Loss,
-    steps: int,
-    stop: bool,
-    batch_size: int,
-) -> tuple[Tensor, Tensor]:
-    """Algorithm 1 from `start`: the points [N, C, H, W] and, if broken images `stop`, which of them are broken [N]."""
-    result = x.clone()
-    done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    logits, losses, grad = logits_and_gradient(model, start, labels, loss, batch_size)
-    losses = torch.where(losses.isnan(), -torch.inf, losses)  # no loss that is a number would be better than NaN
-    ball, rule = ball_of(threat), step_rule(threat, x, start, losses, steps)
-    state = _State(
-        index=torch.arange(len(x), device=x.device),
-        x=x,
-        labels=torch.stack(labels, 1),
-        x_adv=start,
-        previous=start,
-        grad=grad,
-        best=start,
-        best_grad=grad,
-        loss=losses,
-        best_loss=losses,
-    )
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Search:
+    """What all searches share; the settings are those of `apgd`."""
 
-    def drop_broken(logits: Tensor, losses: Tensor) -> Tensor:
-        """Images that are broken leave; the losses of those that stay."""
-        y = state.labels[:, 0]
-        if (
-            not stop
-            or not (now := broken(model, logits, state.x_adv, state.x, y, threat=threat, batch_size=batch_size)).any()
-        ):
-            return losses
-        result[state.index[now]] = state.x_adv[now]
-        done[state.index[now]] = True
-        state.keep(~now)
-        rule.keep(~now)
-        return losses[~now]
+    model: Model
+    threat: ThreatModel
+    loss: Loss
+    steps: int
+    generator: torch.Generator | None
+    batch_size: int
 
-    drop_broken(logits, losses)
-    for k in range(1, steps + 1):
-        if not len(state.index):
-            break
-        # Where a pass overflowed, the gradient says nothing, and its NaN would stay in the image for good.
-        step = ball.step(
-            state.x_adv, torch.where(state.grad.isnan(), 0, state.grad), rule.step_size, sparsity=rule.sparsity
+    def restart(self, x: Tensor, labels: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """One search from a random point, in l1 through wider balls: the points, and which of them are broken [N]."""
+        threat, steps = self.threat, self.steps
+        wide = -(-3 * steps // 10) if threat.norm == "l1" else 0  # steps in each of the wider balls
+        counts = (wide, min(wide, steps - wide), max(steps - 2 * wide, 0))
+        threats = [(replace(threat, epsilon=k * threat.epsilon), n) for k, n in zip((3, 2), counts, strict=False) if n]
+        threats.append((threat, counts[-1]))
+        widest = threats[0][0]
+        x_adv = ball_of(widest).random_start(x, self.generator)
+        done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        for inside, count in threats:
+            start = x_adv if inside is widest else ball_of(inside).project(x_adv, x)
+            x_adv, done = replace(self, threat=inside, steps=count).ascend(x, labels, start, stop=inside is threat)
+        return x_adv, done
+
+    def ascend(self, x: Tensor, labels: tuple[Tensor, ...], start: Tensor, *, stop: bool) -> tuple[Tensor, Tensor]:
+        """Algorithm 1 from `start`: the points and, if broken images `stop`, which of them are broken [N]."""
+        result = x.clone()
+        done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        verdict = partial(broken, self.model, threat=self.threat, batch_size=self.batch_size)
+        logits, losses, grad = logits_and_gradient(self.model, start, labels, self.loss, self.batch_size)
+        losses = torch.where(losses.isnan(), -torch.inf, losses)  # no loss that is a number would be better than NaN
+        ball, rule = ball_of(self.threat), step_rule(self.threat, x, start, losses, self.steps)
+        state = _State(
+            index=torch.arange(len(x), device=x.device),
+            x=x,
+            labels=torch.stack(labels, 1),
+            x_adv=start,
+            previous=start,
+            grad=grad,
+            best=start,
+            best_grad=grad,
+            loss=losses,
+            best_loss=losses,
         )
-        z = ball.project(step, state.x)
-        if rule.momentum < 1:
-            alpha = rule.momentum if k > 1 else 1.0
-            z = state.x_adv + alpha * (z - state.x_adv) + (1 - alpha) * (state.x_adv - state.previous)
-            z = ball.project(z, state.x)
-        state.previous, state.x_adv = state.x_adv, z
-        y = tuple(state.labels.unbind(1))
-        logits, losses, state.grad = logits_and_gradient(model, state.x_adv, y, loss, batch_size)
-        losses = drop_broken(logits, losses)
-        rose, better = losses > state.loss, losses > state.best_loss
-        state.loss, state.best_loss = losses, torch.where(better, losses, state.best_loss)
-        mask = better.view(-1, *[1] * (x.ndim - 1))
-        state.best = torch.where(mask, state.x_adv, state.best)
-        state.best_grad = torch.where(mask, state.grad, state.best_grad)
-        back = rule.stalled(k, state.x, state.best, rose, state.best_loss)
-        if back is not None:
-            state.x_adv = torch.where(back.view(mask.shape), state.best, state.x_adv)
-            state.grad = torch.where(back.view(mask.shape), state.best_grad, state.grad)
-    result[state.index] = state.best
-    return result, done
+
+        def drop_broken(logits: Tensor, losses: Tensor) -> Tensor:
+            """Images that are broken leave; the losses of those that stay."""
+            if not stop:
+                return losses
+            now = verdict(logits, state.x_adv, state.x, state.labels[:, 0])
+            if not now.any():
+                return losses
+            result[state.index[now]] = state.x_adv[now]
+            done[state.index[now]] = True
+            state.keep(~now)
+            rule.keep(~now)
+            return losses[~now]
+
+        drop_broken(logits, losses)
+        for k in range(1, self.steps + 1):
+            if not len(state.index):
+                break
+            # Where a pass overflowed, the gradient says nothing, and its NaN would stay in the image for good.
+            step = ball.step(
+                state.x_adv, torch.where(state.grad.isnan(), 0, state.grad), rule.step_size, sparsity=rule.sparsity
+            )
+            z = ball.project(step, state.x)
+            if rule.momentum < 1:
+                alpha = rule.momentum if k > 1 else 1.0
+                z = state.x_adv + alpha * (z - state.x_adv) + (1 - alpha) * (state.x_adv - state.previous)
+                z = ball.project(z, state.x)
+            state.previous, state.x_adv = state.x_adv, z
+            y = tuple(state.labels.unbind(1))
+            logits, losses, state.grad = logits_and_gradient(self.model, state.x_adv, y, self.loss, self.batch_size)
+            losses = drop_broken(logits, losses)
+            rose, better = losses > state.loss, losses > state.best_loss
+            state.loss, state.best_loss = losses, torch.where(better, losses, state.best_loss)
+            mask = better.view(-1, *[1] * (x.ndim - 1))
+            state.best = torch.where(mask, state.x_adv, state.best)
+            state.best_grad = torch.where(mask, state.grad, state.best_grad)
+            back = rule.stalled(k, state.x, state.best, rose, state.best_loss)
+            if back is not None:
+                state.x_adv = torch.where(back.view(mask.shape), state.best, state.x_adv)
+                state.grad = torch.where(back.view(mask.shape), state.best_grad, state.grad)
+        result[state.index] = state.best
+        return result, done

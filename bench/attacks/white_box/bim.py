@@ -42,7 +42,7 @@ def bim(
     """
     if threat.norm != "linf":
         raise RecipeError(
-            "the basic iterative method is one of linf",
+            "bim searches linf balls only",
             expected="a threat model such as linf:8/255",
             got=str(threat),
             fix="use pgd, which takes the step as a setting",

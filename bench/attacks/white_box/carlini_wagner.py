@@ -87,23 +87,15 @@ def carlini_wagner(
     with frozen(model):
         rows = threat.attacked(logits_of(model, x, batch_size).argmax(1), y).nonzero().squeeze(1)
         nearest = Nearest(model, x, y, threat=threat, minimize=minimize, batch_size=batch_size)
+        search = _Search(
+            model=model, loss=reached, nearest=nearest, steps=steps, learning_rate=learning_rate, batch_size=batch_size
+        )
         c = torch.full((len(rows),), initial_c, dtype=x.dtype, device=x.device)
         low, high = torch.zeros_like(c), torch.full_like(c, torch.inf)
         for _ in range(searches):
             if not len(rows):
                 break
-            fooled, done = _round(
-                model,
-                x[rows],
-                y[rows],
-                rows,
-                c,
-                loss=reached,
-                nearest=nearest,
-                steps=steps,
-                rate=learning_rate,
-                batch_size=batch_size,
-            )
+            fooled, done = search.round(x[rows], y[rows], rows, c)
             low, high = torch.where(fooled, low, c), torch.where(fooled, c, high)
             c = torch.where(high.isinf(), 10 * c, (low + high) / 2)
             rows, c, low, high = (part[~done] for part in (rows, c, low, high))
@@ -129,54 +121,53 @@ class _State:
             setattr(self, field.name, getattr(self, field.name)[mask])
 
 
-def _round(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    rows: Tensor,
-    c: Tensor,
-    *,
-    loss: Loss,
-    nearest: Nearest,
-    steps: int,
-    rate: float,
-    batch_size: int,
-) -> tuple[Tensor, Tensor]:
-    """Adam with one c for each image: bool [N], which were fooled at some step; bool [N], which are finished."""
-    fooled, finished = torch.zeros_like(c, dtype=torch.bool), torch.zeros_like(c, dtype=torch.bool)
-    w = torch.atanh((2 * x - 1) * _INSIDE)
-    state = _State(
-        index=torch.arange(len(x), device=x.device),
-        row=rows,
-        x=x,
-        y=y,
-        c=c,
-        w=w,
-        first=torch.zeros_like(w),
-        second=torch.zeros_like(w),
-        checked=torch.full_like(c, torch.inf),
-    )
-    check = max(steps // 10, 1)
-    for step in range(1, steps + 1):
-        x_adv = (torch.tanh(state.w) + 1) / 2
-        logits, losses, grad = logits_and_gradient(model, x_adv, (state.y,), loss, batch_size)
-        now, done = nearest.offer(state.row, x_adv, logits, enough=losses >= 0)
-        fooled[state.index[now]] = True
-        finished[state.index[done]] = True
-        delta = x_adv - state.x
-        slope = 2 * delta - state.c.view(-1, *[1] * (x.ndim - 1)) * grad
-        slope = slope * 2 * x_adv * (1 - x_adv)  # dx' / dw
-        state.first = torch.lerp(slope, state.first, _BETA_1)
-        state.second = torch.lerp(slope.square(), state.second, _BETA_2)
-        scale = (state.second / (1 - _BETA_2**step)).sqrt() + _NO_ZERO
-        state.w = state.w - rate * (state.first / (1 - _BETA_1**step)) / scale
-        left = ~done
-        if step % check == 0:
-            total = delta.flatten(1).square().sum(1) - state.c * losses
-            left &= total <= _STALLED * state.checked
-            state.checked = total
-        if not left.all():
-            state.keep(left)
-        if not len(state.index):
-            break
-    return fooled, finished
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Search:
+    """What all rounds share; `loss` is the negative of the paper's l, the settings are those of `carlini_wagner`."""
+
+    model: Model
+    loss: Loss
+    nearest: Nearest
+    steps: int
+    learning_rate: float
+    batch_size: int
+
+    def round(self, x: Tensor, y: Tensor, rows: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        """Adam with one c for each image: bool [N], which were fooled at some step; bool [N], which are finished."""
+        fooled, finished = torch.zeros_like(c, dtype=torch.bool), torch.zeros_like(c, dtype=torch.bool)
+        w = torch.atanh((2 * x - 1) * _INSIDE)
+        state = _State(
+            index=torch.arange(len(x), device=x.device),
+            row=rows,
+            x=x,
+            y=y,
+            c=c,
+            w=w,
+            first=torch.zeros_like(w),
+            second=torch.zeros_like(w),
+            checked=torch.full_like(c, torch.inf),
+        )
+        check = max(self.steps // 10, 1)
+        for step in range(1, self.steps + 1):
+            x_adv = (torch.tanh(state.w) + 1) / 2
+            logits, losses, grad = logits_and_gradient(self.model, x_adv, (state.y,), self.loss, self.batch_size)
+            now, done = self.nearest.offer(state.row, x_adv, logits, enough=losses >= 0)
+            fooled[state.index[now]] = True
+            finished[state.index[done]] = True
+            delta = x_adv - state.x
+            slope = 2 * delta - state.c.view(-1, *[1] * (x.ndim - 1)) * grad
+            slope = slope * 2 * x_adv * (1 - x_adv)  # dx' / dw
+            state.first = torch.lerp(slope, state.first, _BETA_1)
+            state.second = torch.lerp(slope.square(), state.second, _BETA_2)
+            scale = (state.second / (1 - _BETA_2**step)).sqrt() + _NO_ZERO
+            state.w = state.w - self.learning_rate * (state.first / (1 - _BETA_1**step)) / scale
+            left = ~done
+            if step % check == 0:
+                total = delta.flatten(1).square().sum(1) - state.c * losses
+                left &= total <= _STALLED * state.checked
+                state.checked = total
+            if not left.all():
+                state.keep(left)
+            if not len(state.index):
+                break
+        return fooled, finished

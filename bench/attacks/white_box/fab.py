@@ -19,6 +19,7 @@ projection makes long searches there weaker.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -84,83 +85,97 @@ def fab(
         nearest = Nearest(model, x, y, threat=threat, minimize=minimize, batch_size=batch_size)
         count = targets if targeted else logits.shape[1] - 1
         boundaries, classes = likeliest(logits, y, count, threat)
+        search = _Search(
+            model=model,
+            x=x,
+            y=y,
+            threat=threat,
+            boundaries=boundaries,
+            nearest=nearest,
+            steps=steps,
+            step=_Step(norm=threat.norm, alpha_max=alpha_max, eta=eta),
+            beta=beta,
+            cut=threat.norm == "linf" and not minimize,
+            batch_size=batch_size,
+        )
         for goal in [goal.unsqueeze(1) for goal in classes.unbind(1)] if targeted else (classes,):
             for restart in range(restarts):
                 if not len(active):
                     return nearest.points
                 start = _random_start(x[active], nearest.lengths[active], threat, generator) if restart else x[active]
-                active = _walk(
-                    model,
-                    x,
-                    y,
-                    active,
-                    start,
-                    classes=goal,
-                    boundaries=boundaries,
-                    nearest=nearest,
-                    threat=threat,
-                    steps=steps,
-                    alpha_max=alpha_max,
-                    eta=eta,
-                    beta=beta,
-                    cut=threat.norm == "linf" and not minimize,
-                    batch_size=batch_size,
-                )
+                active = search.walk(active, start, goal)
     return nearest.points
 
 
-def _walk(
-    model: Model,
-    x: Tensor,
-    y: Tensor,
-    rows: Tensor,
-    x_adv: Tensor,
-    *,
-    classes: Tensor,
-    boundaries: Boundaries,
-    nearest: Nearest,
-    threat: ThreatModel,
-    steps: int,
-    alpha_max: float,
-    eta: float,
-    beta: float,
-    cut: bool,
-    batch_size: int,
-) -> Tensor:
-    """Algorithm 1 for the images `rows` from the points `x_adv`; the rows that are not finished."""
-    ball = ball_of(threat)
-    for _ in range(steps):
-        logits, heights, normals = heights_and_normals(
-            model, x_adv, y[rows], classes[rows], boundaries=boundaries, batch_size=batch_size
-        )
-        _, done = nearest.offer(rows, x_adv, logits)
-        if done.any():
-            rows, x_adv, heights, normals = (part[~done] for part in (rows, x_adv, heights, normals))
-        if not len(rows):
-            break
-        centre = x[rows]
-        height, w = closest(heights, normals, threat.norm)
-        points = x_adv.flatten(1), centre.flatten(1)
-        x_adv = _step(*points, height, w, norm=threat.norm, alpha_max=alpha_max, eta=eta).view_as(centre)
-        fooled, done = nearest.offer(rows, x_adv, logits_of(model, x_adv, batch_size))
-        shorter = centre + beta * (x_adv - centre)
-        shorter = ball.project(shorter, centre) if cut else shorter
-        x_adv = torch.where(fooled.view(-1, *[1] * (x.ndim - 1)), shorter, x_adv)
-        if done.any():
-            rows, x_adv = rows[~done], x_adv[~done]
-        if not len(rows):
-            break
-    return rows
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Step:
+    """The module's equation."""
+
+    norm: Norm
+    alpha_max: float
+    eta: float
+
+    def __call__(self, x_adv: Tensor, x: Tensor, height: Tensor, w: Tensor) -> Tensor:
+        """The next points; points and normals float [N, D], height f(x_adv) float [N]."""
+        both = torch.stack((x_adv, x))
+        moves = onto_hyperplane(both, w, torch.stack((height, height + ((x - x_adv) * w).sum(1))), self.norm)
+        ours, theirs = length(moves, self.norm).clamp(min=_NO_ZERO)
+        alpha = (ours / (ours + theirs)).clamp(max=self.alpha_max).unsqueeze(1)
+        ours_there, theirs_there = both + self.eta * moves
+        return torch.lerp(ours_there, theirs_there, alpha).clamp(0, 1)
 
 
-def _step(x_adv: Tensor, x: Tensor, height: Tensor, w: Tensor, *, norm: Norm, alpha_max: float, eta: float) -> Tensor:
-    """The module's equation; points and normals float [N, D], height f(x_adv) float [N]."""
-    both = torch.stack((x_adv, x))
-    moves = onto_hyperplane(both, w, torch.stack((height, height + ((x - x_adv) * w).sum(1))), norm)
-    ours, theirs = length(moves, norm).clamp(min=_NO_ZERO)
-    alpha = (ours / (ours + theirs)).clamp(max=alpha_max).unsqueeze(1)
-    ours_there, theirs_there = both + eta * moves
-    return torch.lerp(ours_there, theirs_there, alpha).clamp(0, 1)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class _Search:
+    """What all searches share; the settings are those of `fab`.
+
+    Attributes:
+        boundaries: heights and normals towards classes.
+        nearest: what was found so far.
+        cut: the backward step also projects on the ball.
+    """
+
+    model: Model
+    x: Tensor
+    y: Tensor
+    threat: ThreatModel
+    boundaries: Boundaries
+    nearest: Nearest
+    steps: int
+    step: _Step
+    beta: float
+    cut: bool
+    batch_size: int
+
+    def walk(self, rows: Tensor, x_adv: Tensor, classes: Tensor) -> Tensor:
+        """Algorithm 1 for the images `rows` from the points `x_adv` towards `classes`; the rows not finished."""
+        ball = ball_of(self.threat)
+        for _ in range(self.steps):
+            logits, heights, normals = heights_and_normals(
+                self.model,
+                x_adv,
+                self.y[rows],
+                classes[rows],
+                boundaries=self.boundaries,
+                batch_size=self.batch_size,
+            )
+            _, done = self.nearest.offer(rows, x_adv, logits)
+            if done.any():
+                rows, x_adv, heights, normals = (part[~done] for part in (rows, x_adv, heights, normals))
+            if not len(rows):
+                break
+            centre = self.x[rows]
+            height, w = closest(heights, normals, self.threat.norm)
+            x_adv = self.step(x_adv.flatten(1), centre.flatten(1), height, w).view_as(centre)
+            fooled, done = self.nearest.offer(rows, x_adv, logits_of(self.model, x_adv, self.batch_size))
+            shorter = centre + self.beta * (x_adv - centre)
+            shorter = ball.project(shorter, centre) if self.cut else shorter
+            x_adv = torch.where(fooled.view(-1, *[1] * (centre.ndim - 1)), shorter, x_adv)
+            if done.any():
+                rows, x_adv = rows[~done], x_adv[~done]
+            if not len(rows):
+                break
+        return rows
 
 
 def _random_start(x: Tensor, lengths: Tensor, threat: ThreatModel, generator: torch.Generator | None) -> Tensor:

@@ -21,7 +21,7 @@ from ..access import Model
 from ..losses import margin_targeted, rivals
 from ..threat.threat_model import ThreatModel
 from .gradient import frozen, logits_of
-from .pgd import ascend
+from .pgd import Ascent
 
 __all__ = ["multi_targeted"]
 
@@ -52,7 +52,7 @@ def multi_targeted(
     """
     if steps < 1 or restarts < 1 or targets < 1 or not 0 <= step_size < math.inf:
         raise RecipeError(
-            "multi_targeted needs something to do",
+            "settings of multi_targeted out of range",
             expected="steps >= 1, restarts >= 1, targets >= 1, a finite step_size >= 0",
             got=f"steps {steps}, restarts {restarts}, targets {targets}, step_size {step_size}",
         )
@@ -64,6 +64,16 @@ def multi_targeted(
             fix="use pgd with the loss margin, or apgd, which aim at the threat model's target",
         )
     result = x.clone()
+    ascent = Ascent(
+        model=model,
+        threat=threat,
+        loss=margin_targeted,
+        steps=steps,
+        step_size=step_size,
+        random_start=True,
+        generator=generator,
+        batch_size=batch_size,
+    )
     with frozen(model):
         logits = logits_of(model, x, batch_size)
         active = threat.attacked(logits.argmax(1), y).nonzero().squeeze(1)
@@ -72,19 +82,7 @@ def multi_targeted(
             for _ in range(restarts):
                 if not len(active):
                     return result
-                x_adv, done = ascend(
-                    model,
-                    x[active],
-                    (y[active], target[active]),
-                    threat=threat,
-                    loss=margin_targeted,
-                    steps=steps,
-                    step_size=step_size,
-                    random_start=True,
-                    generator=generator,
-                    stop="early and at the end",
-                    batch_size=batch_size,
-                )
+                x_adv, done = ascent.search(x[active], (y[active], target[active]), stop="early and at the end")
                 result[active] = x_adv
                 active = active[~done]
     return result

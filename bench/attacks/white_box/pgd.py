@@ -11,6 +11,7 @@ grad / ||grad||_2, in l1 along the largest entries of the gradient (see `geometr
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
@@ -26,7 +27,10 @@ from ..threat.threat_model import ThreatModel
 from .gradient import frozen, logits_and_gradient, logits_of
 from .stopping import broken
 
-__all__ = ["ascend", "pgd"]
+__all__ = ["Ascent", "pgd"]
+
+Stop = Literal["never", "early", "early and at the end"]
+"""When to look for broken images: never; before each step; or after the last step too, which costs one more pass."""
 
 
 def pgd(
@@ -65,13 +69,13 @@ def pgd(
     """
     if steps < 1 or restarts < 1 or not 0 <= step_size < math.inf:
         raise RecipeError(
-            "pgd needs something to do",
+            "settings of pgd out of range",
             expected="steps >= 1, restarts >= 1, a finite step_size >= 0",
             got=f"steps {steps}, restarts {restarts}, step_size {step_size}",
         )
     if restarts > 1 and not (random_start and early_stop):
         raise RecipeError(
-            "every restart of pgd would do the same, or none would count",
+            "restarts of pgd need random_start and early_stop",
             expected="random_start and early_stop where restarts > 1",
             got=f"random_start {random_start}, early_stop {early_stop}, restarts {restarts}",
         )
@@ -79,21 +83,20 @@ def pgd(
     active = torch.arange(len(x), device=x.device)
     if threat.target is not None:
         active = active[y != threat.target]
+    ascent = Ascent(
+        model=model,
+        threat=threat,
+        loss=objective(loss, threat),
+        steps=steps,
+        step_size=step_size,
+        random_start=random_start,
+        generator=generator,
+        batch_size=batch_size,
+    )
     with frozen(model):
         for restart in range(restarts):
-            x_adv, done = ascend(
-                model,
-                x[active],
-                (y[active],),
-                threat=threat,
-                loss=objective(loss, threat),
-                steps=steps,
-                step_size=step_size,
-                random_start=random_start,
-                generator=generator,
-                stop="never" if not early_stop else "early" if restart + 1 == restarts else "early and at the end",
-                batch_size=batch_size,
-            )
+            stop: Stop = "never" if not early_stop else "early" if restart + 1 == restarts else "early and at the end"
+            x_adv, done = ascent.search(x[active], (y[active],), stop=stop)
             result[active] = x_adv
             active = active[~done]
             if not len(active):
@@ -101,49 +104,48 @@ def pgd(
     return result
 
 
-def ascend(
-    model: Model,
-    x: Float[Tensor, "n c h w"],
-    labels: tuple[Int64[Tensor, " n"], ...],
-    *,
-    threat: ThreatModel,
-    loss: Loss,
-    steps: int,
-    step_size: float,
-    random_start: bool,
-    generator: torch.Generator | None,
-    stop: Literal["never", "early", "early and at the end"],
-    batch_size: int,
-) -> tuple[Float[Tensor, "n c h w"], Bool[Tensor, " n"]]:
-    """One search of `pgd`, on a frozen model.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Ascent:
+    """The equation above on a frozen model; the settings are those of `pgd`."""
 
-    Args:
-        labels: what the loss takes after the logits, the right classes first.
-        stop: when to look for broken images: never; before each step; or after the last step too, which costs one
-            more pass.
+    model: Model
+    threat: ThreatModel
+    loss: Loss
+    steps: int
+    step_size: float
+    random_start: bool
+    generator: torch.Generator | None
+    batch_size: int
 
-    The other arguments are those of `pgd`.
+    def search(
+        self, x: Float[Tensor, "n c h w"], labels: tuple[Int64[Tensor, " n"], ...], *, stop: Stop
+    ) -> tuple[Float[Tensor, "n c h w"], Bool[Tensor, " n"]]:
+        """One search from the images x.
 
-    Returns:
-        The points, and which of them are known to be broken.
-    """
-    ball = ball_of(threat)
-    verdict = partial(broken, model, threat=threat, batch_size=batch_size)
-    result = x.clone()
-    found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    active = torch.arange(len(x), device=x.device)  # where the images still searched came from
-    x_adv = ball.random_start(x, generator) if random_start else x
-    for _ in range(steps):
-        if not len(active):
-            return result, found
-        logits, _, grad = logits_and_gradient(model, x_adv, labels, loss, batch_size)
-        if stop != "never" and (done := verdict(logits, x_adv, x, labels[0])).any():
-            result[active[done]] = x_adv[done]
-            found[active[done]] = True
-            active, x, x_adv, grad = (part[~done] for part in (active, x, x_adv, grad))
-            labels = tuple(label[~done] for label in labels)
-        x_adv = ball.project(ball.step(x_adv, grad, step_size), x)
-    result[active] = x_adv
-    if stop == "early and at the end" and len(active):
-        found[active] = verdict(logits_of(model, x_adv, batch_size), x_adv, x, labels[0])
-    return result, found
+        Args:
+            labels: what the loss takes after the logits, the right classes first.
+            stop: see `Stop`.
+
+        Returns:
+            The points, and which of them are known to be broken.
+        """
+        ball = ball_of(self.threat)
+        verdict = partial(broken, self.model, threat=self.threat, batch_size=self.batch_size)
+        result = x.clone()
+        found = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        active = torch.arange(len(x), device=x.device)  # where the images still searched came from
+        x_adv = ball.random_start(x, self.generator) if self.random_start else x
+        for _ in range(self.steps):
+            if not len(active):
+                return result, found
+            logits, _, grad = logits_and_gradient(self.model, x_adv, labels, self.loss, self.batch_size)
+            if stop != "never" and (done := verdict(logits, x_adv, x, labels[0])).any():
+                result[active[done]] = x_adv[done]
+                found[active[done]] = True
+                active, x, x_adv, grad = (part[~done] for part in (active, x, x_adv, grad))
+                labels = tuple(label[~done] for label in labels)
+            x_adv = ball.project(ball.step(x_adv, grad, self.step_size), x)
+        result[active] = x_adv
+        if stop == "early and at the end" and len(active):
+            found[active] = verdict(logits_of(self.model, x_adv, self.batch_size), x_adv, x, labels[0])
+        return result, found

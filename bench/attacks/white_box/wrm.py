@@ -50,7 +50,9 @@ def wrm(
     """
     if steps < 1 or not 0 < gamma < math.inf:
         raise RecipeError(
-            "wrm needs something to do", expected="steps >= 1, a finite gamma > 0", got=f"steps {steps}, gamma {gamma}"
+            "settings of wrm out of range",
+            expected="steps >= 1, a finite gamma > 0",
+            got=f"steps {steps}, gamma {gamma}",
         )
     result = x.clone()
     raised = objective(loss, threat)

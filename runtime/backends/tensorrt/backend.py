@@ -32,7 +32,7 @@ class TensorRTBackend:
 
     Args:
         serialized: the engine; trusted, for deserializing it can run code.
-        tensorrt: the module; the device was found before (`cuda_driver.find_gpu`).
+        tensorrt: the module; the device was found before (`cuda.driver.find_gpu`).
         cuda: the device.
         capture: how work on a stream is captured; a `CudaGraph` on the machine's driver, say.
         scale: what one step of a pixel is to an engine that takes floats.

@@ -35,7 +35,7 @@ class GraphWarning(UserWarning):
 
 
 class CapturedWork(Protocol):
-    """A `cuda_driver.CudaGraph`."""
+    """A `cuda.driver.CudaGraph`."""
 
     def launch(self) -> None:
         """Put the captured work on the stream."""

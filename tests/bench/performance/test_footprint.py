@@ -23,7 +23,8 @@ def silent_system(_: Path, *, batch: int, threads: int | None) -> Memory:
 
 
 @pytest.mark.parametrize(
-    ("measure", "reason"), [(failing_child, "model.onnx: killed"), (silent_system, "this system does not tell")]
+    ("measure", "reason"),
+    [(failing_child, "model.onnx: killed"), (silent_system, "this system does not report peak memory")],
 )
 def test_memory_that_cannot_be_measured_is_skipped(measure: Any, reason: str) -> None:
     for batch in (1, 3):

@@ -111,7 +111,7 @@ def test_errors_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
         read_device("0000:01:00.0")
     gone = fake_nvml(nvmlDeviceGetHandleByPciBusId=refuse)
     monkeypatch.setitem(sys.modules, "pynvml", gone)
-    with pytest.raises(InputError, match="NVML does not tell about the GPU; got: NVML Shared"):
+    with pytest.raises(InputError, match="NVML cannot read the GPU's state; got: NVML Shared"):
         read_device("0000:01:00.0")
     assert gone.open == 0
 

@@ -125,5 +125,5 @@ def test_progress_ends_once(bench: Bench) -> None:
 def test_refuses_nothing_to_measure(wrong: dict[str, Any]) -> None:
     arguments = {"engines": {"A": len}, "images": IMAGES, "batch": 1} | wrong
     engines, images = arguments.pop("engines"), arguments.pop("images")
-    with pytest.raises(InputError, match="something to measure"):
+    with pytest.raises(InputError, match="settings of measure_latency out of range"):
         measure_latency(engines, images, **arguments)

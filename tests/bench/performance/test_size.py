@@ -25,7 +25,7 @@ def test_sizes_are_those_of_the_file(
     assert packed is not None
     assert size.value == path.stat().st_size
     assert packed.value == pytest.approx(len(gzip.compress(path.read_bytes(), 9)), abs=20)
-    assert [(skip.what, skip.reason) for skip in subject.skipped] == [("robust accuracy", "not asked for")]
+    assert [(skip.what, skip.reason) for skip in subject.skipped] == [("robust accuracy", "--no-robust was given")]
     assert subject.find("robust-accuracy") is None
     assert subject.find("speedup") is None, "there is nothing beside it"
 

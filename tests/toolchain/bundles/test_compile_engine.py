@@ -171,7 +171,7 @@ def test_a_bundle_for_the_cpu(tiny: Any, trt: Any, cache: Path, error: Callable[
     [
         (("--batch", "8:4:2"), "1 <= MIN <= OPT <= MAX"),
         (("--batch", "x"), "MIN:OPT:MAX"),
-        (("--engine", "some.engine"), "code from elsewhere"),
+        (("--engine", "some.engine"), "opening it runs its code"),
         (("--engine", "some.engine", "--trust-engine"), "some.json: cannot be read"),
     ],
 )

@@ -92,7 +92,9 @@ def test_any_other_data_set_is_the_users_to_give(
 ) -> None:
     made = bundle({"data": {"name": name, "root": None}})
     for root in (None, Path("mine")):
-        with pytest.raises(DataError, match="on the word of a bundle; fix: give --data yourself") as caught:
+        with pytest.raises(
+            DataError, match="a bundle's recipe may open only these; fix: give --data yourself"
+        ) as caught:
             load_recorded_data(made, name=None, root=root, default="mnist")
         assert caught.value.what == f"{RELEASED} was built on the data set {name!r}"
     assert opened == []

@@ -128,7 +128,7 @@ def test_without_attacks(model: Path, data: Path) -> None:
     result = run(model, "--data", data, "--no-robust", *SHORT)
     assert result.exit_code == 0, result.output
     assert "pgd-20" not in result.stdout
-    assert "model: robust accuracy skipped: not asked for" in result.stderr
+    assert "model: robust accuracy skipped: --no-robust was given" in result.stderr
     assert not (model.parent / "model.onnx.bench").exists()
 
 

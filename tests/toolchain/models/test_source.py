@@ -16,6 +16,7 @@ from hardtemper.runtime.errors import InputError, ModelError
 from hardtemper.toolchain.models.cnn8 import CNN8
 from hardtemper.toolchain.models.normalize import Preprocess
 from hardtemper.toolchain.models.source import load_source
+from hardtemper.toolchain.recipe.inputs import Model
 
 GRAY, COLOUR = (1, 28, 28), (3, 32, 32)
 TEN = tuple("0123456789")
@@ -64,8 +65,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("users_own_model", None)
 
 
-def load(model: str, **options: Any) -> Any:
-    return load_source(model, **({"input_shape": GRAY, "classes": TEN} | options))
+def load(model: str, *, input_shape: Any = GRAY, classes: Any = TEN, seed: int = 0, **settings: Any) -> Any:
+    return load_source(Model(name=model, **settings), input_shape=input_shape, classes=classes, seed=seed)
 
 
 def test_cnn8() -> None:
@@ -131,9 +132,7 @@ def test_checkpoints(folder: Path) -> None:
         path = folder / f"{name}.pth"
         torch.save(state, path)
         for normalize in ("imagenet", "none"):
-            source = load_source(
-                "cnn8", input_shape=GRAY, classes=TEN, width=2, checkpoint=path, normalize=normalize
-            )  # fmt: skip
+            source = load("cnn8", width=2, checkpoint=path, normalize=normalize)
             network = source.module.model if normalize == "imagenet" else source.module
             assert torch.equal(network.classifier[3].weight, trained.model.classifier[3].weight)
             assert source.origin == f"cnn8 of width 2, hidden 128, checkpoint {path}"
@@ -187,12 +186,15 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "stem of cnn8": ("cnn8", {"stem": "cifar"}, "cnn8 takes no stem; expected: width, hidden, checkpoint"),
     "two options": ("users_own_model:tiny", {"width": 1, "stem": "cifar"}, "takes no width and no stem"),
     "a checkpoint for .pt2": ("x.pt2", {"checkpoint": Path("x")}, "x.pt2 takes no checkpoint"),
-    "no width": ("cnn8", {"width": 0}, "width is too small"),
     "absent checkpoint": ("cnn8", {"checkpoint": Path("absent.pth")}, "absent.pth does not exist"),
     "oblong cnn8": ("cnn8", {"input_shape": (1, 28, 32)}, "cnn8 takes square images"),
     "two channels": ("cnn8", {"input_shape": (2, 28, 28)}, "not the shape of an image"),
     "two sides": ("cnn8", {"input_shape": (28, 28)}, "not the shape of an image"),
-    "normalization": ("cnn8", {"normalize": "cifar"}, "unknown normalization"),
+    "normalization": (
+        "cnn8",
+        {"normalize": ((0.5,), (0.0,))},
+        "a mean and a std of 1 or 1 finite values each, std above 0",
+    ),
     "images too small": ("vgg11", {"input_shape": (3, 16, 16)}, r"vgg11 does not run .*; expected: .*\[2, 3, 16, 16\]"),
     "another input": ("users_own_model:tiny", {"input_shape": COLOUR}, "tiny does not run on images of this shape"),
     "another output": ("users_own_model:tiny", {"classes": ("a", "b")}, r"float logits \[2, 2\].*got: .*\[2, 10\]"),

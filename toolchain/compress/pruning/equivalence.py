@@ -68,9 +68,9 @@ def _compare_networks(
         got, hardened_logits = _run(hardened, images, outputs={}, inputs={})
     except RuntimeError as error:
         raise CompressionError(
-            "the hardened network does not run: a tensor was missed",
+            "the hardened network does not run: pruning left two layers with different channel counts",
             got=str(error).splitlines()[0],
-            fix="keep the layers before it, keep=[...]: they are tied to the image, a constant or one another",
+            fix="keep the layers before these two, keep=[...]: they are tied to the image, a constant or one another",
         ) from error
     for name, wanted_calls in expected.items():
         axis, gone = _axis(dense.get_submodule(name)), set(outputs.get(name, ()))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hardtemper.bench.attacks.black_box.nes import nes
-from hardtemper.bench.attacks.black_box.score_ascent import Margin, ascend
+from hardtemper.bench.attacks.black_box.score_ascent import Margin, ScoreAscent
 from hardtemper.bench.attacks.black_box.zoo import zoo
 from hardtemper.bench.attacks.result import AttackResult
 from hardtemper.bench.attacks.threat.geometry import ball_of
@@ -100,17 +100,8 @@ def test_a_rule_goes_on_from_the_projection_of_where_it_went(task: Task, threat:
     def constant(images: NDArray[np.uint8]) -> NDArray[np.float32]:
         return np.zeros((len(images), 6), np.float32)
 
-    ascend(
-        "far",
-        Far(),
-        constant,
-        task.pixels[:5],
-        np.zeros(5, np.int64),
-        threat=threat,
-        queries=6,
-        settings={},
-        progress=lambda *said: None,
-    )
+    search = ScoreAscent(name="far", rule=Far(), threat=threat, queries=6, settings={})
+    search.run(constant, task.pixels[:5], np.zeros(5, np.int64), lambda *said: None)
     point = task.x[:5]
     assert len(seen) == 3
     for pixels, x_adv in seen:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from hardtemper.bench.attacks.threat.geometry import ball_of
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
-from hardtemper.bench.attacks.white_box.apgd import apgd
+from hardtemper.bench.attacks.white_box.apgd import _Search, apgd
 from hardtemper.bench.attacks.white_box.pgd import pgd
 from hardtemper.runtime.errors import ModelError, RecipeError
 
@@ -56,11 +55,11 @@ def by_hand(loss: str, z: list[float], y: int, target: int | None) -> float:
 def test_what_is_raised_is_the_papers_loss(linear: nn.Module, loss: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     searches = []
 
-    def unbroken(model: Any, x: Tensor, labels: Any, start: Tensor, **settings: Any) -> tuple[Tensor, Tensor]:
-        searches.append((settings["loss"], labels))
+    def unbroken(search: Any, x: Tensor, labels: Any, start: Tensor, *, stop: bool) -> tuple[Tensor, Tensor]:
+        searches.append((search.loss, labels))
         return start, torch.zeros(len(x), dtype=torch.bool)
 
-    monkeypatch.setattr(sys.modules["hardtemper.bench.attacks.white_box.apgd"], "_search", unbroken)
+    monkeypatch.setattr(_Search, "ascend", unbroken)
     x = torch.rand(6, 3, 4, 4, generator=seeded())
     z = linear(x).detach()
     y, seen = z.argmax(1), torch.randn(6, 5, generator=seeded(1))
@@ -116,14 +115,13 @@ def test_l1_optimum_of_a_linear_model() -> None:
 def test_l1_goes_through_wider_balls(monkeypatch: pytest.MonkeyPatch, steps: int, counts: list[int]) -> None:
     # AutoAttack's: iters = [ceil(.3 n), ceil(.3 n), n - the others]
     seen = []
-    module = sys.modules["hardtemper.bench.attacks.white_box.apgd"]
-    search = module._search  # type: ignore[attr-defined]
+    ascend = _Search.ascend
 
-    def noted(*data: Any, **settings: Any) -> Any:
-        seen.append((settings["threat"].epsilon, settings["steps"]))
-        return search(*data, **settings)
+    def noted(search: Any, *data: Any, **stop: bool) -> Any:
+        seen.append((search.threat.epsilon, search.steps))
+        return ascend(search, *data, **stop)
 
-    monkeypatch.setattr(module, "_search", noted)
+    monkeypatch.setattr(_Search, "ascend", noted)
     x, y = torch.full((1, 1, 2, 2), 128 / 255), torch.zeros(1, dtype=torch.int64)
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     model[1].bias.data = torch.tensor([9.0, 0.0])

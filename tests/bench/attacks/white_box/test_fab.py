@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hardtemper.bench.attacks.threat.norms import length
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.attacks.white_box.apgd import apgd
-from hardtemper.bench.attacks.white_box.fab import _step, fab
+from hardtemper.bench.attacks.white_box.fab import _Step, fab
 from hardtemper.bench.attacks.white_box.fab_projections import onto_hyperplane
 from hardtemper.bench.attacks.white_box.on_pixels import attack_pixels
 from hardtemper.runtime.errors import ModelError, RecipeError
@@ -74,7 +74,7 @@ def test_a_step_is_the_equation(norm: Any, alpha_max: float) -> None:
     assert 0 < (share < 0.1).sum() < 40
     alpha = share.clamp(max=alpha_max).unsqueeze(1)
     expected = ((1 - alpha) * (x_adv + 1.05 * d_adv) + alpha * (x + 1.05 * d_x)).clamp(0, 1)
-    found = _step(x_adv, x, height, w, norm=norm, alpha_max=alpha_max, eta=1.05)
+    found = _Step(norm=norm, alpha_max=alpha_max, eta=1.05)(x_adv, x, height, w)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
