@@ -44,7 +44,8 @@ def test_changed_proof_logits_fail_the_gate(
     logits[3, 1] = np.nextafter(logits[3, 1], np.float32(np.inf))
     replace("proof.npz", packed(images=images, logits=logits))
     line = error("verify", bundle, "--images", 0, code=1)
-    assert line.startswith(f"error: {bundle}: twin and engine; expected: no differing integer and no differing logit")
+    what = f"error: {bundle}: twin and engine on this machine"
+    assert line.startswith(f"{what}; expected: no differing integer and no differing logit")
     assert "got: 1 stored logits, 0 other logits and 0 integers differ" in line
     edit(lambda manifest: manifest["quantization"].update(scales="free"))
     assert main(["verify", str(bundle), "--images", "0"]) == 0  # free scales promise nothing
