@@ -102,9 +102,9 @@ def _shares(result: Replay, threat: str) -> tuple[Measurement, Measurement]:
 def _standing(result: Replay) -> str:
     """What the robust accuracy is."""
     if result.differs:
-        return f"the verdict on this very graph says {result.stored_clean} and {result.stored_robust}"
+        return f"the verdict on the same graph says {result.stored_clean} and {result.stored_robust}"
     if result.same_graph:
-        return "the candidates were made for this very graph: its verdict"
+        return "the candidates were made for the same graph: this is its verdict"
     if result.same_graph is False:
         return "an upper bound: the candidates were made for another graph"
     return "an upper bound, unless the candidates were made for this graph, which is not known"
