@@ -73,7 +73,7 @@ def test_on_the_engine_that_it_was_made_for_and_on_another(
         "r-fgsm",
         "linf:8/255; of 40 images 40 (100.0 % [91.2, 100.0]) are right as they are",
         f"{robust} ({100 * robust / 40:.1f} % [{low:.1f}, {high:.1f}]) withstand all [95 % Wilson interval]",
-        "made for this very graph: its verdict",
+        "made for the same graph: this is its verdict",
         "an upper bound: the candidates were made for another graph",
     ):
         assert shown in out
@@ -121,7 +121,7 @@ def test_a_verdict_that_its_own_graph_does_not_give_fails_the_gate(
     assert f"expected: 40 images right as they are, {robust + 1} robust; got: 40 and {robust}; fix: " in line
     assert "the counts differ from the verdict's, on the same graph" in line
     assert "because others may round differently" in line
-    assert f"the verdict on this very graph says 40 and {robust + 1}" in " ".join(said.out.split())
+    assert f"the verdict on the same graph says 40 and {robust + 1}" in " ".join(said.out.split())
     assert json.loads(counts.read_text(encoding="utf-8"))["engines"][0]["robust"] == robust  # stored all the same
     assert main(["replay", praised, str(linear(tmp_path / "other.onnx", seed=3))]) == 0  # there it promises nothing
 
