@@ -18,7 +18,7 @@ demo: install $(DATA)
 	$(BIN)/toolchain bench out/demo --images 500
 
 test: install $(DATA) lint
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -18,6 +18,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+# whoever runs the tests may have narrowed the output (pytest-xdist does); tables are tested at a file's width
+os.environ.pop("COLUMNS", None)
+
 
 def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
