@@ -105,6 +105,7 @@ def run_bench(
         settings=settings.to_dict(threat),
         environment=Environment.here(),
         subjects=tuple(reports),
+        notes=dataset.notes,
     )
 
 

@@ -64,6 +64,7 @@ class BenchReport:
         settings: as given, defaults filled in.
         environment: machine and versions.
         subjects: the dense network first where there is one.
+        notes: what the data set's loader left out or read in another way than plainly.
     """
 
     target: str
@@ -74,6 +75,7 @@ class BenchReport:
     settings: Mapping[str, Any]
     environment: Environment
     subjects: tuple[SubjectReport, ...]
+    notes: tuple[str, ...] = ()
 
     def subject(self, name: str) -> SubjectReport:
         """By name; a KeyError where there is none."""
@@ -86,6 +88,7 @@ class BenchReport:
             "target": self.target,
             "dataset": self.dataset,
             "source": self.source,
+            "notes": list(self.notes),
             "created": self.created,
             "seconds": self.seconds,
             "settings": dict(self.settings),
@@ -129,7 +132,10 @@ class BenchReport:
                 )
                 for subject in value.pop("subjects")
             )
-            return cls(**value | {"environment": Environment(**value["environment"]), "subjects": subjects})
+            notes = tuple(value.pop("notes", ()))
+            return cls(
+                **value | {"environment": Environment(**value["environment"]), "subjects": subjects, "notes": notes}
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 "not a bench report",

@@ -45,7 +45,8 @@ def report_table(report: BenchReport) -> Table:
 
 def report_lines(report: BenchReport) -> list[str]:
     """Alarms, what was skipped and why, and what a reader of the table must know; one line each."""
-    return [line for subject in report.subjects for line in _remarks(subject)]
+    data = [f"{report.dataset}: {note}" for note in report.notes]
+    return [*data, *(line for subject in report.subjects for line in _remarks(subject))]
 
 
 def check_writable(path: Path) -> None:

@@ -40,7 +40,7 @@ def verify(bundle: Path, *, images: int, test_images: int, data: str | None, dat
     """
     from ...runtime.errors import GateError, IntegrityError
     from ..api import verify as run
-    from .console import console, progress_bars
+    from .console import console, errors, progress_bars
     from .tables import verification_report
 
     if not test_images and (data is not None or data_root is not None):
@@ -60,4 +60,6 @@ def verify(bundle: Path, *, images: int, test_images: int, data: str | None, dat
         raise GateError(error.what, expected=error.expected, got=error.got, fix=error.fix) from error
     for table in verification_report(result):
         console.print(table)
+    for note in result.notes:
+        errors.print(note, markup=False, soft_wrap=True)
     result.gate()
