@@ -21,7 +21,7 @@ def inspect(bundle: Path, as_json: bool) -> None:
 
     manifest = read_bundle(bundle).manifest
     if as_json:
-        click.echo(json.dumps(json.loads(manifest.to_json()), indent=2))
+        console.print(json.dumps(json.loads(manifest.to_json()), indent=2), soft_wrap=True)
         return
     for table in bundle_report(manifest):
         console.print(table)
