@@ -24,40 +24,62 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
+from ..graph_check.check_graph import check_graph
+from ..graph_check.limits import MOST_CLASSES, MOST_ELEMENTS
 from ..shapes import Float32, Shaped
+from .trial import try_graph
 
-__all__ = ["OnnxRuntimeBackend", "session_options"]
+__all__ = ["INPUT_DTYPES", "OnnxRuntimeBackend", "open_session", "session_options"]
 
-_LOG_ERRORS_ONLY = 3
-_INPUT_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+INPUT_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
+"""Images as ONNX Runtime and as NumPy call their type."""
+
+_LOG_NOTHING = 4
 _OUTPUT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)")
-_MOST_THREADS = 8192
-"""Processors that Linux can have (NR_CPUS)."""
 
 
 def session_options(*, threads: int | None = None, optimize: bool = True) -> Any:
     """The `onnxruntime.SessionOptions` that every session of this package runs with.
 
     Args:
-        threads: threads within an operator, 1 to 8192; None lets ONNX Runtime take every core.
+        threads: threads within an operator, 1 or more, of which no more than this machine has cores are taken; None
+            lets ONNX Runtime take every core.
         optimize: False runs the graph node for node as it is written, without any fusion (the reference for parity
             proofs).
 
     Raises:
-        InputError: `threads` out of range.
+        InputError: `threads` below 1, or no integer.
     """
-    if threads is not None and not (isinstance(threads, (int, np.integer)) and 1 <= threads <= _MOST_THREADS):
-        expected = f"an integer from 1 to {_MOST_THREADS}, or None for every core"
-        raise InputError("threads", expected=expected, got=repr(threads))
+    whole = isinstance(threads, (int, np.integer)) and not isinstance(threads, bool)
+    if threads is not None and not (whole and threads >= 1):
+        raise InputError("threads", expected="an integer from 1, or None for every core", got=repr(threads))
     options = ort.SessionOptions()
-    options.log_severity_level = _LOG_ERRORS_ONLY
+    # what it logs has the file's own names in it; its exceptions say the same, and come out of here as one line
+    options.log_severity_level = _LOG_NOTHING
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     options.add_session_config_entry("session.qdqisint8allowed", "1")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # else the bytes may say that they are others
     if threads is not None:
-        options.intra_op_num_threads = int(threads)
+        options.intra_op_num_threads = min(int(threads), os.cpu_count() or 1)
     return options
+
+
+def open_session(content: bytes, *, threads: int | None = None, optimize: bool = True) -> Any:
+    """An `onnxruntime.InferenceSession` on the processor, which prints nothing by itself.
+
+    Args:
+        content: an ONNX file that was checked (`check_graph`), with every weight inside.
+        threads, optimize: as for `session_options`.
+
+    Raises:
+        InputError: `threads` below 1.
+        Exception: ONNX Runtime refuses the file; its exceptions share no base class of their own.
+    """
+    options = session_options(threads=threads, optimize=optimize)
+    # its fallback to the very same provider would first print the exception
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
 
 class OnnxRuntimeBackend:
@@ -138,8 +160,8 @@ class OnnxRuntimeBackend:
 
     def _read_input(self) -> tuple[str, int | None, tuple[int, int, int]]:
         what = f"{self._path}: input {self._input.name!r}"
-        if self._input.type not in _INPUT_DTYPES:
-            raise ModelError(what, expected=" or ".join(_INPUT_DTYPES), got=self._input.type)
+        if self._input.type not in INPUT_DTYPES:
+            raise ModelError(what, expected=" or ".join(INPUT_DTYPES), got=self._input.type)
         sizes = [_fixed(size) for size in self._input.shape]
         if len(sizes) != 4 or None in sizes[1:]:
             raise ModelError(
@@ -149,7 +171,7 @@ class OnnxRuntimeBackend:
                 fix="python -m onnxruntime.tools.make_dynamic_shape_fixed",
             )
         batch, channels, height, width = sizes
-        return _INPUT_DTYPES[self._input.type], batch, (channels or 0, height or 0, width or 0)
+        return INPUT_DTYPES[self._input.type], batch, (channels or 0, height or 0, width or 0)
 
     def _read_output(self) -> int | None:
         """K; None where the file does not say."""
@@ -173,9 +195,13 @@ def _open(path: Path, *, threads: int | None, optimize: bool) -> Any:
     if not os.path.isfile(path):  # noqa: PTH113
         got = "a folder" if os.path.isdir(path) else "nothing"  # noqa: PTH112
         raise ModelError(f"{path}: no such model", expected="an ONNX file", got=got)
-    options = session_options(threads=threads, optimize=optimize)
+    content = path.read_bytes()
+    if operators := check_graph(content, what=str(path)):
+        try_graph(content, operators, what=str(path))
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return open_session(content, threads=threads, optimize=optimize)
+    except InputError:
+        raise
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise ModelError(f"{path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
 
