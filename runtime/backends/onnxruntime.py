@@ -16,7 +16,6 @@ int8 activations (the graphs made for TensorRT) run in integer kernels here too:
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
+from ..files.onnx_file import OnnxFile
 from ..graph_check.check_graph import check_graph
-from ..graph_check.limits import MOST_CLASSES, MOST_ELEMENTS
+from ..graph_check.limits import MOST_CLASSES
 from ..shapes import Float32, Shaped
 from .trial import try_graph
 
@@ -66,18 +66,16 @@ def session_options(*, threads: int | None = None, optimize: bool = True) -> Any
     return options
 
 
-def open_session(content: bytes, *, threads: int | None = None, optimize: bool = True) -> Any:
+def open_session(content: bytes, options: Any) -> Any:
     """An `onnxruntime.InferenceSession` on the processor, which prints nothing by itself.
 
     Args:
         content: an ONNX file that was checked (`check_graph`), with every weight inside.
-        threads, optimize: as for `session_options`.
+        options: of `session_options`.
 
     Raises:
-        InputError: `threads` below 1.
         Exception: ONNX Runtime refuses the file; its exceptions share no base class of their own.
     """
-    options = session_options(threads=threads, optimize=optimize)
     # its fallback to the very same provider would first print the exception
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
 
@@ -86,17 +84,17 @@ class OnnxRuntimeBackend:
     """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K].
 
     Args:
-        path: the ONNX file.
+        graph: the ONNX file, read; its bytes are what runs.
         threads, optimize: as for `session_options`.
 
     Raises:
         InputError: `threads` out of range.
-        ModelError: no file, no valid ONNX, or no image classifier with fixed channels, height and width.
+        ModelError: no valid ONNX, or no image classifier with fixed channels, height and width.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None, optimize: bool = True) -> None:
-        self._path = Path(path)
-        self._session = _open(self._path, threads=threads, optimize=optimize)
+    def __init__(self, graph: OnnxFile, *, threads: int | None = None, optimize: bool = True) -> None:
+        self._path = graph.path
+        self._session = _open(graph, threads=threads, optimize=optimize)
         self._input, self._output = self._only("input"), self._only("output")
         self._input_dtype, self._batch, self._shape = self._read_input()
         self._classes = self._read_output() or self._count_classes()
@@ -179,7 +177,7 @@ class OnnxRuntimeBackend:
         if self._output.type not in _OUTPUT_TYPES:
             raise ModelError(what, expected="float logits", got=self._output.type)
         sizes = [_fixed(size) for size in self._output.shape]
-        return sizes[1] if len(sizes) == 2 else None
+        return self._bounded(sizes[1]) if len(sizes) == 2 and sizes[1] else None
 
     def _count_classes(self) -> int:
         """K of one black image."""
@@ -187,23 +185,25 @@ class OnnxRuntimeBackend:
         logits = self._run(black)
         if logits.ndim != 2 or len(logits) != len(black) or not logits.shape[1]:
             raise self._no_logits(f"[{len(black)}, K]", logits)
-        return int(logits.shape[1])
+        return self._bounded(int(logits.shape[1]))
+
+    def _bounded(self, classes: int) -> int:
+        if classes > MOST_CLASSES:
+            raise ModelError(f"{self._path}: logits", expected=f"at most {MOST_CLASSES} classes", got=str(classes))
+        return classes
 
 
-def _open(path: Path, *, threads: int | None, optimize: bool) -> Any:
-    # unlike Path.is_file, os.path.isfile says no to a name that no system can hold
-    if not os.path.isfile(path):  # noqa: PTH113
-        got = "a folder" if os.path.isdir(path) else "nothing"  # noqa: PTH112
-        raise ModelError(f"{path}: no such model", expected="an ONNX file", got=got)
-    content = path.read_bytes()
-    if operators := check_graph(content, what=str(path)):
-        try_graph(content, operators, what=str(path))
+def _open(graph: OnnxFile, *, threads: int | None, optimize: bool) -> Any:
+    options = session_options(threads=threads, optimize=optimize)
+    content = graph.whole()
+    if operators := check_graph(content, what=str(graph.path)):
+        try_graph(content, operators, what=str(graph.path))
     try:
-        return open_session(content, threads=threads, optimize=optimize)
-    except InputError:
-        raise
+        session = open_session(content, options)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        raise ModelError(f"{path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
+        raise ModelError(f"{graph.path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
+    session._model_bytes = None  # kept to open it again on another provider: the graph's size in memory, for nothing
+    return session
 
 
 def _fixed(size: object) -> int | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .onnxruntime import INPUT_DTYPES, open_session
+from .onnxruntime import INPUT_DTYPES, open_session, session_options
 
 __all__ = ["main"]
 
@@ -28,7 +28,7 @@ def main(most_bytes: int) -> None:
     content = sys.stdin.buffer.read()
     _limit(most_bytes)
     try:
-        _run(open_session(content, threads=1))
+        _run(open_session(content, session_options(threads=1)))
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         print(f"{type(error).__name__}: {error}")
 

@@ -6,9 +6,11 @@ The table in `docs/limits.md` is held against these figures by a test.
 from __future__ import annotations
 
 __all__ = [
+    "MOST_CLASSES",
     "MOST_ELEMENTS",
     "MOST_FIELDS",
     "MOST_FILE_BYTES",
+    "MOST_IMAGE_ELEMENTS",
     "MOST_NAME_BYTES",
     "MOST_NODES",
     "MOST_RANK",
@@ -38,4 +40,10 @@ MOST_RANK = 64
 """Dimensions of a tensor: NumPy's and ONNX Runtime's own limit."""
 
 MOST_ELEMENTS = 2**28
-"""Elements of one tensor of one image, or of a fixed batch of images: 1 GiB in float32."""
+"""Elements of one tensor inside the graph, for one image or the fixed batch: 1 GiB in float32."""
+
+MOST_IMAGE_ELEMENTS = 2**27
+"""Elements of one image or the fixed batch, N x C x H x W: 512 MiB in float32, of which the engine makes two."""
+
+MOST_CLASSES = 1_000_000
+"""Logits of one image. The largest public set of labels, ImageNet-21k, has 21,841."""

@@ -14,7 +14,7 @@ from ..errors import ModelError
 from .contents import shown
 from .element_types import constant_of
 from .given import Given, Shape, UntoldError
-from .limits import MOST_ELEMENTS
+from .limits import MOST_ELEMENTS, MOST_IMAGE_ELEMENTS
 from .onnx_records import Model, Node
 from .size_rules import RULES
 from .tensor_data import ELEMENT_TYPES, integers
@@ -62,7 +62,8 @@ class _Sizes:
             if value.shape is None or None in value.shape[1:]:
                 self._leave("inputs", [value.name])
             else:
-                self._keep(value.name, tuple(1 if size is None or size < 1 else size for size in value.shape))
+                sizes = tuple(1 if size is None or size < 1 else size for size in value.shape)
+                self._keep(value.name, sizes, most=MOST_IMAGE_ELEMENTS)
 
     def follow(self, node: Node) -> None:
         """Go through one node."""
@@ -89,11 +90,11 @@ class _Sizes:
             if name:
                 self._keep(name, shape)
 
-    def _keep(self, name: bytes, shape: Shape) -> None:
-        if math.prod(shape) > MOST_ELEMENTS:
+    def _keep(self, name: bytes, shape: Shape, *, most: int = MOST_ELEMENTS) -> None:
+        if math.prod(shape) > most:
             raise ModelError(
                 f"{self._what}: value {shown(name)} is too large",
-                expected=f"at most {MOST_ELEMENTS} elements for one image or the fixed batch",
+                expected=f"at most {most} elements for one image or the fixed batch",
                 got=f"{math.prod(shape)}, {list(shape)}",
                 fix="export the network with a smaller fixed batch or a dynamic one" if shape and shape[0] > 1 else "",
             )
