@@ -27,7 +27,10 @@ from ...runtime.files.npz import read_arrays
 from ...runtime.progress import ProgressCallback, silent
 from .recorded_recipe import load_recorded_data, recorded
 
-__all__ = ["Verification", "verify_bundle"]
+__all__ = ["MOST_PROOF_BYTES", "Verification", "verify_bundle"]
+
+MOST_PROOF_BYTES = 2**30
+"""Bytes of a proof's arrays, unpacked: its 256 images may have 3 x 1024 x 1024 pixels."""
 
 _BATCH = 250
 
@@ -155,7 +158,7 @@ def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The stored images and the twin's logits."""
     content = bundle.read("proof.npz")
     try:
-        arrays, _ = read_arrays(bundle.path / "proof.npz", ("images", "logits"), stored=content)
+        arrays, _ = read_arrays(bundle.path / "proof.npz", ("images", "logits"), most=MOST_PROOF_BYTES, stored=content)
         images, logits = arrays["images"], arrays["logits"]
     except (KeyError, DataError) as error:
         what = f"{bundle.path}: proof.npz"
