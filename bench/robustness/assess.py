@@ -1,7 +1,8 @@
 """Everything about one engine's robustness: the verdict, its alarms, and curves and distances if they were asked for.
 
 An engine without a twin is attacked with queries alone; then the figure is what queries leave, and says so. The verdict
-counts every image in the ball that broke the engine, whatever it was searched for (`incidental.py`).
+counts every image in the ball that broke the engine, whatever it was searched for (`incidental.py`). A random engine is
+judged by the vote of many answers (`random_engine.py`), and attacks follow an alarm by themselves (`follow_up.py`).
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from .case import Case
 from .curves import measure_curves
 from .distances import measure_distances
 from .evaluate import evaluate_robustness
+from .follow_up import follow_up
 from .incidental import RunningVerdict
 from .plan import AttackSchedule
+from .random_engine import draws_of, is_random
 from .verdict import RobustnessResult
 
 __all__ = ["Assessment", "assess"]
@@ -60,15 +63,19 @@ def assess(
     """
     if not schedule.plans:
         return Assessment(skipped=(*schedule.skipped, Skip(what="robust accuracy", reason=schedule.reason)))
+    random = is_random(case.engine, case.images)
+    searched = replace(case, twin=subject.searched)
     verdict = evaluate_robustness(
-        replace(case, twin=subject.searched),
+        draws_of(searched) if random else searched,
         schedule.plans,
         others={name: other.searched for name, other in schedule.models.items() if other.searched is not None},
         sequential=settings.remaining_only,
     )
-    running = RunningVerdict(verdict, case)
-    watched = replace(case, keep=running.keep)
+    judged = draws_of(case) if random else case
+    running = RunningVerdict(verdict, judged)
+    watched = replace(judged, keep=running.keep)
     checks = look_for_alarms(watched, verdict)
+    follow_up(watched, running, checks.raised)
     further = _curves(watched, subject, part) if settings.wants_curves else Assessment()
     about: Mapping[str, Setting] = {"threat": str(case.threat), "seed": case.seed}
     return Assessment(

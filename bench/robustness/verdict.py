@@ -107,6 +107,7 @@ class RobustnessResult:
         threat: the ball.
         seed: of everything random in the attacks.
         batch_size: images that were attacked at once; with the seed, it fixes the random numbers.
+        draws: answers to an image that it was judged by; more than 1 where the engine is random.
         right: bool [N], which images the engine gets right as they are.
         attacks: in the order they ran, those on the twin first in a sequential run; then incidental candidates.
         robust: bool [N], which images withstood everything.
@@ -117,6 +118,7 @@ class RobustnessResult:
     threat: ThreatModel
     seed: int
     batch_size: int
+    draws: int = 1
     right: NDArray[np.bool_] = field(repr=False)
     attacks: tuple[AttackOutcome, ...]
     robust: NDArray[np.bool_] = field(repr=False)
@@ -171,6 +173,8 @@ class RobustnessResult:
         """The figure of each attack, then of the union with the alarms' names; the images that only queries or transfer
         broke; how often twin and engine differ on the candidates, and on how many images their verdicts differ."""
         shared: dict[str, Setting] = {"threat": str(self.threat), "seed": self.seed, "batch_size": self.batch_size}
+        if self.draws > 1:
+            shared["draws"] = self.draws
         found = [outcome.measurement(**shared) for outcome in self.attacks]
         union: dict[str, Setting] = {
             **shared,
@@ -205,6 +209,7 @@ class RobustnessResult:
             ],
             "seed": self.seed,
             "batch_size": self.batch_size,
+            "draws": self.draws,
             "clean": self.clean,
             "robust": int(self.robust.sum()),
             **about,

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..surrogates import choose, has_path, is_smooth, step, through, truth
+from ..surrogates import choose, has_path, saw, step, through, truth
 from ..values.scaled import Value, dense
 from ..windows import Attributes
 from .real import Operator
@@ -81,14 +81,8 @@ def where(attributes: Attributes, condition: Value, x: Value, y: Value) -> Value
 
 
 def modulo(attributes: Attributes, x: Value, y: Value) -> Value:
-    """Mod: with `fmod` the sign is x's, without it y's. Its saw has the slope one, and none inside `smoothing`: then
-    what it leaves of x is followed."""
-    a, b = dense(x), dense(y)
-    function = torch.fmod if attributes.get("fmod", 0) else torch.remainder
-    if has_path(a, b) and is_smooth():
-        left = function(a.detach(), b.detach())
-        return through(0 * (a + b), left)
-    return function(a, b)
+    """Mod: with `fmod` the sign is x's, without it y's."""
+    return saw(torch.fmod if attributes.get("fmod", 0) else torch.remainder, dense(x), dense(y))
 
 
 def is_nan(attributes: Attributes, x: Value) -> Value:

@@ -6,6 +6,7 @@ import onnx
 import torch
 import torch.nn.functional as F
 
+from ..surrogates import gentle
 from ..values.scaled import dense
 from ..windows import Attributes, text, window
 from . import shape as shapes
@@ -49,7 +50,7 @@ OPERATORS: dict[str, Operator] = {
     "Dropout": dropout,
     "Elu": lambda attributes, x: F.elu(dense(x), attributes.get("alpha", 1.0)),
     "Equal": equal,
-    "Erf": real(torch.erf),
+    "Erf": real(gentle(torch.erf)),
     "Exp": real(torch.exp),
     "Flatten": shapes.flatten,
     "Floor": rounded(torch.floor),
@@ -93,15 +94,15 @@ OPERATORS: dict[str, Operator] = {
     "Reshape": shapes.reshape,
     "Round": rounded(torch.round),
     "Shape": shapes.shape,
-    "Sigmoid": real(torch.sigmoid),
+    "Sigmoid": real(gentle(torch.sigmoid)),
     "Sign": sign,
     "Slice": shapes.slice_,
-    "Softmax": softmax(torch.softmax),
+    "Softmax": softmax(gentle(torch.softmax)),
     "Split": shapes.split,
     "Sqrt": real(torch.sqrt),
     "Squeeze": shapes.squeeze,
     "Sub": real(torch.sub),
-    "Tanh": real(torch.tanh),
+    "Tanh": real(gentle(torch.tanh)),
     "Transpose": shapes.transpose,
     "Unsqueeze": shapes.unsqueeze,
     "Where": where,
