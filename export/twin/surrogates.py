@@ -13,9 +13,9 @@ gradient passes is an integer-valued float64 tensor.
 
 A choice between two values that have gradients of their own keeps these alone, as torch.where does. `smoothing` goes
 further, for attacks on graphs that hide their gradients. Backward, every condition passes its gradient, what saturates
-is followed as if its input were of size one, and the saw x mod b is taken for its mean. With "both", the forward pass is
-that of the smooth function too: x for floor(x), (1 + d / (s + |d|)) / 2 for a step, c a + (1 - c) b for a choice. That
-is another network, near the true one, whose loss has no plateaus.
+is followed as if its input were of size one, and the saw x mod b is taken for its mean. With "both", the forward pass
+is that of the smooth function too: x for floor(x), (1 + d / (s + |d|)) / 2 for a step, c a + (1 - c) b for a choice.
+That is another network, near the true one, whose loss has no plateaus.
 """
 
 from __future__ import annotations

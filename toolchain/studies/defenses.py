@@ -1,7 +1,7 @@
 """A zoo of broken defenses: graphs around a classifier that hide its gradients and leave it as weak as it was.
 
-A defense is ONNX text before the classifier (`image` -> `x`) or behind it (`scores` -> `logits`). The kinds are those of
-Athalye et al. 2018 (arXiv:1802.00420: gradients that shatter, vanish, explode or are random), with the defenses that
+A defense is ONNX text before the classifier (`image` -> `x`) or behind it (`scores` -> `logits`). The kinds are those
+of Athalye et al. 2018 (arXiv:1802.00420: gradients that shatter, vanish, explode or are random), with the defenses that
 Carlini et al. 2019 (arXiv:1902.06705) and Tramer et al. 2020 (arXiv:2002.08347) took apart.
 """
 
@@ -52,40 +52,45 @@ def _i(*values: int) -> Array:
     return np.asarray(values, np.int64)
 
 
-_TENTHS = _f(np.arange(1, 11) / 10).reshape(10, 1, 1)
-_QUARTERS = _f(np.arange(1, 17) / 16).reshape(16, 1, 1)
+_TWELFTHS = _f((np.arange(12) + 0.5) / 12).reshape(12, 1, 1)
+_SIXTEENTHS = _f(np.arange(1, 17) / 16).reshape(16, 1, 1)
 
 DEFENSES: Mapping[str, Defense] = {
     "none": Defense(what="the network itself"),
     "floor": Defense(
         what="the image has few levels: Floor has no slope",
         before="m = Mul(image, n) f = Floor(m) x = Div(f, n)",
-        constants={"n": _f(8)},
+        constants={"n": _f(12)},
+    ),
+    "floor, four levels": Defense(
+        what="the image has four levels; most pixels cannot be moved to another one",
+        before="m = Mul(image, n) f = Floor(m) x = Div(f, n)",
+        constants={"n": _f(4)},
     ),
     "cast to integers": Defense(
         what="the image goes through int64",
         before="m = Mul(image, n) i = Cast<to=7>(m) f = Cast<to=1>(i) x = Div(f, n)",
-        constants={"n": _f(12)},
+        constants={"n": _f(22)},
     ),
     "bit depth": Defense(
         what="the image goes through a coarse QuantizeLinear",
         before="q = QuantizeLinear(image, s, z) x = DequantizeLinear(q, s, z)",
-        constants={"s": _f(1 / 16), "z": np.uint8(0)},
+        constants={"s": _f(1 / 10), "z": np.uint8(0)},
     ),
     "thermometer code": Defense(
-        what="each pixel becomes ten comparisons (Buckman et al. 2018)",
-        before="g = Greater(image, levels) c = Cast<to=1>(g) u = ReduceSum<keepdims=1>(c, one) x = Div(u, ten)",
-        constants={"levels": _TENTHS, "one": _i(1), "ten": _f(10)},
+        what="each pixel becomes twelve comparisons (Buckman et al. 2018)",
+        before="g = Greater(image, levels) c = Cast<to=1>(g) u = ReduceSum<keepdims=1>(c, one) x = Div(u, n)",
+        constants={"levels": _TWELFTHS, "one": _i(1), "n": _f(12)},
     ),
     "signs": Defense(
         what="each pixel becomes the mean of sixteen signs",
         before="d = Sub(image, levels) s = Sign(d) u = ReduceMean<keepdims=1>(s, one) v = Add(u, l) x = Mul(v, half)",
-        constants={"levels": _QUARTERS, "one": _i(1), "l": _f(1), "half": _f(0.5)},
+        constants={"levels": _SIXTEENTHS, "one": _i(1), "l": _f(1), "half": _f(0.5)},
     ),
     "shattered": Defense(
         what="a saw: the gradient points the other way everywhere",
         before="r = Mod<fmod=1>(image, p) t = Mul(r, two) d = Sub(image, t) x = Add(d, p)",
-        constants={"p": _f(1 / 16), "two": _f(2)},
+        constants={"p": _f(1 / 32), "two": _f(2)},
     ),
     "exploding": Defense(
         what="sqrt(x)^2: the gradient is not a number where a pixel is black",
@@ -95,7 +100,7 @@ DEFENSES: Mapping[str, Defense] = {
         what="the image's 8 x 8 cosine transform is rounded (Guo et al. 2018)",
         before="""a = MatMul(padded, transposed) b = MatMul(cosines, a) m = Mul(b, n) r = Round(m) d = Div(r, n)
                   e = MatMul(d, cosines) restored = MatMul(transposed, e)""",
-        constants={"n": _f(8)},
+        constants={"n": _f(20)},
         square=True,
     ),
     "median": Defense(
@@ -140,9 +145,9 @@ DEFENSES: Mapping[str, Defense] = {
         constants={"k": _f(5), "n": _f(100)},
     ),
     "rounded logits": Defense(
-        what="logits in steps of two",
+        what="logits in steps of a half",
         behind="d = Div(scores, k) r = Round(d) logits = Mul(r, k)",
-        constants={"k": _f(2)},
+        constants={"k": _f(0.5)},
     ),
     "labels only": Defense(
         what="1 for the largest logit, 0 for the others",

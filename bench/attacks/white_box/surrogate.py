@@ -2,7 +2,7 @@
 
     m_{t+1} = mu m_t + grad l(g(x_t + u_t), y) / ||.||_1,    x_{t+1} = Proj_B( x_t + alpha_t steepest(m_{t+1}) )
 
-with u_t uniform in a ball of `noise` epsilon, drawn anew each step, and alpha_t falling from epsilon / 2 to nothing. g is
+with u_t uniform in a ball of `noise` epsilon, drawn anew each step, and alpha_t falling from epsilon / 2 to 0. g is
 f with every step, choice and saturation smoothed in both passes (`export/twin/surrogates.py`) and clamps that leak;
 after each step f itself is asked whether the 8-bit image breaks it. So g may lie: it only has to point somewhere.
 
