@@ -58,15 +58,14 @@ def draws_of(case: Case) -> Case:
 def tally(answers: Float32[NDArray[np.float32], "d n k"]) -> Float32[NDArray[np.float32], "n k"]:
     """The scores of images by D answers to each: shares of votes, and less than one vote's weight of mean softmax."""
     draws, _, classes = answers.shape
-    valid = ~np.isnan(answers).any(2)
     votes = np.zeros(answers.shape[1:], np.float64)
     sure = np.zeros(answers.shape[1:], np.float64)
-    for answer, counts in zip(answers, valid, strict=True):
-        votes += np.eye(classes)[answer.argmax(1)] * counts[:, None]
-        shifted = np.nan_to_num(answer.astype(np.float64), nan=0.0)
-        shifted -= shifted.max(1, keepdims=True)
-        share = np.exp(shifted)
-        sure += share / share.sum(1, keepdims=True) * counts[:, None]
+    for answer in answers:
+        counts = ~np.isnan(answer).any(1, keepdims=True)
+        votes += np.eye(classes)[answer.argmax(1)] * counts
+        exponent = np.nan_to_num(answer.astype(np.float64))
+        share = np.exp(exponent - exponent.max(1, keepdims=True))
+        sure += share / share.sum(1, keepdims=True) * counts
     scores: NDArray[np.float32] = ((votes + sure / (2 * draws)) / draws).astype(np.float32)
     return scores
 

@@ -195,14 +195,16 @@ def defended(network: nn.Sequential, shape: tuple[int, int, int], defense: Defen
 
 def _network(network: nn.Sequential) -> tuple[str, dict[str, Array]]:
     """Nodes that make `scores` of `x`, and their constants."""
-    text, constants, now = [], {}, "x"
+    text: list[str] = []
+    constants: dict[str, Array] = {}
+    now = "x"
     for number, layer in enumerate(network):
         made = "scores" if number + 1 == len(network) else f"layer{number}"
         if isinstance(layer, nn.Conv2d | nn.Linear):
             assert layer.bias is not None
             constants |= {f"w{number}": layer.weight.detach().numpy(), f"b{number}": layer.bias.detach().numpy()}
         if isinstance(layer, nn.Conv2d):
-            (pad, _), (step, _) = layer.padding, layer.stride
+            pad, step = layer.padding[0], layer.stride[0]
             settings = f"pads=[{pad},{pad},{pad},{pad}], strides=[{step},{step}]"
             text.append(f"{made} = Conv<{settings}>({now}, w{number}, b{number})")
         elif isinstance(layer, nn.Linear):
