@@ -211,5 +211,6 @@ class _Run:
             part=self.attacked,
             schedule=schedule,
             settings=self.settings,
+            alarms=assessment.raised,
         )
         return (f"adversarial images, for `toolchain replay`: {path}",)

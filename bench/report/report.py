@@ -16,6 +16,9 @@ __all__ = ["FORMAT_VERSION", "BenchReport", "SubjectReport"]
 FORMAT_VERSION = 1
 """Of the JSON form, the only one that is written and read."""
 
+_TOLD = 4
+"""Doubts that an error names."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SubjectReport:
@@ -106,11 +109,12 @@ class BenchReport:
         Raises:
             GateError: there are `doubts`.
         """
-        if self.doubts:
+        doubts = self.doubts
+        if doubts:
             raise GateError(
                 f"{self.target}: figures that are not to be trusted",
                 expected="no alarm, and nothing withheld",
-                got=", ".join(self.doubts),
+                got=", ".join(doubts[:_TOLD]) + (f" and {len(doubts) - _TOLD} more" if len(doubts) > _TOLD else ""),
                 fix="docs/alarms says what each alarm means",
             )
 

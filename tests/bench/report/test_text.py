@@ -26,6 +26,10 @@ from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.errors import InputError
 
 ALARMS = (
+    "data mismatch",
+    "no answer",
+    "wrong twin",
+    "no white-box attack",
     "random",
     "twin differs",
     "without gradients",
