@@ -15,17 +15,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....runtime.errors import UnsupportedOperatorError
-from ..values.levels import Levels, max_pooled
+from ..values.levels import Levels
 from ..values.scaled import Scaled, Value, dense
-from ..windows import Attributes, pad_window, text, window
-from .integer import spatial
+from ..windows import Attributes, text
 
 __all__ = [
     "concat",
     "flatten",
     "gather",
-    "global_max_pool",
-    "max_pool",
+    "integers",
+    "moved",
     "pad",
     "reshape",
     "shape",
@@ -37,8 +36,8 @@ __all__ = [
 ]
 
 
-def _moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
-    """What commutes with a positive scale acts on n and keeps s, where s is one number."""
+def moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
+    """`move(x)`, where what commutes with a positive scale acts on n and keeps s, if s is one number."""
     if isinstance(x, Levels):
         return Levels(move(x.q), move(x.path))
     if isinstance(x, Scaled) and x.s.numel() == 1:
@@ -46,13 +45,14 @@ def _moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
     return move(dense(x))
 
 
-def _integers(value: Value) -> list[int]:
+def integers(value: Value) -> list[int]:
+    """Sizes, axes or indices, as Python's."""
     return [int(number) for number in dense(value).reshape(-1)]
 
 
 def _axes(axes: Value | None, attributes: Attributes) -> list[int] | None:
     """An input from opset 13 on, an attribute before."""
-    return attributes.get("axes") if axes is None else _integers(axes)
+    return attributes.get("axes") if axes is None else integers(axes)
 
 
 def shape(attributes: Attributes, x: Value) -> Value:
@@ -64,7 +64,7 @@ def shape(attributes: Attributes, x: Value) -> Value:
 
 def reshape(attributes: Attributes, x: Value, sizes: Value) -> Value:
     """Reshape; 0 copies a dimension, -1 is what is left."""
-    wanted, copy = _integers(sizes), not attributes.get("allowzero", 0)
+    wanted, copy = integers(sizes), not attributes.get("allowzero", 0)
 
     def move(a: Tensor) -> Tensor:
         shape = [a.shape[i] if s == 0 and copy else s for i, s in enumerate(wanted)]
@@ -73,24 +73,24 @@ def reshape(attributes: Attributes, x: Value, sizes: Value) -> Value:
             shape[shape.index(-1)] = left
         return a.reshape(shape)
 
-    return _moved(x, move)
+    return moved(x, move)
 
 
 def flatten(attributes: Attributes, x: Value) -> Value:
     """Flatten to a matrix; the dimensions before `axis` become its rows."""
     axis = attributes.get("axis", 1)
-    return _moved(x, lambda a: a.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:])))
+    return moved(x, lambda a: a.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:])))
 
 
 def transpose(attributes: Attributes, x: Value) -> Value:
     """Transpose; without `perm` the dimensions are reversed."""
-    return _moved(x, lambda a: a.permute(attributes.get("perm", list(range(a.dim()))[::-1])))
+    return moved(x, lambda a: a.permute(attributes.get("perm", list(range(a.dim()))[::-1])))
 
 
 def squeeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
     """Squeeze."""
     where = _axes(axes, attributes)
-    return _moved(x, lambda a: a.squeeze() if where is None else a.squeeze(tuple(where)))
+    return moved(x, lambda a: a.squeeze() if where is None else a.squeeze(tuple(where)))
 
 
 def unsqueeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
@@ -102,14 +102,15 @@ def unsqueeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Va
             a = a.unsqueeze(axis)
         return a
 
-    return _moved(x, move)
+    return moved(x, move)
 
 
 def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
     """Slice with inputs starts, ends, axes, steps."""
-    starts, ends, axes, steps = [None if b is None else _integers(b) for b in (*bounds, *[None] * 4)[:4]]
-    starts, ends = starts or list(attributes["starts"]), ends or list(attributes["ends"])
-    axes = axes or list(attributes.get("axes", range(len(starts))))
+    starts, ends, axes, steps = [None if b is None else integers(b) for b in (*bounds, *[None] * 4)[:4]]
+    starts = list(attributes["starts"]) if starts is None else starts
+    ends = list(attributes["ends"]) if ends is None else ends
+    axes = list(attributes.get("axes", range(len(starts)))) if axes is None else axes
 
     def move(a: Tensor) -> Tensor:
         index = [slice(None)] * a.dim()
@@ -121,7 +122,7 @@ def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
                 a = a.index_select(axis, where)
         return a[tuple(index)]
 
-    return _moved(x, move)
+    return moved(x, move)
 
 
 def gather(attributes: Attributes, x: Value, indices: Value) -> Value:
@@ -129,22 +130,23 @@ def gather(attributes: Attributes, x: Value, indices: Value) -> Value:
     where, axis = dense(indices).long(), attributes.get("axis", 0)
 
     def move(a: Tensor) -> Tensor:
-        found = a.index_select(axis, where.reshape(-1) % a.shape[axis])
-        return found.reshape(*a.shape[:axis], *where.shape, *a.shape[axis % a.dim() + 1 :])
+        size = a.shape[axis]
+        found = a.index_select(axis, torch.where(where < 0, where + size, where).reshape(-1))
+        return found.reshape([*a.shape[:axis], *where.shape, *a.shape[axis % a.dim() + 1 :]])
 
-    return _moved(x, move)
+    return moved(x, move)
 
 
 def split(attributes: Attributes, x: Value, sizes: Value | None = None) -> tuple[Value, ...]:
     """Split into parts of given sizes, or into `num_outputs` parts of which the last may be smaller."""
     axis = attributes.get("axis", 0)
-    known = attributes.get("split") if sizes is None else _integers(sizes)
+    known = attributes.get("split") if sizes is None else integers(sizes)
     total = (x.n if isinstance(x, Scaled) else dense(x)).shape[axis]
     size = -(-total // attributes["num_outputs"])
     ends = itertools.accumulate(known or [size] * attributes["num_outputs"])
 
     def part(start: int, end: int) -> Value:
-        return _moved(x, lambda a: a.narrow(axis, start, min(end, total) - start))
+        return moved(x, lambda a: a.narrow(axis, start, min(end, total) - start))
 
     return tuple(part(start, end) for start, end in itertools.pairwise([0, *ends]))
 
@@ -154,39 +156,19 @@ def concat(attributes: Attributes, *parts: Value) -> Value:
     return torch.cat([dense(part) for part in parts], attributes["axis"])
 
 
-def max_pool(attributes: Attributes, x: Value) -> Value:
-    """MaxPool on [N, C, H, W]; padding never wins."""
-    settings, ceil = window(attributes, spatial(x)), bool(attributes.get("ceil_mode", 0))
-    if isinstance(x, Levels):
-        q, pads = pad_window(x.q, settings, 0)
-        path, _ = pad_window(x.path, settings, 0)
-        return max_pooled(Levels(q, path), (settings.kernel, settings.strides, pads, settings.dilations, ceil))
-
-    def move(a: Tensor) -> Tensor:
-        a, pads = pad_window(a, settings, -math.inf)
-        return F.max_pool2d(a, settings.kernel, settings.strides, pads, settings.dilations, ceil)
-
-    return _moved(x, move)
-
-
-def global_max_pool(attributes: Attributes, x: Value) -> Value:
-    """GlobalMaxPool on [N, C, H, W]."""
-    return _moved(x, lambda a: a.amax((2, 3), keepdim=True))
-
-
 def pad(attributes: Attributes, x: Value, *settings: Value | None) -> Value:
     """Pad with inputs pads, value, axes; `reflect` and `edge` on H and W only."""
     sizes, value, axes = (*settings, None, None, None)[:3]
-    amounts = list(attributes["pads"]) if sizes is None else _integers(sizes)
+    amounts = list(attributes["pads"]) if sizes is None else integers(sizes)
     a = dense(x)
-    where = list(range(a.dim())) if axes is None else [axis % a.dim() for axis in _integers(axes)]
+    where = list(range(a.dim())) if axes is None else [axis % a.dim() for axis in integers(axes)]
     both = [(0, 0)] * a.dim()
     for position, axis in enumerate(where):
         both[axis] = (amounts[position], amounts[position + len(where)])
     flat = [size for pair in reversed(both) for size in pair]
     mode = text(attributes, "mode", "constant")
     if mode == "constant":
-        fill: Any = attributes.get("value", 0.0) if value is None else float(dense(value))
+        fill: Any = attributes.get("value", 0.0) if value is None else dense(value).item()
         return F.pad(a, flat, value=fill)
     plane = 2 * (a.dim() - 2)
     if any(flat[plane:]):
