@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..surrogates import has_path, step, through
 from ..values.scaled import Averages, Scaled, Sum, Value, dense
 from ..windows import Attributes, pad_window, text, window
 from .integer import spatial
@@ -98,8 +99,13 @@ DTYPES = {**_INTEGERS, 1: torch.float32, 9: torch.bool, 10: torch.float16, 11: t
 
 def cast(attributes: Attributes, x: Value) -> Value:
     kind, a = attributes["to"], dense(x)
-    # an integer that a gradient flows through stays integer-valued float
-    return a.trunc() if a.requires_grad and kind in _INTEGERS else a.to(DTYPES[kind])
+    if not has_path(a) or kind not in (9, *_INTEGERS):
+        return a.to(DTYPES[kind])
+    if kind == 9:
+        return step(a.abs(), a.detach() != 0)
+    # an integer that a gradient flows through is an integer-valued float, wide enough for it
+    wide = torch.float32 if DTYPES[kind].itemsize == 1 else torch.float64
+    return through(a, a.detach().to(DTYPES[kind]).to(wide))
 
 
 def softmax(function: Callable[[Tensor, int], Tensor]) -> Operator:

@@ -10,6 +10,7 @@ from ..values.scaled import dense
 from ..windows import Attributes, text, window
 from . import shape as shapes
 from .integer import add, conv, dequantize, gemm, global_average_pool, matmul, multiply, quantize
+from .random import bernoulli, normal, random, random_like, uniform
 from .real import (
     DTYPES,
     Operator,
@@ -27,15 +28,19 @@ from .real import (
     relu,
     softmax,
 )
+from .stepwise import clear_bit, compare, equal, is_inf, is_nan, logic, modulo, rounded, sign, where
 
 __all__ = ["OPERATORS", "SEVERAL", "unknown_setting"]
 
 OPERATORS: dict[str, Operator] = {
     "Abs": real(torch.abs),
     "Add": add,
+    "And": logic(torch.logical_and, lambda a, b: a * b),
     "AveragePool": average_pool,
     "BatchNormalization": batch_norm,
+    "Bernoulli": bernoulli,
     "Cast": cast,
+    "Ceil": rounded(torch.ceil),
     "Clip": clip,
     "Concat": shapes.concat,
     "Conv": conv,
@@ -43,36 +48,53 @@ OPERATORS: dict[str, Operator] = {
     "Div": real(torch.div),
     "Dropout": dropout,
     "Elu": lambda attributes, x: F.elu(dense(x), attributes.get("alpha", 1.0)),
+    "Equal": equal,
     "Erf": real(torch.erf),
     "Exp": real(torch.exp),
     "Flatten": shapes.flatten,
+    "Floor": rounded(torch.floor),
     "Gather": shapes.gather,
     "Gelu": gelu,
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
     "GlobalMaxPool": shapes.global_max_pool,
+    "Greater": compare(torch.gt, 1),
+    "GreaterOrEqual": compare(torch.ge, 1),
     "HardSigmoid": hard_sigmoid,
     "HardSwish": real(F.hardswish),
     "Identity": lambda attributes, x: x,
+    "IsInf": is_inf,
+    "IsNaN": is_nan,
     "LayerNormalization": layer_norm,
     "LeakyRelu": lambda attributes, x: F.leaky_relu(dense(x), attributes.get("alpha", 0.01)),
+    "Less": compare(torch.lt, -1),
+    "LessOrEqual": compare(torch.le, -1),
     "LogSoftmax": softmax(torch.log_softmax),
     "MatMul": matmul,
     "Max": folded(torch.maximum),
     "MaxPool": shapes.max_pool,
     "Min": folded(torch.minimum),
+    "Mod": modulo,
     "Mul": multiply,
     "Neg": real(torch.neg),
+    "Not": clear_bit,
+    "Or": logic(torch.logical_or, lambda a, b: a + b - a * b),
     "PRelu": real(lambda x, slope: torch.where(x >= 0, x, slope * x)),
     "Pad": shapes.pad,
     "Pow": real(torch.pow),
     "QuantizeLinear": quantize,
+    "RandomNormal": random(normal),
+    "RandomNormalLike": random_like(normal),
+    "RandomUniform": random(uniform),
+    "RandomUniformLike": random_like(uniform),
     "ReduceMean": reduce(torch.mean),
     "ReduceSum": reduce(torch.sum),
     "Relu": relu,
     "Reshape": shapes.reshape,
+    "Round": rounded(torch.round),
     "Shape": shapes.shape,
     "Sigmoid": real(torch.sigmoid),
+    "Sign": sign,
     "Slice": shapes.slice_,
     "Softmax": softmax(torch.softmax),
     "Split": shapes.split,
@@ -82,6 +104,8 @@ OPERATORS: dict[str, Operator] = {
     "Tanh": real(torch.tanh),
     "Transpose": shapes.transpose,
     "Unsqueeze": shapes.unsqueeze,
+    "Where": where,
+    "Xor": logic(torch.logical_xor, lambda a, b: a + b - 2 * a * b),
 }
 
 
