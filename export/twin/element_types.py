@@ -19,7 +19,16 @@ _FIXED = {
     **dict.fromkeys(("ArgMax", "ArgMin", "NonZero", "Shape", "Size"), "INT64"),
     **dict.fromkeys(("ConvInteger", "MatMulInteger"), "INT32"),
 }
-_FROM_SECOND = frozenset({"CastLike", "DequantizeLinear", "Where"})
+_FROM_INPUT = {"CastLike": 1, "ConstantOfShape": 1, "DequantizeLinear": 1, "QuantizeLinear": 2, "Where": 1}
+"""The position of the input that has the result's type, where that is not the first."""
+
+_OTHERWISE = {
+    "ConstantOfShape": int(TensorProto.FLOAT),
+    "QuantizeLinear": int(TensorProto.UINT8),
+    "RandomNormal": int(TensorProto.FLOAT),
+    "RandomUniform": int(TensorProto.FLOAT),
+}
+
 _FROM_ATTRIBUTE = {
     "Cast": "to",
     "DequantizeLinear": "output_dtype",
@@ -52,7 +61,8 @@ def element_types(
 
 
 def _result(node: onnx.NodeProto, types: Mapping[str, int]) -> int:
-    op_type, first = node.op_type, types.get(node.input[0], 0) if node.input else 0
+    """By the first rule that says one: the operator's own, an attribute's, an input's."""
+    op_type = node.op_type
     if op_type in _FIXED:
         return int(TensorProto.DataType.Value(_FIXED[op_type]))
     for attribute in node.attribute:
@@ -60,10 +70,6 @@ def _result(node: onnx.NodeProto, types: Mapping[str, int]) -> int:
             return int(attribute.i)
         if op_type == "ConstantOfShape" and attribute.name == "value":
             return int(attribute.t.data_type)
-    if op_type == "QuantizeLinear":
-        return types.get(node.input[2], 0) if len(node.input) > 2 and node.input[2] else int(TensorProto.UINT8)
-    if op_type in _FROM_SECOND:
-        return types.get(node.input[1], 0)
-    if op_type in ("ConstantOfShape", "RandomNormal", "RandomUniform"):
-        return int(TensorProto.FLOAT)
-    return first
+    inputs = [types.get(name, 0) for name in node.input]
+    position = _FROM_INPUT.get(op_type, 0)
+    return inputs[position] if position < len(inputs) and node.input[position] else _OTHERWISE.get(op_type, 0)

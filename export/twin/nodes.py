@@ -7,7 +7,10 @@ from typing import Any, NamedTuple
 
 from onnx import TensorProto
 
-__all__ = ["ELEMENT_TYPE", "INTEGERS", "RESULT_TYPE", "Node"]
+__all__ = ["BLACK_BOX", "ELEMENT_TYPE", "INTEGERS", "RESULT_TYPE", "Node"]
+
+BLACK_BOX = "attack this graph with black-box attacks only"
+"""What to do about a graph that has no twin."""
 
 ELEMENT_TYPE = "element type of the first input"
 RESULT_TYPE = "element type of the result"

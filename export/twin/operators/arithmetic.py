@@ -62,7 +62,7 @@ def wrapping(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         limits = INTEGERS.get(attributes.get(ELEMENT_TYPE, 0))
         if limits is None or not result.is_floating_point():  # torch's integers wrap around by themselves
             return result
-        low, count = limits
+        low, count = map(float, limits)
         return result - (count * ((result.detach() - low) / count).floor())
 
     return operator

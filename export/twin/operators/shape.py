@@ -14,26 +14,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....runtime.errors import UnsupportedOperatorError
 from ..values.levels import Levels
 from ..values.scaled import Scaled, Value, dense
 from ..windows import Attributes, text
 
 __all__ = [
+    "REPEATED",
+    "axes_of",
     "concat",
+    "depth_to_space",
+    "expand",
     "flatten",
     "gather",
     "integers",
     "moved",
     "pad",
     "reshape",
-    "shape",
     "slice_",
+    "space_to_depth",
     "split",
     "squeeze",
+    "tile",
     "transpose",
     "unsqueeze",
 ]
+
+
+REPEATED = "repeated"
+"""Attribute that the twin gives a Concat: the positions of the parts that are for one image and repeated for each."""
 
 
 def moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
@@ -50,16 +58,9 @@ def integers(value: Value) -> list[int]:
     return [int(number) for number in dense(value).reshape(-1)]
 
 
-def _axes(axes: Value | None, attributes: Attributes) -> list[int] | None:
-    """An input from opset 13 on, an attribute before."""
+def axes_of(axes: Value | None, attributes: Attributes) -> list[int] | None:
+    """The axes of a node, an input from opset 13 on, an attribute before."""
     return attributes.get("axes") if axes is None else integers(axes)
-
-
-def shape(attributes: Attributes, x: Value) -> Value:
-    """Shape."""
-    a = x.n if isinstance(x, Scaled) else dense(x)
-    sizes = torch.tensor(a.shape, device=a.device)
-    return sizes[attributes.get("start", 0) : attributes.get("end")]
 
 
 def reshape(attributes: Attributes, x: Value, sizes: Value) -> Value:
@@ -89,13 +90,13 @@ def transpose(attributes: Attributes, x: Value) -> Value:
 
 def squeeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
     """Squeeze."""
-    where = _axes(axes, attributes)
+    where = axes_of(axes, attributes)
     return moved(x, lambda a: a.squeeze() if where is None else a.squeeze(tuple(where)))
 
 
 def unsqueeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
     """Unsqueeze; the axes count in the result."""
-    where = _axes(axes, attributes) or []
+    where = axes_of(axes, attributes) or []
 
     def move(a: Tensor) -> Tensor:
         for axis in sorted(w % (a.dim() + len(where)) for w in where):
@@ -153,11 +154,53 @@ def split(attributes: Attributes, x: Value, sizes: Value | None = None) -> tuple
 
 def concat(attributes: Attributes, *parts: Value) -> Value:
     """Concat, on real numbers: QLinearConcat's tables are DequantizeLinear -> QuantizeLinear on floats."""
-    return torch.cat([dense(part) for part in parts], attributes["axis"])
+    tensors = [dense(part) for part in parts]
+    images = max((len(t) for i, t in enumerate(tensors) if i not in attributes.get(REPEATED, ())), default=1)
+    for position in attributes.get(REPEATED, ()):
+        tensors[position] = tensors[position].expand(images, *tensors[position].shape[1:])
+    return torch.cat(tensors, attributes["axis"])
+
+
+def expand(attributes: Attributes, x: Value, sizes: Value) -> Value:
+    """Expand: x and the shape broadcast each other."""
+    wanted = integers(sizes)
+    return moved(x, lambda a: a.expand(torch.broadcast_shapes(a.shape, wanted)))
+
+
+def tile(attributes: Attributes, x: Value, repeats: Value) -> Value:
+    """Tile."""
+    return moved(x, lambda a: a.tile(integers(repeats)))
+
+
+def depth_to_space(attributes: Attributes, x: Value) -> Value:
+    """DepthToSpace on [N, C, H, W]; in mode CRD the block's place is the last part of a channel's number."""
+    size, last = attributes["blocksize"], text(attributes, "mode", "DCR") == "CRD"
+
+    def move(a: Tensor) -> Tensor:
+        n, c, h, w = a.shape
+        kept = c // size**2
+        parts = (n, kept, size, size, h, w) if last else (n, size, size, kept, h, w)
+        order = (0, 1, 4, 2, 5, 3) if last else (0, 3, 4, 1, 5, 2)
+        return a.reshape(parts).permute(order).reshape(n, kept, h * size, w * size)
+
+    return moved(x, move)
+
+
+def space_to_depth(attributes: Attributes, x: Value) -> Value:
+    """SpaceToDepth on [N, C, H, W]."""
+    size, last = attributes["blocksize"], text(attributes, "mode", "DCR") == "CRD"
+
+    def move(a: Tensor) -> Tensor:
+        n, c, h, w = a.shape
+        order = (0, 1, 3, 5, 2, 4) if last else (0, 3, 5, 1, 2, 4)
+        parts = a.reshape(n, c, h // size, size, w // size, size).permute(order)
+        return parts.reshape(n, c * size**2, h // size, w // size)
+
+    return moved(x, move)
 
 
 def pad(attributes: Attributes, x: Value, *settings: Value | None) -> Value:
-    """Pad with inputs pads, value, axes; `reflect` and `edge` on H and W only."""
+    """Pad with inputs pads, value, axes; a negative pad cuts off."""
     sizes, value, axes = (*settings, None, None, None)[:3]
     amounts = list(attributes["pads"]) if sizes is None else integers(sizes)
     a = dense(x)
@@ -165,12 +208,25 @@ def pad(attributes: Attributes, x: Value, *settings: Value | None) -> Value:
     both = [(0, 0)] * a.dim()
     for position, axis in enumerate(where):
         both[axis] = (amounts[position], amounts[position + len(where)])
-    flat = [size for pair in reversed(both) for size in pair]
     mode = text(attributes, "mode", "constant")
     if mode == "constant":
         fill: Any = attributes.get("value", 0.0) if value is None else dense(value).item()
-        return F.pad(a, flat, value=fill)
-    plane = 2 * (a.dim() - 2)
-    if any(flat[plane:]):
-        raise UnsupportedOperatorError(f"Pad with mode {mode}", expected="pads of H and W only", got=str(amounts))
-    return F.pad(a, flat[:plane], mode={"edge": "replicate", "reflect": "reflect"}[mode])
+        return F.pad(a, [size for pair in reversed(both) for size in pair], value=fill)
+    for axis, (before, after) in enumerate(both):
+        if before or after:
+            source = [_SOURCES[mode](i, a.shape[axis]) for i in range(-before, a.shape[axis] + after)]
+            a = a.index_select(axis, torch.tensor(source, dtype=torch.long, device=a.device))
+    return a
+
+
+def _mirrored(i: int, size: int) -> int:
+    i %= max(2 * size - 2, 1)
+    return min(i, 2 * size - 2 - i) if size > 1 else 0
+
+
+_SOURCES: dict[str, Callable[[int, int], int]] = {
+    "edge": lambda i, size: min(max(i, 0), size - 1),
+    "reflect": _mirrored,
+    "wrap": lambda i, size: i % size,
+}
+"""Where the i-th of `size` numbers comes from."""
