@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...runtime.shapes import Shaped
 
-__all__ = ["Attributes", "Window", "pad_window", "text", "window"]
+__all__ = ["Attributes", "Window", "pad_window", "places", "text", "window"]
 
 Attributes = Mapping[str, Any]
 
@@ -66,6 +66,18 @@ def pad_window(x: Shaped[Tensor, "n c ..."], settings: Window, value: float) -> 
         return x, settings.first
     both = [pad for pair in zip(reversed(settings.first), reversed(settings.last), strict=True) for pad in pair]
     return F.pad(x, both, value=value), (0,) * len(settings.kernel)
+
+
+def places(settings: Window, size: Sizes, *, ceil: bool) -> Sizes:
+    """How many windows fit along each dimension; with `ceil` a last one may reach over the end, but starts before it."""
+    found = []
+    for length, kernel, stride, dilation, first, last in zip(
+        size, *settings[:3], settings.first, settings.last, strict=True
+    ):
+        room = length + first + last - (kernel - 1) * dilation - 1
+        count = (-(-room // stride) if ceil else room // stride) + 1
+        found.append(count - 1 if ceil and (count - 1) * stride >= length + first else count)
+    return tuple(found)
 
 
 def _sizes(values: Any) -> Sizes:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..nodes import ELEMENT_TYPE, INTEGERS
+from ..surrogates import through
 from ..values.scaled import Product, Sum, Value, dense, is_dequantized
 from ..windows import Attributes
 
@@ -43,7 +44,7 @@ def divide(attributes: Attributes, a: Value, b: Value) -> Value:
     quotient = x / y
     with torch.no_grad():
         cut = torch.div(x.double(), y.double(), rounding_mode="trunc").to(quotient.dtype)
-    return quotient + (cut - quotient).detach()
+    return through(quotient, cut)
 
 
 def power(attributes: Attributes, a: Value, b: Value) -> Value:

@@ -30,7 +30,7 @@ def size(attributes: Attributes, x: Value) -> Value:
 def constant_of_shape(attributes: Attributes, sizes: Value) -> Value:
     """ConstantOfShape: float32 zeros if no value is given."""
     value = attributes.get("value")
-    one = torch.zeros(1) if value is None else torch.from_numpy(numpy_helper.to_array(value).reshape(1).copy())
+    one = torch.zeros(()) if value is None else torch.from_numpy(numpy_helper.to_array(value).reshape(()).copy())
     return one.to(dense(sizes).device).expand(integers(sizes)).clone()
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from ....runtime.errors import UnsupportedOperatorError
 from ..values.levels import Levels, max_pooled
 from ..values.scaled import Averages, Scaled, Value, dense
-from ..windows import Attributes, Window, pad_window, window
+from ..windows import Attributes, Window, pad_window, places, window
 from .integer import spatial
 from .shape import moved
 
@@ -32,13 +32,15 @@ def max_pool(attributes: Attributes, x: Value) -> Value:
     if isinstance(x, Levels):
         q, pads = pad_window(x.q, settings, 0)
         path, _ = pad_window(x.path, settings, 0)
-        return max_pooled(Levels(q, path), (settings.kernel, settings.strides, pads, settings.dilations, ceil))
+        y = max_pooled(Levels(q, path), (settings.kernel, settings.strides, pads, settings.dilations, ceil))
+        return moved(y, lambda a: _cropped(a, settings, x.q, ceil=ceil))
 
     def move(a: Tensor) -> Tensor:
         real = a if a.is_floating_point() else a.double()
         real, pads = pad_window(real, settings, -math.inf)
         pool = _MAX_POOLS[len(settings.kernel)]
-        return pool(real, settings.kernel, settings.strides, pads, settings.dilations, ceil).to(a.dtype)
+        y = pool(real, settings.kernel, settings.strides, pads, settings.dilations, ceil).to(a.dtype)
+        return _cropped(y, settings, a, ceil=ceil)
 
     return moved(x, move)
 
@@ -59,13 +61,19 @@ def _averages(attributes: Attributes, a: Tensor) -> Tensor:
     pool = _AVERAGE_POOLS[len(settings.kernel)]
     include, ceil = bool(attributes.get("count_include_pad", 0)), bool(attributes.get("ceil_mode", 0))
     if include or settings.first == settings.last:
-        a, pads = pad_window(a, settings, 0.0)
-        return pool(a, settings.kernel, settings.strides, pads, ceil, include)
+        padded, pads = pad_window(a, settings, 0.0)
+        return _cropped(pool(padded, settings.kernel, settings.strides, pads, ceil, include), settings, a, ceil=ceil)
     both = [pad for pair in zip(reversed(settings.first), reversed(settings.last), strict=True) for pad in pair]
     means, shares = (
         pool(F.pad(values, both), settings.kernel, settings.strides, 0, ceil) for values in (a, torch.ones_like(a))
     )
-    return means / shares
+    return _cropped(means, settings, a, ceil=ceil) / _cropped(shares, settings, a, ceil=ceil)
+
+
+def _cropped(y: Tensor, settings: Window, x: Tensor, *, ceil: bool) -> Tensor:
+    """Without windows that start behind the end of `x`: torch makes them where the padding was applied beforehand."""
+    sizes = places(settings, tuple(x.shape[2:]), ceil=ceil)
+    return y if tuple(y.shape[2:]) == sizes else y[(..., *(slice(size) for size in sizes))]
 
 
 def _window(attributes: Attributes, x: Value) -> Window:

@@ -116,11 +116,11 @@ def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
     def move(a: Tensor) -> Tensor:
         index = [slice(None)] * a.dim()
         for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
+            kept = range(a.shape[axis])[start:end:step]
             if step > 0:
-                index[axis] = slice(start, end, step)
+                index[axis] = slice(kept.start, kept.stop, step)
             else:  # torch's slices do not go backwards
-                where = torch.tensor(range(a.shape[axis])[start:end:step], dtype=torch.long, device=a.device)
-                a = a.index_select(axis, where)
+                a = a.index_select(axis, torch.tensor(kept, dtype=torch.long, device=a.device))
         return a[tuple(index)]
 
     return moved(x, move)
