@@ -30,7 +30,7 @@ from torch import Tensor
 
 from ...runtime.shapes import Float, Shaped
 
-__all__ = ["Passes", "choose", "gentle", "has_path", "saw", "smoothing", "step", "through", "truth"]
+__all__ = ["Passes", "choose", "gentle", "has_path", "in_units", "saw", "smoothing", "step", "through", "truth"]
 
 Passes = Literal["backward", "both"]
 
@@ -146,14 +146,18 @@ def choose(
     return passed
 
 
+def in_units(x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
+    """x, divided by the mean magnitude of an image's numbers where that is more than one."""
+    return x / _size(x).clamp(min=1).to(x.dtype)
+
+
 def gentle(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
     """A function that saturates where its first argument is large, followed at a size of one where it is smoothed."""
 
     def followed(x: Tensor, *more: Any) -> Tensor:
         if not has_path(x) or not _SMOOTH.get():
             return function(x, *more)
-        soft = function(x / _size(x).clamp(min=1).to(x.dtype), *more)
-        return through(soft, function(x.detach(), *more))
+        return through(function(in_units(x), *more), function(x.detach(), *more))
 
     return followed
 

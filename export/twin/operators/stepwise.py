@@ -15,12 +15,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..surrogates import choose, has_path, saw, step, through, truth
+from ..surrogates import choose, has_path, in_units, saw, step, through, truth
 from ..values.scaled import Value, dense
 from ..windows import Attributes
 from .real import Operator
 
-__all__ = ["clear_bit", "compare", "equal", "is_inf", "is_nan", "logic", "modulo", "rounded", "sign", "where"]
+__all__ = [
+    "clear_bit",
+    "compare",
+    "equal",
+    "hardmax",
+    "is_inf",
+    "is_nan",
+    "logic",
+    "modulo",
+    "rounded",
+    "sign",
+    "where",
+]
 
 
 def rounded(function: Callable[[Tensor], Tensor]) -> Operator:
@@ -78,6 +90,13 @@ def logic(function: Callable[[Tensor, Tensor], Tensor], arithmetic: Callable[[Te
 def where(attributes: Attributes, condition: Value, x: Value, y: Value) -> Value:
     """Where."""
     return choose(dense(condition), dense(x), dense(y))
+
+
+def hardmax(attributes: Attributes, x: Value) -> Value:
+    """Hardmax: 1 at the first of the largest numbers, with the gradient of a softmax as wide as the image."""
+    a, axis = dense(x), attributes.get("axis", -1)
+    first = torch.zeros_like(a).scatter(axis, a.detach().argmax(axis, keepdim=True), 1.0)
+    return through(torch.softmax(in_units(a), axis), first) if has_path(a) else first
 
 
 def modulo(attributes: Attributes, x: Value, y: Value) -> Value:
