@@ -7,7 +7,7 @@ up with black images (`in_pieces`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,5 @@ def in_pieces(
     """`run` on pieces of `batch` images, and its results joined."""
     missing = -len(images) % batch if len(images) else batch
     black = images.new_zeros((missing, *images.shape[1:]))
-    pieces: Iterable[Tensor] = torch.cat([images, black]).split(batch)
-    found = [run(piece) for piece in pieces]
+    found = [run(piece) for piece in torch.split(torch.cat([images, black]), batch)]
     return {name: torch.cat([piece[name] for piece in found])[: len(images)] for name in found[0]}

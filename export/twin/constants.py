@@ -18,7 +18,7 @@ __all__ = ["constant_types", "read_constants"]
 Array = npt.NDArray[Any]
 
 _TENSORS = "floats, integers or booleans"
-_FOUR_BITS = {TensorProto.INT4: np.int8, TensorProto.UINT4: np.uint8}
+_FOUR_BITS: dict[int, type[np.integer[Any]]] = {TensorProto.INT4: np.int8, TensorProto.UINT4: np.uint8}
 _PLAIN = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
 
 

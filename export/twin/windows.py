@@ -69,7 +69,7 @@ def pad_window(x: Shaped[Tensor, "n c ..."], settings: Window, value: float) -> 
 
 
 def places(settings: Window, size: Sizes, *, ceil: bool) -> Sizes:
-    """How many windows fit along each dimension; with `ceil` a last one may reach over the end, but starts before it."""
+    """How many windows there are along each dimension; with `ceil` the last may reach over the end it starts before."""
     found = []
     for length, kernel, stride, dilation, first, last in zip(
         size, *settings[:3], settings.first, settings.last, strict=True

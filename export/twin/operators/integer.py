@@ -51,7 +51,7 @@ def conv(attributes: Attributes, x: Value, weight: Value, bias: Value | None = N
     sizes, kernel = spatial(x), spatial(weight)
     if len(sizes) != len(kernel) or len(kernel) not in _CONVOLUTIONS:
         expected = f"an image of {len(kernel)} dimensions, at most 3"
-        raise UnsupportedOperatorError("Conv", expected=expected, got=f"one of {len(sizes)}")
+        raise UnsupportedOperatorError("its image", expected=expected, got=f"one of {len(sizes)}")
     settings, convolution = window(attributes, sizes, kernel), _CONVOLUTIONS[len(kernel)]
     groups = int(attributes.get("group", 1))
 

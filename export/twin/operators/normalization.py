@@ -9,7 +9,6 @@ power of the squares of neighbouring channels (Krizhevsky et al. 2012, section 3
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor
 
 from ..values.scaled import Value, dense
 from ..windows import Attributes
@@ -41,14 +40,8 @@ def instance_norm(attributes: Attributes, x: Value, gamma: Value, beta: Value) -
 
 
 def group_norm(attributes: Attributes, x: Value, gamma: Value, beta: Value) -> Value:
-    """GroupNormalization; before opset 21 scale and bias have one number for each group."""
-    a, groups = dense(x), attributes["num_groups"]
-
-    def for_channels(vector: Tensor) -> Tensor:
-        return vector if len(vector) == a.shape[1] else vector.repeat_interleave(a.shape[1] // len(vector))
-
-    scale, shift = for_channels(dense(gamma)), for_channels(dense(beta))
-    return F.group_norm(a, groups, scale, shift, attributes.get("epsilon", 1e-5))
+    """GroupNormalization, with one scale and bias for each channel: ONNX's since opset 21."""
+    return F.group_norm(dense(x), attributes["num_groups"], dense(gamma), dense(beta), attributes.get("epsilon", 1e-5))
 
 
 def local_response_norm(attributes: Attributes, x: Value) -> Value:

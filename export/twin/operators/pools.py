@@ -73,13 +73,19 @@ def _averages(attributes: Attributes, a: Tensor) -> Tensor:
 def _cropped(y: Tensor, settings: Window, x: Tensor, *, ceil: bool) -> Tensor:
     """Without windows that start behind the end of `x`: torch makes them where the padding was applied beforehand."""
     sizes = places(settings, tuple(x.shape[2:]), ceil=ceil)
-    return y if tuple(y.shape[2:]) == sizes else y[(..., *(slice(size) for size in sizes))]
+    return y if tuple(y.shape[2:]) == sizes else _first(y, sizes)
+
+
+def _first(y: Tensor, sizes: tuple[int, ...]) -> Tensor:
+    for axis, size in enumerate(sizes, start=2):
+        y = y.narrow(axis, 0, size)
+    return y
 
 
 def _window(attributes: Attributes, x: Value) -> Window:
     sizes, kernel = spatial(x), attributes["kernel_shape"]
     if len(sizes) != len(kernel) or len(kernel) not in _MAX_POOLS:
         raise UnsupportedOperatorError(
-            "a pool", expected=f"a map of {len(kernel)} dimensions, at most 3", got=f"one of {len(sizes)}"
+            "its image", expected=f"a map of {len(kernel)} dimensions, at most 3", got=f"one of {len(sizes)}"
         )
     return window(attributes, sizes)

@@ -29,7 +29,7 @@ def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None 
     low, high = _limits(attributes.get(RESULT_TYPE), zero)
     z = torch.zeros(()) if zero is None else dense(zero)
     if z.numel() == 1 and s.numel() == 1:
-        grid = OutputGrid(s.reshape(()), float(z), low, high)
+        grid = OutputGrid(s.reshape(()), float(z.detach()), low, high)
         if not isinstance(x, Tensor | Levels):
             return x.requantized(grid)
         return clamp_round(_single(dense(x)) / grid.scale, grid)
@@ -46,7 +46,7 @@ def dequantize(attributes: Attributes, q: Value, scale: Value, zero: Value | Non
         n = n.double() if n.dtype == torch.int32 else n.float()  # an int32 bias may pass 2^24
     z = torch.zeros(()) if zero is None else dense(zero)
     smallest, largest = _limits(attributes.get(ELEMENT_TYPE), zero)
-    low, high = float(z.double().min()), float(z.double().max())
+    low, high = float(z.detach().double().min()), float(z.detach().double().max())
     if high or low:
         n = n - _spread(z, n, attributes).to(n.dtype)
     bound = max(largest - low, high - smallest)

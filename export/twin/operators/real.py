@@ -118,7 +118,7 @@ def dropout(
 ) -> tuple[Value, ...]:
     """At inference the identity, with a mask that keeps all."""
     if training is not None and dense(training).any():
-        raise UnsupportedOperatorError("Dropout", expected="training_mode false", got="training_mode true")
+        raise UnsupportedOperatorError("its setting", expected="training_mode false", got="training_mode true")
     return x, torch.ones_like(x.n if isinstance(x, Scaled) else dense(x), dtype=torch.bool)
 
 

@@ -61,7 +61,8 @@ def l1(a: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:
 
 
 def l2(a: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:
-    return torch.linalg.vector_norm(a, dim=axes, keepdim=keepdim)  # whose gradient at zero is zero
+    y: Tensor = torch.linalg.vector_norm(a, dim=axes, keepdim=keepdim)  # whose gradient at zero is zero
+    return y
 
 
 def sum_square(a: Tensor, axes: tuple[int, ...], *, keepdim: bool) -> Tensor:

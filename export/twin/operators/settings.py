@@ -20,7 +20,7 @@ __all__ = ["AUDITED", "KNOWN", "LIMITS", "SINCE", "unknown_setting"]
 AUDITED = 28
 """The last of ONNX's opsets whose operators were compared with the twin's."""
 
-SINCE = {"BatchNormalization": 7, "Dropout": 7, "Hardmax": 13, "PRelu": 7}
+SINCE = {"BatchNormalization": 7, "Dropout": 7, "GroupNormalization": 21, "Hardmax": 13, "PRelu": 7}
 """Operators whose older versions compute something else, without an attribute that says so."""
 
 _CONV = "auto_pad dilations group kernel_shape pads strides"
@@ -146,9 +146,19 @@ def _shown(value: Any) -> str:
 
 
 def _missing(node: onnx.NodeProto) -> str:
-    """An integer tensor whose type only the zero point says."""
-    position = {"QLinearAdd": 7, "QLinearMul": 7, "QLinearLeakyRelu": 4, "QLinearSigmoid": 4}.get(node.op_type)
-    return "" if position is None or "".join(node.input[position : position + 1]) else "no zero point of the result"
+    """A quantized result whose type only its zero point says: the input behind its scale."""
+    scale = _RESULT_SCALE.get(node.op_type)
+    if scale is None or (node.op_type == "QGemm" and not "".join(node.input[scale : scale + 1])):  # a float result
+        return ""
+    return "" if "".join(node.input[scale + 1 : scale + 2]) else "no zero point of the result"
+
+
+_RESULT_SCALE = {
+    "QGemm": 7,
+    **dict.fromkeys(("QLinearAdd", "QLinearMul"), 6),
+    **dict.fromkeys(("QLinearAveragePool", "QLinearGlobalAveragePool", "QLinearLeakyRelu"), 3),
+    **dict.fromkeys(("QLinearSigmoid", "QLinearSoftmax"), 3),
+}
 
 
 def _kind(attributes: Attributes) -> str:

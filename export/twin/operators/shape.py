@@ -182,7 +182,7 @@ def concat(attributes: Attributes, *parts: Value) -> Value:
 def expand(attributes: Attributes, x: Value, sizes: Value) -> Value:
     """Expand: x and the shape broadcast each other."""
     wanted = integers(sizes)
-    return moved(x, lambda a: a.expand(torch.broadcast_shapes(a.shape, wanted)))
+    return moved(x, lambda a: a.expand(torch.broadcast_shapes(a.shape, wanted)))  # type: ignore[no-untyped-call]
 
 
 def tile(attributes: Attributes, x: Value, repeats: Value) -> Value:

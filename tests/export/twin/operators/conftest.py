@@ -35,9 +35,7 @@ def equals_onnxruntime(graph: Callable[..., onnx.ModelProto], run: Callable[...,
     """Checks one case, (text, output, constants, opset) as for `graph`, on 3 images with values of both signs, with a
     gradient that is followed and without; `exact` where numbers only move or are integers."""
 
-    def check(
-        text: str, output: str, constants: Arrays | None = None, opset: int = 20, *, exact: bool = False
-    ) -> None:
+    def check(text: str, output: str, constants: Arrays | None = None, opset: int = 20, *, exact: bool = False) -> None:
         model = graph(text, output, constants, opset)
         x = 2 * np.random.default_rng(0).normal(size=(3, 4, 6, 6)).astype(np.float32)
         expected = run(model, {"x": x})[0]

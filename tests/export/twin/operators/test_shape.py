@@ -67,8 +67,8 @@ CASES = [  # text, dimensions of y, constants, opset
     ("y = Gather(x, k)", "4,6,6", {"k": np.array(-1, np.int32)}),
     ("s = Shape(x) g = Gather<axis=0>(s, first) u = Unsqueeze<axes=[0]>(g) c = Concat<axis=0>(u, k) y = Reshape(x, c)",
      "M,L", {"first": np.array(0), "k": _ints(-1)}, 11),
-    ("s = Shape(x) g = Gather<axis=0>(s, last) m = Mul(g, g) z = Unsqueeze(m, k) c = Concat<axis=0>(j, z)"
-     " y = Reshape(x, c)", "N,4,L", {"last": np.array(-1), "k": _ints(0), "j": _ints(-1, 4)}),
+    ("s = Shape(x) g = Gather(s, k) m = Mul(g, g) z = Unsqueeze(m, n) c = Concat<axis=0>(j, z) y = Reshape(x, c)",
+     "N,4,L", {"k": np.array(-1), "n": _ints(0), "j": _ints(-1, 4)}),
     ("y = Slice(x, a, b, c)", "N,4,6,6", {"a": _ints(-(2**63)), "b": _ints(2**63 - 1), "c": _ints(-1)}),
     ("y = Slice(x, a, b, c, d)", "N,4,6,6", {"a": _ints(2**63 - 1), "b": _ints(-(2**63)), "c": _ints(-2),
      "d": _ints(-1)}),
@@ -109,9 +109,7 @@ def test_every_operator_of_the_module_is_tested(untested: Callable[..., set[str]
 @pytest.mark.parametrize("k", [6, -7])
 def test_an_index_beyond_the_end_is_said(k: int, graph: Callable[..., onnx.ModelProto]) -> None:
     twin = Twin(graph("y = Gather<axis=2>(x, k)", "N,4,6", {"k": np.array(k)}))
-    with pytest.raises(
-        UnsupportedOperatorError, match=r"Gather \(node 'gather_0'\): the twin cannot compute it.*index"
-    ):
+    with pytest.raises(UnsupportedOperatorError, match=r"Gather \(node 'gather_0'\): the twin cannot .*index"):
         twin(torch.zeros(1, 4, 6, 6))
 
 
