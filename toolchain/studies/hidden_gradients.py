@@ -3,12 +3,11 @@
     python -m hardtemper.toolchain.studies.hidden_gradients [--images 200] [--only NAME ...] [--json FILE]
 
 Two small CNNs are trained here on real Fashion-MNIST with fixed seeds: "plain" (3 epochs, no adversary), of which
-attacks leave nothing, and "hardened" (6 epochs against two-step PGD with random start). Each defense of `defenses.py` is
-put around both, and the INT8 form of each, by ONNX Runtime's quantizer, gets huge logits. `toolchain bench` attacks
-every file with the preset `default` in linf, epsilon 0.1, on the same test images. A defense that is worth nothing
-leaves what the network without it has ("none"). "four levels" is worth something, since most pixels cannot be moved from
-one level to another: `left_by_levels` says how much, by a search on the bare network between the levels that the ball
-reaches.
+attacks leave nothing, and "hardened" (6 epochs against two-step PGD with random start). Each of `defenses.py` is put around both, and the INT8 form of each, by ONNX Runtime's quantizer, gets huge logits. `toolchain bench` attacks
+every file with the preset `default`, sequentially, in linf, epsilon 0.1, on the same test images. A defense that is
+worth nothing leaves what the network without it has ("none"). "four levels" is worth something, since most pixels
+cannot be moved from one level to another: `left_by_levels` says how much, by a search on the bare network between the
+levels that the ball reaches.
 
 Networks and finished rows are kept in the folder --out, from which the command goes on.
 """
@@ -76,7 +75,7 @@ def main() -> None:
             rows.append(json.loads(stored.read_text(encoding="utf-8")))
             print({k: v for k, v in rows[-1].items() if k != "attacks"}, flush=True)
     if arguments.json:
-        about = {"images": arguments.images, "threat": str(THREAT), "preset": "default", "seed": 0}
+        about = {"images": arguments.images, "threat": str(THREAT), "preset": "default", "sequential": True, "seed": 0}
         table = {**about, "environment": Environment.here().to_dict(), "rows": rows}
         arguments.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
 
@@ -120,9 +119,8 @@ def _moved(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -
 
 def bench_defense(path: Path, dataset: Dataset, images: int) -> dict[str, Any]:
     """What `toolchain bench` says of an ONNX file, as a row of the table."""
-    settings = BenchSettings(
-        images=images, clean_images=images, batches=(1,), warmup=0, repeats=1, min_seconds=0, threads=1, threat=THREAT
-    )
+    few = {"batches": (1,), "warmup": 0, "repeats": 1, "min_seconds": 0, "threads": 1}
+    settings = BenchSettings(images=images, clean_images=images, sequential=True, threat=THREAT, **few)
     report = run_bench(path, dataset, settings)
     (subject,) = report.subjects
     result = subject.robustness
