@@ -3,11 +3,12 @@
     python -m hardtemper.toolchain.studies.hidden_gradients [--images 200] [--only NAME ...] [--json FILE]
 
 Two small CNNs are trained here on real Fashion-MNIST with fixed seeds: "plain" (3 epochs, no adversary), of which
-attacks leave nothing, and "hardened" (6 epochs against two-step PGD with random start). Each of `defenses.py` is put around both, and the INT8 form of each, by ONNX Runtime's quantizer, gets huge logits. `toolchain bench` attacks
-every file with the preset `default`, sequentially, in linf, epsilon 0.1, on the same test images. A defense that is
-worth nothing leaves what the network without it has ("none"). "four levels" is worth something, since most pixels
-cannot be moved from one level to another: `left_by_levels` says how much, by a search on the bare network between the
-levels that the ball reaches.
+attacks leave nothing, and "hardened" (6 epochs against two-step PGD with random start). Each of `defenses.py` is put
+around both, and the INT8 form of each, by ONNX Runtime's quantizer, gets huge logits. `toolchain bench` attacks every
+file with the preset `default`, sequentially, in linf, epsilon 0.1, on the same test images. A defense that is worth
+nothing leaves what the network without it has ("none"). "four levels" is worth something, since most pixels cannot be
+moved from one level to another: `left_by_levels` says how much, by a search on the bare network between the levels that
+the ball reaches.
 
 Networks and finished rows are kept in the folder --out, from which the command goes on.
 """
