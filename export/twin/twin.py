@@ -30,10 +30,13 @@ from torch import Tensor, nn
 
 from ...runtime.shapes import Float, Float32
 from ..integer_types import INT8, UINT8, IntegerType
+from .batches import agree, free_batch, in_pieces
+from .constants import read_constants
 from .execution import Plan, byte_plan, node_plan
 from .gradients import round_ste
-from .graph import Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
+from .graph import Stored, image_input, read_names, read_nodes, refuse_unknown, stored_integers, trained
 from .int8.onednn import exact
+from .running import run
 from .values.levels import pixel_levels
 from .values.scaled import Value, along, dense
 
@@ -65,10 +68,10 @@ class Twin(nn.Module):
         self._model.CopyFrom(model)
         self._input, self.takes_pixels, self.input_shape, batch = image_input(model.graph)
         self.output = model.graph.output[0].name
-        self._nodes = read_nodes(model)
-        constants = read_constants(model.graph)
-        if batch:
-            self._nodes = free_batch(self._nodes, constants, batch)
+        refuse_unknown(model)
+        constants = read_constants(model.graph, read_names(model.graph))
+        nodes = read_nodes(model, constants)
+        self._nodes = free_batch(nodes, constants, batch) if batch else nodes
         self._keys = {name: f"c{index}" for index, name in enumerate(constants)}
         self._limits: dict[str, tuple[float, float]] = {}
         weights, stored = trained(self._nodes), stored_integers(self._nodes)
@@ -79,6 +82,18 @@ class Twin(nn.Module):
                 self._train_integers(name, stored[name], (shadow or {}).get(name))
         self._by_node = node_plan(self._nodes)
         self._on_bytes: _BytePlan | None = None
+        self._pieces = 0
+        if batch and not self._is_free(node_plan(nodes), batch):
+            self._nodes, self._by_node, self._pieces = nodes, node_plan(nodes), batch
+
+    def _is_free(self, fixed: Plan, batch: int) -> bool:
+        with torch.no_grad():
+            return agree(
+                lambda x: self._logits(x, self._by_node), lambda x: self._logits(x, fixed), batch, self.input_shape
+            )
+
+    def _logits(self, images: Tensor, plan: Plan) -> Tensor:
+        return dense(self._compute(images, (), plan)[self.output])
 
     def _load(self, name: str, array: npt.NDArray[np.generic], is_weight: bool) -> None:
         tensor = torch.from_numpy(np.array(array, order="C"))
@@ -126,7 +141,7 @@ class Twin(nn.Module):
 
         Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient.
         """
-        return dense(self._run(images, ())[self.output])
+        return dense(self._run(images, ())[self.output]).float()
 
     def activations(self, images: Float[Tensor, "n c h w"]) -> dict[str, Float[Tensor, " ..."]]:
         """Every QuantizeLinear's output as integer-valued tensors, and the logits, by ONNX value name."""
@@ -143,25 +158,17 @@ class Twin(nn.Module):
         if self.quantizers and torch.is_autocast_enabled(images.device.type):
             with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold the integers
                 return self._run(images, keep)
-        plan = self._plan(images)
-        values: dict[str, Value] = dict(plan.known)
-        values[self._input] = self._image(images, on_bytes=plan is not self._by_node)
-        wanted = {*keep, self.output}
-        kept: dict[str, Value] = {}
-        left = dict(plan.readers)
-        for step in plan.steps:
-            arguments = [
-                None if not name else values[name] if name in values else self._constant(name) for name in step.inputs
-            ]
-            result = step.operator(*arguments)
-            results = result if isinstance(result, tuple) else (result,)
-            values.update(zip(step.outputs, results, strict=False))  # what nobody reads has no name
-            kept.update({name: values[name] for name in step.outputs if name in wanted})
-            for name in step.inputs:
-                left[name] -= 1
-                if left[name] == 0:
-                    values.pop(name, None)
-        return kept
+        if not self._pieces:
+            return self._compute(images, keep, self._plan(images))
+
+        def compute(piece: Tensor) -> dict[str, Tensor]:
+            return {name: dense(value) for name, value in self._compute(piece, keep, self._plan(piece)).items()}
+
+        return dict(in_pieces(compute, images, self._pieces))
+
+    def _compute(self, images: Tensor, keep: Iterable[str], plan: Plan) -> dict[str, Value]:
+        image = self._image(images, on_bytes=plan is not self._by_node)
+        return run(plan, {self._input: image}, self._constant, {*keep, self.output})
 
     def _image(self, images: Tensor, *, on_bytes: bool) -> Value:
         if not self.takes_pixels:
@@ -198,7 +205,7 @@ class Twin(nn.Module):
 
     def _write(self, tensor: onnx.TensorProto, name: str) -> None:
         """Untouched bytes where nothing was trained."""
-        if self._keys[name] not in self._parameters:
+        if self._keys.get(name) not in self._parameters:
             return
         with torch.no_grad():
             values = self._constant(name).cpu().numpy()

@@ -20,7 +20,8 @@ from hardtemper.bench.attacks.presets import choose_attacks
 from hardtemper.bench.attacks.result import AttackResult
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.resume import ResumeStore
-from hardtemper.bench.robustness.alarm_checks import Alarm, Checks, look_for_alarms
+from hardtemper.bench.robustness.alarm import Alarm
+from hardtemper.bench.robustness.alarm_checks import Checks, look_for_alarms
 from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult

@@ -27,7 +27,8 @@ from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.bench.report.report import SubjectReport
 from hardtemper.bench.report.text import report_lines, report_table
-from hardtemper.bench.robustness.alarm_checks import Alarm, look_for_alarms
+from hardtemper.bench.robustness.alarm import Alarm
+from hardtemper.bench.robustness.alarm_checks import look_for_alarms
 from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult

@@ -49,10 +49,10 @@ def test_a_twin_that_is_not_the_engine_is_reported(
     model_file: Callable[[bytes], Path],
     value: Callable[..., float],
 ) -> None:
-    from hardtemper.bench import subjects
+    from hardtemper.bench import twin_trial
 
     other = onnx.load_from_string(three_classes.onnx(shift=0.125))
-    monkeypatch.setattr(subjects, "Twin", lambda _, made=subjects.Twin: made(other))
+    monkeypatch.setattr(twin_trial, "Twin", lambda _, made=twin_trial.Twin: made(other))
     path = model_file(three_classes.onnx())
     (subject,) = run_bench(path, data, settings()).subjects
     assert value(subject, "twin-mismatch", on="clean") == 40

@@ -20,7 +20,8 @@ from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.report.to_manifest import store_measurements
 from hardtemper.bench.resume import RESUME_FOLDER
-from hardtemper.bench.robustness.alarm_checks import Alarm, Checks
+from hardtemper.bench.robustness.alarm import Alarm
+from hardtemper.bench.robustness.alarm_checks import Checks
 from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.export.bundle_writer import update_measurements
 from hardtemper.runtime.bundle.reader import read_bundle
