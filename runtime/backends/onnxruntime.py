@@ -25,12 +25,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
 from ..shapes import Float32, Shaped
+from .image_classifier import as_logits, counted_classes, declared_classes, only_input, only_output, read_image_input
 
 __all__ = ["OnnxRuntimeBackend", "session_options"]
 
 _LOG_ERRORS_ONLY = 3
-_INPUT_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-_OUTPUT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)")
 _MOST_THREADS = 8192
 """Processors that Linux can have (NR_CPUS)."""
 
@@ -61,7 +60,8 @@ def session_options(*, threads: int | None = None, optimize: bool = True) -> Any
 
 
 class OnnxRuntimeBackend:
-    """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K].
+    """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K],
+    axes of size 1 behind it aside (`image_classifier.py`).
 
     Args:
         path: the ONNX file.
@@ -75,9 +75,12 @@ class OnnxRuntimeBackend:
     def __init__(self, path: str | Path, *, threads: int | None = None, optimize: bool = True) -> None:
         self._path = Path(path)
         self._session = _open(self._path, threads=threads, optimize=optimize)
-        self._input, self._output = self._only("input"), self._only("output")
-        self._input_dtype, self._batch, self._shape = self._read_input()
-        self._classes = self._read_output() or self._count_classes()
+        origin = str(self._path)
+        self._input = only_input(self._session.get_inputs(), origin=origin)
+        self._input_dtype, self._batch, self._shape = read_image_input(self._input, origin=origin)
+        self._output = only_output(self._session.get_outputs(), origin=origin)
+        self._logits = f"{self._path}: output {self._output.name!r}"
+        self._classes = declared_classes(self._output.shape) or self._count_classes()
 
     @property
     def name(self) -> str:
@@ -114,58 +117,19 @@ class OnnxRuntimeBackend:
             ModelError: ONNX Runtime failed, or gave no [N, K]: what a graph declares, or gave for another image, need
                 not hold.
         """
-        logits = self._run(images)
-        if logits.shape != (len(images), self._classes):
-            raise self._no_logits(f"[{len(images)}, {self._classes}]", logits)
-        return logits
+        return as_logits(self._run(images), batch=len(images), classes=self._classes, origin=self._logits)
 
-    def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def _run(self, images: NDArray[Any]) -> NDArray[Any]:
         try:
-            (logits,) = self._session.run([self._output.name], {self._input.name: images})
+            (result,) = self._session.run([self._output.name], {self._input.name: images})
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise ModelError(f"{self._path}: ONNX Runtime cannot run the graph", got=_first_line(error)) from None
-        return np.asarray(logits, np.float32)
-
-    def _no_logits(self, expected: str, got: NDArray[Any]) -> ModelError:
-        return ModelError(f"{self._path}: output", expected=f"{expected} logits", got=str(list(got.shape)))
-
-    def _only(self, side: str) -> Any:
-        nodes = self._session.get_inputs() if side == "input" else self._session.get_outputs()
-        if len(nodes) != 1:
-            names = ", ".join(node.name for node in nodes) or "none"
-            raise ModelError(f"{self._path}: {side}s", expected=f"one {side}", got=names)
-        return nodes[0]
-
-    def _read_input(self) -> tuple[str, int | None, tuple[int, int, int]]:
-        what = f"{self._path}: input {self._input.name!r}"
-        if self._input.type not in _INPUT_DTYPES:
-            raise ModelError(what, expected=" or ".join(_INPUT_DTYPES), got=self._input.type)
-        sizes = [_fixed(size) for size in self._input.shape]
-        if len(sizes) != 4 or None in sizes[1:]:
-            raise ModelError(
-                what,
-                expected="[N, C, H, W] with fixed C, H and W",
-                got=str(self._input.shape),
-                fix="python -m onnxruntime.tools.make_dynamic_shape_fixed",
-            )
-        batch, channels, height, width = sizes
-        return _INPUT_DTYPES[self._input.type], batch, (channels or 0, height or 0, width or 0)
-
-    def _read_output(self) -> int | None:
-        """K; None where the file does not say."""
-        what = f"{self._path}: output {self._output.name!r}"
-        if self._output.type not in _OUTPUT_TYPES:
-            raise ModelError(what, expected="float logits", got=self._output.type)
-        sizes = [_fixed(size) for size in self._output.shape]
-        return sizes[1] if len(sizes) == 2 else None
+        return np.asarray(result)
 
     def _count_classes(self) -> int:
         """K of one black image."""
         black = np.zeros((self._batch or 1, *self._shape), self._input_dtype)
-        logits = self._run(black)
-        if logits.ndim != 2 or len(logits) != len(black) or not logits.shape[1]:
-            raise self._no_logits(f"[{len(black)}, K]", logits)
-        return int(logits.shape[1])
+        return counted_classes(self._run(black).shape, batch=len(black), origin=self._logits)
 
 
 def _open(path: Path, *, threads: int | None, optimize: bool) -> Any:
@@ -178,11 +142,6 @@ def _open(path: Path, *, threads: int | None, optimize: bool) -> Any:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
         raise ModelError(f"{path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
-
-
-def _fixed(size: object) -> int | None:
-    """A dimension's size; None where it is symbolic, unknown or 0."""
-    return size if isinstance(size, int) and size > 0 else None
 
 
 def _first_line(error: Exception) -> str:

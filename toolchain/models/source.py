@@ -173,10 +173,20 @@ def _run(module: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> 
             f"{name} does not give one logit a class",
             expected=f"float logits [{shape[0]}, {classes}] for {shape[0]} images and {classes} classes",
             got=got,
-            fix="give the network as many outputs as the data set has classes",
+            fix=_logits_fix(logits, shape[0], classes),
         )
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(f"{name} gives logits that are not finite", expected="finite logits on images of zeros")
+
+
+def _logits_fix(logits: object, count: int, classes: int) -> str:
+    sizes = list(logits.shape) if isinstance(logits, torch.Tensor) else []
+    left = [size for size in sizes[1:] if size != 1]
+    if sizes[:1] == [count] and not left:
+        return "one logit (a binary classifier with a sigmoid): return torch.cat([-z, z], 1), z [N, 1] before the sigmoid"
+    if sizes[:1] == [count] and left == [classes]:
+        return "return torch.flatten(logits, 1)"
+    return "give the network as many outputs as the data set has classes"
 
 
 def check_training(module: nn.Module, name: str, input_shape: tuple[int, int, int], *, images: int) -> None:
