@@ -139,9 +139,12 @@ class Twin(nn.Module):
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " ..."]:
         """Logits float32 [N, K] of float images [N, C, H, W] in [0, 1].
 
-        Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient.
+        Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient. What is no [N, K] but
+        for axes of size 1, as in the engine, comes as the graph gives it.
         """
-        return dense(self._run(images, ())[self.output]).float()
+        logits = dense(self._run(images, ())[self.output]).float()
+        several = [size for size in logits.shape[1:] if size != 1]
+        return logits.flatten(1) if logits.dim() > 2 and len(several) == 1 else logits  # [N, K, 1, 1] is [N, K]
 
     def activations(self, images: Float[Tensor, "n c h w"]) -> dict[str, Float[Tensor, " ..."]]:
         """Every QuantizeLinear's output as integer-valued tensors, and the logits, by ONNX value name."""

@@ -24,6 +24,7 @@ from ..recipe.inputs import Model
 from .checkpoint import load_weights, read_checkpoint
 from .cnn8 import CNN8
 from .exported_program import load_exported
+from .logits import return_logits
 from .normalize import preprocess
 from .torchvision import build_torchvision, names
 
@@ -47,6 +48,7 @@ class Source:
         classes: K names.
         name: the model as it was asked for.
         origin: what the network and its weights were made from, in words.
+        dropped: functions behind its logits that were taken off, see `return_logits`.
     """
 
     module: nn.Module
@@ -54,6 +56,7 @@ class Source:
     classes: tuple[str, ...]
     name: str
     origin: str
+    dropped: tuple[str, ...] = ()
 
 
 def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: Sequence[str], seed: int) -> Source:
@@ -88,7 +91,14 @@ def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: 
     module.eval()
     for count in (2, 3):  # a fixed batch axis takes only one of them
         _run(module, settings.name, (count, *input_shape), len(classes))
-    return Source(module=module, input_shape=input_shape, classes=tuple(classes), name=settings.name, origin=origin)
+    return Source(
+        module=module,
+        input_shape=input_shape,
+        classes=tuple(classes),
+        name=settings.name,
+        origin=origin,
+        dropped=return_logits(module, torch.zeros(2, *input_shape)),
+    )
 
 
 def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, str]:
@@ -173,10 +183,22 @@ def _run(module: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> 
             f"{name} does not give one logit a class",
             expected=f"float logits [{shape[0]}, {classes}] for {shape[0]} images and {classes} classes",
             got=got,
-            fix="give the network as many outputs as the data set has classes",
+            fix=_logits_fix(logits, shape[0], classes),
         )
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(f"{name} gives logits that are not finite", expected="finite logits on images of zeros")
+
+
+def _logits_fix(logits: object, count: int, classes: int) -> str:
+    sizes = list(logits.shape) if isinstance(logits, torch.Tensor) else []
+    left = [size for size in sizes[1:] if size != 1]
+    if sizes[:1] == [count] and not left:
+        return (
+            "one logit (a binary classifier with a sigmoid): return torch.cat([-z, z], 1), z [N, 1] before the sigmoid"
+        )
+    if sizes[:1] == [count] and left == [classes]:
+        return "return torch.flatten(logits, 1)"
+    return "give the network as many outputs as the data set has classes"
 
 
 def check_training(module: nn.Module, name: str, input_shape: tuple[int, int, int], *, images: int) -> None:
