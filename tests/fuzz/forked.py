@@ -1,7 +1,8 @@
 """Work in forked children, watched from here: one that dies, hangs or grows too large is a result and not the end.
 
-A child does many pieces one after another and says before and after each what it does; this process forked after its
-imports, so that a new child costs milliseconds. Peak memory is the system's own mark (VmHWM), reset before each piece.
+A child does many pieces one after another and says after each how it ended; this process forked after its imports, so
+that a new child costs milliseconds. A piece hangs where it takes more processor time than it may, or three times that
+on the clock: a busy machine is no hang. Peak memory is the system's own mark (VmHWM), reset before each piece.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ def run_all(
     Args:
         pieces: their numbers.
         work: does one, in a child.
-        seconds: that one may take.
+        seconds: of processor time that one may take.
         mib: resident memory that the process may take.
         per_child: pieces before a new child takes over.
     """
@@ -59,13 +60,13 @@ def _one_child(
         _work_off(numbers, work, writing)
     os.close(writing)
     buffer, waiting = b"", list(numbers)
-    started, most, killed = time.monotonic(), 0, ""
+    started, spent, most, killed = time.monotonic(), 0.0, 0, ""
     try:
         while True:
             ready, _, _ = select.select([reading], [], [], _POLL_S)
             most = max(most, _resident_mib(child))
             if not ready:
-                late = time.monotonic() - started > seconds
+                late = _processor_s(child) - spent > seconds or time.monotonic() - started > 3 * seconds
                 if (late or most > mib) and not killed:
                     killed = "hang" if late else "memory"
                     os.kill(child, signal.SIGKILL)
@@ -76,7 +77,7 @@ def _one_child(
             for line in lines:
                 said = Outcome(**json.loads(line))
                 yield waiting.pop(0), said if said.mib <= mib else Outcome("memory", said.detail, said.mib)
-                started, most = time.monotonic(), 0
+                started, spent, most = time.monotonic(), _processor_s(child), 0
             if not part:
                 break
     finally:
@@ -112,6 +113,14 @@ def _resident_mib(process: int) -> int:
     except (OSError, IndexError):  # it ended
         return 0
     return int(pages) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+def _processor_s(process: int) -> float:
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it ended
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _status_mib(key: str) -> int:

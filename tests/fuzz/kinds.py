@@ -23,7 +23,7 @@ from mutate_files import mutate_folder, mutate_picture, mutate_weights
 from mutate_json import mutate_tree, odd_value
 from mutate_onnx import mutate_graph
 
-__all__ = ["CORPUS", "GROUPS", "KINDS", "kind_of", "make_case"]
+__all__ = ["CORPUS", "GROUPS", "KINDS", "kind_of", "make_case", "sound_cases"]
 
 CORPUS = Path(__file__).with_name("corpus")
 
@@ -141,7 +141,7 @@ def _folder_of_bundle(random: Random) -> Case:
     files = _sealed(*_bundle(random))
     mutate_folder(random, files)
     return Case(
-        kind="folder", files={**files, **_data()}, calls=_uses(random)[:1] + (("toolchain", "inspect", "bundle"),)
+        kind="folder", files={**files, **_data()}, calls=(("load", "bundle"), ("toolchain", "inspect", "bundle"))
     )
 
 
@@ -286,6 +286,21 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "inputs": ("recipe", "recipe", "verdict", "npz", "idx", "pictures", "weights"),
 }
 """Which kinds take turns."""
+
+
+def sound_cases() -> list[Case]:
+    """Nothing in them is mutated: one of each command."""
+    files = {f"bundle/{name}": content for name, content in _folder("conv").items()} | _recipe_file()
+    files |= {name: _bytes(name) for name in ("verdict.npz", "weights.pt")}
+    calls = (
+        ("load", "bundle"),
+        ("toolchain", "verify", "bundle", "--images", "8"),
+        ("toolchain", "inspect", "bundle"),
+        ("toolchain", "replay", "verdict.npz", "bundle"),
+        _bench("bundle", "--attack", "fgsm", "--images", "2", "--no-dense"),
+        (*_BUILD, "--model", "make_corpus:residual", "--checkpoint", "weights.pt"),
+    )
+    return [Case(kind="sound", files=files, calls=(call,)) for call in calls]
 
 
 def kind_of(group: str, index: int) -> str:

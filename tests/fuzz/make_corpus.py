@@ -2,7 +2,8 @@
 
     python tests/fuzz/make_corpus.py tests/fuzz/corpus
 
-They are committed, so that a campaign mutates the same bytes on every machine; run it again only where a format changes.
+They are committed, so that a campaign mutates the same bytes on every machine. Run it again only where a format
+changes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Mutations of arrays, of `.npz` files and of IDX files: what arrays claim to be, and what the zip around them claims."""
+"""Mutations of arrays, `.npz` files and IDX files: what they hold, and what their headers claim."""
 
 from __future__ import annotations
 

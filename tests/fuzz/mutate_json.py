@@ -28,7 +28,7 @@ _ODD_TEXT += (
 _ODD_TEXT += ("linf:8/255", "linf:1e400", "l2:nan", "resnet18", "numpy:zeros", "os:getcwd", "model.onnx", "x.pt2")
 
 
-def odd_value(random: Random, depth: int = 0) -> Any:
+def odd_value(random: Random, depth: int = 0) -> Any:  # noqa: PLR0911 - one a kind of value
     """A value that few expect."""
     match random.randrange(9 if depth < 3 else 6):
         case 0:

@@ -1,8 +1,8 @@
 """Runs one case in this process and says how it ended.
 
-Only "ok" and "refused" are good: a command that ended with 0, or one of hardtemper's own errors (on the command line one
-line "error: ..." of at most 400 characters and the exit code 1 or 2). Whatever is printed holds no character that acts
-on a terminal, and nothing of ONNX Runtime's own log.
+Only "ok" and "refused" are good: a command that ended with 0, or one of hardtemper's own errors (on the command line
+one line "error: ..." of at most 400 characters and the exit code 1 or 2). Whatever is printed holds no character that
+acts on a terminal, and nothing of ONNX Runtime's own log.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import os
 import re
 import socket
 import sys
+import tempfile
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -40,7 +41,7 @@ _FOREIGN = re.compile(r"\[[VIWEF]:onnxruntime|Traceback \(most recent|^\S+\.py:\
 """ONNX Runtime's log, Python's tracebacks and warnings."""
 
 
-class _Reached(BaseException):  # noqa: N818 - no error: what comes before training went well
+class _Reached(BaseException):
     """The build came to its first long stage."""
 
 
@@ -60,7 +61,7 @@ class Outcome:
 
 
 def prepare() -> None:
-    """Make this process fit for many cases: one thread, no network, builds that stop before they train."""
+    """Make this process fit for many cases: one thread, no network, builds stop before they train."""
     torch.set_num_threads(1)
     sys.path.insert(0, str(Path(__file__).parent))  # where the factory of the weights' network is
 
@@ -159,8 +160,7 @@ def _printed() -> Iterator[list[str]]:
     """Everything that this process, C code too, writes to stdout and stderr in the block; one text, afterwards."""
     found: list[str] = []
     kept = [os.dup(1), os.dup(2)]
-    with Path("/dev/shm" if os.path.isdir("/dev/shm") else ".").joinpath(f"printed-{os.getpid()}").open("w+b") as file:
-        Path(file.name).unlink()
+    with tempfile.TemporaryFile() as file:
         for number in (1, 2):
             os.dup2(file.fileno(), number)
         try:

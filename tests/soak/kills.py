@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -76,7 +77,7 @@ class Kills:
 
 
 def _fork(work: Callable[[], object], *, dies_at: int | None = None, counted: Path | None = None) -> int:
-    """A child that does `work` and ends; with `dies_at` it kills itself at that write, and `counted` gets their number."""
+    """A child that does `work` and ends; it kills itself at write `dies_at`, and `counted` gets the number of writes."""
     child = os.fork()
     if child:
         return child
@@ -152,9 +153,7 @@ def _finish(work: Callable[[], object]) -> bool:
     return status == 0
 
 
-def kill_builds(
-    folder: Path, *, kills: int, seed: int, progress: Callable[[Kills], object] = lambda _: None
-) -> Kills:
+def kill_builds(folder: Path, *, kills: int, seed: int, progress: Callable[[Kills], object] = lambda _: None) -> Kills:
     """Builds over a former bundle, each killed one to four times."""
     recipe = RECIPE | {"data": {**RECIPE["data"], "name": str(CORPUS / "data.npz")}}
 
@@ -173,11 +172,11 @@ def kill_builds(
         out = place / "out"
         shutil.copytree(former, out)
         for _ in range(random.randint(1, 4)):
-            if not _killed(random, lambda: build(out), seconds=seconds, writes=writes):
+            if not _killed(random, partial(build, out), seconds=seconds, writes=writes):
                 break
             found.kills += 1
             _check_former(out, (former, right), found)
-        if not _finish(lambda: build(out)):
+        if not _finish(partial(build, out)):
             found.different += 1
             found.notes.append(f"build, round {found.rounds}: refused after the kills")
         else:
@@ -230,9 +229,7 @@ def _note(found: Kills, what: str, differs: str) -> None:
         found.notes.append(f"{what}, round {found.rounds}: {differs} differs")
 
 
-def kill_bench(
-    folder: Path, *, kills: int, seed: int, progress: Callable[[Kills], object] = lambda _: None
-) -> Kills:
+def kill_bench(folder: Path, *, kills: int, seed: int, progress: Callable[[Kills], object] = lambda _: None) -> Kills:
     """Bench runs that store their figures in the bundle, each killed one to four times."""
     # a process of its own would be measured; it is no part of what is stored on the way
     bench_run.measure_peak_memory = lambda *_, batch, **__: Skip(what=f"peak memory, batch {batch}", reason="soak")
@@ -261,7 +258,7 @@ def kill_bench(
         place = folder / f"round-{found.rounds}"
         shutil.copytree(bundle, place / "bundle")
         for _ in range(random.randint(1, 4)):
-            if not _killed(random, lambda: bench(place), seconds=seconds, writes=writes):
+            if not _killed(random, partial(bench, place), seconds=seconds, writes=writes):
                 break
             found.kills += 1
             try:
@@ -269,7 +266,7 @@ def kill_bench(
             except HardtemperError as error:
                 found.lost += 1
                 found.notes.append(f"bench, round {found.rounds}: {error}")
-        if not _finish(lambda: bench(place)):
+        if not _finish(partial(bench, place)):
             found.different += 1
             found.notes.append(f"bench, round {found.rounds}: refused after the kills")
         else:

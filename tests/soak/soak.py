@@ -98,7 +98,9 @@ def main() -> int:
         print(f"{name}: {one.calls}, {one.wrong} wrong, {one.growth_mib} MiB more", flush=True)
     killed = _kills(arguments.kills, arguments.seed) if arguments.kills else {}
     for name, row in killed.items():
-        print(f"{name}: {row['kills']} kills in {row['rounds']} rounds, {row['lost']} lost, {row['different']} different")
+        print(
+            f"{name}: {row['kills']} kills in {row['rounds']} rounds, {row['lost']} lost, {row['different']} different"
+        )
         for note in row["notes"]:
             print(f"  {note}")
     if arguments.json is not None:
