@@ -12,7 +12,10 @@ from ...runtime.files.npz import read_arrays
 from .arrays import KEYS, splits_from_arrays
 from .dataset import Splits
 
-__all__ = ["load_npz"]
+__all__ = ["MOST_BYTES", "load_npz"]
+
+MOST_BYTES = 2**36
+"""Bytes of a data set, unpacked: four times ImageNet at 64 x 64. It is held in memory whole."""
 
 
 def load_npz(path: Path) -> Splits:
@@ -28,7 +31,7 @@ def load_npz(path: Path) -> Splits:
             raise DataError(
                 f"{path} is not an .npz file", expected="a zip of arrays: numpy.savez(...)", got="a single array"
             )
-        arrays, names = read_arrays(path, (*KEYS, "classes"))
+        arrays, names = read_arrays(path, (*KEYS, "classes"), most=MOST_BYTES)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", expected="an .npz file") from None
     except OSError as error:

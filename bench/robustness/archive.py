@@ -28,10 +28,13 @@ from ...runtime.files.atomic import write_whole
 from ...runtime.files.npz import read_arrays
 from ..attacks.threat.threat_model import ThreatModel
 
-__all__ = ["FORMAT_VERSION", "Archive", "read_archive", "write_archive"]
+__all__ = ["FORMAT_VERSION", "MOST_BYTES", "Archive", "read_archive", "write_archive"]
 
 FORMAT_VERSION = 1
 """The only one that is written and read."""
+
+MOST_BYTES = 2**32
+"""Bytes of a verdict's arrays, unpacked: 28,000 pictures of 3 x 224 x 224."""
 
 _ARRAYS = {"images": "u1", "labels": "i8", "indices": "i8", "adversarial": "u1"}
 _ARRAYS |= {"rows": "i8", "attacks": "i8", "on_engine": "b1", "on_twin": "b1"}
@@ -119,7 +122,7 @@ def read_archive(path: Path) -> Archive:
     """
     what = f"format_version {FORMAT_VERSION}, written by `toolchain bench`"
     try:
-        found, _ = read_arrays(path, ("header", *_ARRAYS))
+        found, _ = read_arrays(path, ("header", *_ARRAYS), most=MOST_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read", expected="a verdict", got=error.strerror or str(error)) from None
     except DataError as error:
