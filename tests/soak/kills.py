@@ -77,7 +77,7 @@ class Kills:
 
 
 def _fork(work: Callable[[], object], *, dies_at: int | None = None, counted: Path | None = None) -> int:
-    """A child that does `work` and ends; it kills itself at write `dies_at`, and `counted` gets the number of writes."""
+    """A child that does `work` and ends; it kills itself at write `dies_at`; `counted` gets the number of writes."""
     child = os.fork()
     if child:
         return child
