@@ -2,8 +2,9 @@
 
 A moment is either a time, drawn evenly over the length of an undisturbed run, or the n-th time that the run makes,
 opens for writing, renames or removes something, where it kills itself: times alone would hardly ever hit a write. What
-is there at the end is held against an undisturbed run; `_compare_*` say what that covers. At every kill the former
-bundle must still be there: at its place or, between two renames, beside it as `.NAME.TOKEN.old`.
+is there at the end is held against an undisturbed run; `compare_bundles` and `_compare_benches` say what that covers.
+At every kill the former bundle must still be there: at its place or, between two renames, beside it as
+`.NAME.TOKEN.old`.
 
 Each run is forked from this process after its imports, and finds networks lowered that an undisturbed run has lowered
 (by their weights; lowering takes nine tenths of a tiny build and writes nothing). So a kill costs about a second.
@@ -18,8 +19,9 @@ import shutil
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -36,7 +38,7 @@ from hardtemper.runtime.errors import HardtemperError
 from hardtemper.toolchain import api
 from hardtemper.toolchain.pipeline import pipeline
 
-__all__ = ["Kills", "kill_bench", "kill_builds"]
+__all__ = ["Kills", "Part", "bench_part", "build_part", "compare_bundles", "finish", "fork", "is_write", "kill"]
 
 CORPUS = Path(__file__).parents[1] / "fuzz" / "corpus"
 """A bundle and images of 8 x 8 pixels."""
@@ -57,26 +59,14 @@ _ATTACKS = "fgsm,r-fgsm,bim,pgd-20"
 _EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "os.link", "os.symlink")
 
 
-@dataclass(kw_only=True, slots=True)
-class Kills:
-    """What was found.
-
-    Attributes:
-        rounds: runs that were finished after their kills.
-        kills: SIGKILLs that ended a run.
-        lost: how often the former bundle, or the one that is measured, could not be opened after a kill.
-        different: how often the finished result differs from that of an undisturbed run.
-        notes: what of it.
-    """
-
-    rounds: int = 0
-    kills: int = 0
-    lost: int = 0
-    different: int = 0
-    notes: list[str] = field(default_factory=list)
+def is_write(event: str, arguments: tuple[Any, ...]) -> bool:
+    """Whether an audit event is about something that is made, written, renamed or removed."""
+    if event == "open":
+        return isinstance(arguments[2], int) and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
+    return event in _EVENTS
 
 
-def _fork(work: Callable[[], object], *, dies_at: int | None = None, counted: Path | None = None) -> int:
+def fork(work: Callable[[], object], *, dies_at: int | None = None, counted: Path | None = None) -> int:
     """A child that does `work` and ends; it kills itself at write `dies_at`; `counted` gets the number of writes."""
     child = os.fork()
     if child:
@@ -87,8 +77,7 @@ def _fork(work: Callable[[], object], *, dies_at: int | None = None, counted: Pa
 
         def hook(event: str, arguments: tuple[Any, ...]) -> None:
             nonlocal events
-            writes = event == "open" and isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR)
-            if writes or event in _EVENTS:
+            if is_write(event, arguments):
                 events += 1
                 if events == dies_at:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -99,8 +88,10 @@ def _fork(work: Callable[[], object], *, dies_at: int | None = None, counted: Pa
         if counted is not None:
             counted.write_text(str(events), encoding="ascii")
         status = 0
-    except HardtemperError as error:
-        print(f"refused: {error}", file=sys.stderr, flush=True)
+    except HardtemperError:
+        status = 2
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(status)
 
@@ -108,7 +99,7 @@ def _fork(work: Callable[[], object], *, dies_at: int | None = None, counted: Pa
 def _undisturbed(work: Callable[[], object], folder: Path) -> tuple[float, int]:
     """Seconds, and number of writes, of a run that nothing stops."""
     start, counted = time.monotonic(), folder / "writes"
-    child = _fork(work, counted=counted)
+    child = fork(work, counted=counted)
     _, status = os.waitpid(child, 0)
     assert status == 0, "the undisturbed run failed"
     return time.monotonic() - start, int(counted.read_text(encoding="ascii"))
@@ -117,9 +108,9 @@ def _undisturbed(work: Callable[[], object], folder: Path) -> tuple[float, int]:
 def _killed(random: Random, work: Callable[[], object], *, seconds: float, writes: int) -> bool:
     """Run once, with a kill on the way; whether it came before the end."""
     if random.random() < 0.5:
-        child = _fork(work, dies_at=random.randint(1, writes))
+        child = fork(work, dies_at=random.randint(1, writes))
     else:
-        child, end = _fork(work), time.monotonic() + random.uniform(0, seconds)
+        child, end = fork(work), time.monotonic() + random.uniform(0, seconds)
         while time.monotonic() < end:
             if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
                 break
@@ -148,60 +139,167 @@ def _remember_lowered() -> None:
     pipeline.lower = remembering
 
 
-def _finish(work: Callable[[], object]) -> bool:
-    _, status = os.waitpid(_fork(work), 0)
+def finish(work: Callable[[], object]) -> bool:
+    _, status = os.waitpid(fork(work), 0)
     return status == 0
 
 
-def kill_builds(folder: Path, *, kills: int, seed: int, progress: Callable[[Kills], object] = lambda _: None) -> Kills:
-    """Builds over a former bundle, each killed one to four times."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A run that is disturbed.
+
+    Attributes:
+        name: what it is.
+        folder: of its own.
+        prepare: makes the place that a run works in.
+        run: does it there.
+        lost: says what of the former bundle cannot be opened there, "" where it is whole.
+        differs: says what differs from an undisturbed run's result, "" where nothing does.
+        seconds: that an undisturbed run takes.
+        writes: how many there are in it.
+    """
+
+    name: str
+    folder: Path
+    prepare: Callable[[Path], object]
+    run: Callable[[Path], object]
+    lost: Callable[[Path], str]
+    differs: Callable[[Path], str]
+    seconds: float = 0.0
+    writes: int = 0
+
+
+def _timed(part: Part) -> Part:
+    """With what an undisturbed run takes; two of them give the same."""
+    again = part.folder / "again"
+    part.prepare(again)
+    seconds, writes = _undisturbed(partial(part.run, again), part.folder)
+    assert not part.differs(again), "two undisturbed runs differ"
+    shutil.rmtree(again)
+    return replace(part, seconds=seconds, writes=writes)
+
+
+def build_part(folder: Path) -> Part:
+    """A build over a former bundle."""
     recipe = RECIPE | {"data": {**RECIPE["data"], "name": str(CORPUS / "data.npz")}}
-
-    def build(out: Path) -> None:
-        api.build(recipe, out=out, overwrite=True)
-
-    former, right = CORPUS / "conv", folder / "right"
+    former, right = CORPUS / "conv", folder / "right" / "out"
     _remember_lowered()
-    build(right)
-    assert _finish(lambda: build(folder / "again"))
-    assert not _compare_bundles(folder / "again", right), "two undisturbed builds differ"
-    seconds, writes = _undisturbed(lambda: build(folder / "again"), folder)
-    found, random = Kills(), Random(f"builds {seed}")
-    while found.kills < kills:
-        place = folder / f"round-{found.rounds}"
+
+    def prepare(place: Path) -> None:
+        shutil.copytree(former, place / "out")
+
+    def run(place: Path) -> None:
+        api.build(recipe, out=place / "out", overwrite=True)
+
+    def lost(place: Path) -> str:
+        """The former bundle or the new one is at its place, or the former beside it, byte for byte."""
         out = place / "out"
-        shutil.copytree(former, out)
+        for one in [out] if out.exists() else list(place.glob(f".{out.name}.*.old")):
+            if not _damage(one) and any(not compare_bundles(one, whole) for whole in (former, right)):
+                return ""
+        return "no whole bundle"
+
+    folder.mkdir()
+    run(folder / "right")
+    return _timed(
+        Part(
+            name="build",
+            folder=folder,
+            prepare=prepare,
+            run=run,
+            lost=lost,
+            differs=lambda place: compare_bundles(place / "out", right),
+        )
+    )
+
+
+def bench_part(folder: Path) -> Part:
+    """A bench run that stores its figures in the bundle."""
+    # what would be measured in a process of its own is no part of what is stored on the way
+    bench_run.measure_peak_memory = lambda *_, batch, **__: Skip(what=f"peak memory, batch {batch}", reason="soak")
+    right = folder / "right"
+
+    def prepare(place: Path) -> None:
+        shutil.copytree(CORPUS / "conv", place / "bundle")
+
+    def run(place: Path) -> None:
+        quick: dict[str, Any] = {"images": 6, "repeats": 1, "warmup": 0, "min_seconds": 0.0, "batches": (1,)}
+        api.bench(
+            place / "bundle",
+            data=str(CORPUS / "data.npz"),
+            attack=_ATTACKS,
+            work=place / "work",
+            store=True,
+            json_path=place / "report.json",
+            **quick,
+        )
+
+    folder.mkdir()
+    prepare(right)
+    run(right)
+    return _timed(
+        Part(
+            name="bench",
+            folder=folder,
+            prepare=prepare,
+            run=run,
+            lost=lambda place: _damage(place / "bundle"),
+            differs=lambda place: _compare_benches(place, right),
+        )
+    )
+
+
+def _damage(bundle: Path) -> str:
+    try:
+        read_bundle(bundle)
+    except HardtemperError as error:
+        return str(error)
+    return ""
+
+
+@dataclass(kw_only=True, slots=True)
+class Kills:
+    """What was found.
+
+    Attributes:
+        rounds: runs that were finished after their kills.
+        kills: SIGKILLs that ended a run.
+        lost: how often the former bundle, or the one that is measured, could not be opened after a kill.
+        different: how often the finished result differs from that of an undisturbed run.
+        bad: what was lost or different.
+    """
+
+    rounds: int = 0
+    kills: int = 0
+    lost: int = 0
+    different: int = 0
+    bad: list[str] = field(default_factory=list)
+
+
+def kill(part: Part, *, kills: int, seed: int, progress: Callable[[Kills], object] = lambda _: None) -> Kills:
+    """Runs, each killed one to four times and then run to its end, until there were so many kills."""
+    found, random = Kills(), Random(f"{part.name} {seed}")
+    while found.kills < kills:
+        place = part.folder / f"round-{found.rounds}"
+        part.prepare(place)
         for _ in range(random.randint(1, 4)):
-            if not _killed(random, partial(build, out), seconds=seconds, writes=writes):
+            if not _killed(random, partial(part.run, place), seconds=part.seconds, writes=part.writes):
                 break
             found.kills += 1
-            _check_former(out, (former, right), found)
-        if not _finish(partial(build, out)):
+            if lost := part.lost(place):
+                found.lost += 1
+                found.bad.append(f"round {found.rounds}: {lost}")
+        differs = part.differs(place) if finish(partial(part.run, place)) else "the end: it was refused; that"
+        if differs:
             found.different += 1
-            found.notes.append(f"build, round {found.rounds}: refused after the kills")
-        else:
-            _note(found, "build", _compare_bundles(out, right))
+            found.bad.append(f"round {found.rounds}: {differs} differs")
         found.rounds += 1
         shutil.rmtree(place)
         progress(found)
     return found
 
 
-def _check_former(out: Path, whole: tuple[Path, Path], found: Kills) -> None:
-    """The former bundle or the new one is at its place, or the former beside it, byte for byte."""
-    places = [out] if out.exists() else list(out.parent.glob(f".{out.name}.*.old"))
-    for place in places:
-        try:
-            read_bundle(place)
-        except HardtemperError:
-            continue
-        if any(not _compare_bundles(place, one) for one in whole):
-            return
-    found.lost += 1
-    found.notes.append(f"build, round {found.rounds}: no whole bundle after a kill")
-
-
-def _compare_bundles(one: Path, other: Path) -> str:
+def compare_bundles(one: Path, other: Path) -> str:
     """Names and bytes of all files; of the manifest all but when it was written and how long training took."""
     names = [sorted(path.relative_to(side).as_posix() for path in side.rglob("*")) for side in (one, other)]
     if names[0] != names[1]:
@@ -223,60 +321,6 @@ def _timeless(value: Any) -> Any:
     return [_timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
-def _note(found: Kills, what: str, differs: str) -> None:
-    if differs:
-        found.different += 1
-        found.notes.append(f"{what}, round {found.rounds}: {differs} differs")
-
-
-def kill_bench(folder: Path, *, kills: int, seed: int, progress: Callable[[Kills], object] = lambda _: None) -> Kills:
-    """Bench runs that store their figures in the bundle, each killed one to four times."""
-    # a process of its own would be measured; it is no part of what is stored on the way
-    bench_run.measure_peak_memory = lambda *_, batch, **__: Skip(what=f"peak memory, batch {batch}", reason="soak")
-    bundle = CORPUS / "conv"
-
-    def bench(place: Path) -> None:
-        quick: dict[str, Any] = {"images": 6, "repeats": 1, "warmup": 0, "min_seconds": 0.0, "batches": (1,)}
-        api.bench(
-            place / "bundle",
-            data=str(CORPUS / "data.npz"),
-            attack=_ATTACKS,
-            work=place / "work",
-            store=True,
-            json_path=place / "report.json",
-            **quick,
-        )
-
-    right = folder / "right"
-    shutil.copytree(bundle, right / "bundle")
-    bench(right)
-    shutil.copytree(bundle, folder / "again" / "bundle")
-    seconds, writes = _undisturbed(lambda: bench(folder / "again"), folder)
-    assert not _compare_benches(folder / "again", right), "two undisturbed runs of bench differ"
-    found, random = Kills(), Random(f"bench {seed}")
-    while found.kills < kills:
-        place = folder / f"round-{found.rounds}"
-        shutil.copytree(bundle, place / "bundle")
-        for _ in range(random.randint(1, 4)):
-            if not _killed(random, partial(bench, place), seconds=seconds, writes=writes):
-                break
-            found.kills += 1
-            try:
-                read_bundle(place / "bundle")
-            except HardtemperError as error:
-                found.lost += 1
-                found.notes.append(f"bench, round {found.rounds}: {error}")
-        if not _finish(partial(bench, place)):
-            found.different += 1
-            found.notes.append(f"bench, round {found.rounds}: refused after the kills")
-        else:
-            _note(found, "bench", _compare_benches(place, right))
-        found.rounds += 1
-        shutil.rmtree(place)
-        progress(found)
-    return found
-
-
 def _compare_benches(one: Path, other: Path) -> str:
     """Every array and the header of every verdict; the report without what is timed; which files lie there."""
     verdicts = [sorted(path.name for path in (side / "work").iterdir()) for side in (one, other)]
@@ -295,7 +339,8 @@ def _compare_benches(one: Path, other: Path) -> str:
 
 
 def _untimed(report: Any, place: Path) -> Any:
-    """Without latencies, times and the folder; memory is not measured."""
+    """Without latencies, times, the folder, and the digest of the bundle that latencies were stored in."""
+    del report["bundle_sha256"]
     for subject in report["subjects"]:
         rows = subject["measurements"]
         subject["measurements"] = [row for row in rows if row["name"] not in ("latency", "throughput", "speedup")]

@@ -1,8 +1,10 @@
 """Kills, calls and threads, in numbers.
 
-    python tests/soak/soak.py --kills 200 --calls 10000 --concurrent 1000000 --seed 0 --json bench/results/soak.json
+    python tests/soak/soak.py --kills 100 --disk 1 --writers 20 --concurrent 1000000 --json bench/results/soak.json
 
     --kills N        N SIGKILLs over builds and N over bench runs, each run resumed until it is done (`kills.py`)
+    --disk N         every N-th write of a build and of a bench run fails (`full_disk.py`)
+    --writers N      N times two builds at once into one place, and two bench runs (`two_writers.py`)
     --calls N        N calls of one engine, and N / 20 engines opened (`steady.py`)
     --concurrent N   N calls of one engine from --threads threads
 
@@ -20,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,28 +68,40 @@ def _steady(arguments: argparse.Namespace) -> dict[str, Steady]:
     return found
 
 
-def _kills(count: int, seed: int) -> dict[str, Any]:
-    import kills  # not before the steady parts are done: torch is not what they measure
+def _disturbed(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Kills, full disks, two writers."""
+    # not before the steady parts are done: torch is not what they measure
+    from full_disk import fill_disk
+    from kills import Kills, bench_part, build_part, kill
+    from two_writers import write_twice
 
-    start = time.monotonic()
+    start, found = time.monotonic(), {}
 
-    def report(what: str) -> Callable[[Any], None]:
-        def say(found: Any) -> None:
-            if found.rounds % 10 == 0:
-                print(f"{what}: {found.kills} of {count} kills, {time.monotonic() - start:.0f} s", flush=True)
+    def say(what: str, found: Kills) -> None:
+        if found.rounds % 10 == 0:
+            print(f"{what}: {found.kills} kills, {time.monotonic() - start:.0f} s", flush=True)
 
-        return say
-
-    found = {}
-    for what, run in (("build", kills.kill_builds), ("bench", kills.kill_bench)):
-        with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-            found[what] = asdict(run(Path(folder), kills=count, seed=seed, progress=report(what)))
+    with tempfile.TemporaryDirectory(prefix="soak-") as name:
+        for make in (build_part, bench_part):
+            part = make(Path(name) / make.__name__)
+            row: dict[str, Any] = {"writes in a run": part.writes}
+            if arguments.kills:
+                row["kills"] = asdict(
+                    kill(part, kills=arguments.kills, seed=arguments.seed, progress=partial(say, part.name))
+                )
+            if arguments.disk:
+                row["full disk"] = asdict(fill_disk(part, every=arguments.disk))
+            if arguments.writers:
+                row["two writers"] = asdict(write_twice(part, rounds=arguments.writers, seed=arguments.seed))
+            found[part.name] = row
     return found
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--disk", type=int, default=5)
+    parser.add_argument("--writers", type=int, default=5)
     parser.add_argument("--calls", type=int, default=10_000)
     parser.add_argument("--concurrent", type=int, default=100_000)
     parser.add_argument("--threads", type=int, default=8)
@@ -96,13 +111,9 @@ def main() -> int:
     steady = _steady(arguments)
     for name, one in steady.items():
         print(f"{name}: {one.calls}, {one.wrong} wrong, {one.growth_mib} MiB more", flush=True)
-    killed = _kills(arguments.kills, arguments.seed) if arguments.kills else {}
-    for name, row in killed.items():
-        print(
-            f"{name}: {row['kills']} kills in {row['rounds']} rounds, {row['lost']} lost, {row['different']} different"
-        )
-        for note in row["notes"]:
-            print(f"  {note}")
+    disturbed = _disturbed(arguments) if arguments.kills or arguments.disk or arguments.writers else {}
+    for name, rows in disturbed.items():
+        print(f"{name}: {json.dumps(rows, indent=1)}", flush=True)
     if arguments.json is not None:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         result = {
@@ -110,11 +121,13 @@ def main() -> int:
             "environment": Environment.here().to_dict(),
             "seed": arguments.seed,
             "steady": {name: asdict(one) for name, one in steady.items()},
-            "kills": killed,
+            "disturbed": disturbed,
         }
         arguments.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     bad = any(one.wrong or one.growth_mib >= _MOST_GROWTH_MIB for one in steady.values())
-    return int(bad or any(row["lost"] or row["different"] for row in killed.values()))
+    return int(
+        bad or any(row.get("bad") for rows in disturbed.values() for row in rows.values() if isinstance(row, dict))
+    )
 
 
 if __name__ == "__main__":
