@@ -45,8 +45,8 @@ def verify(
 ) -> None:
     """Check every file's hash, count integer kernels, and compare twin and engine bit for bit.
 
-    Exit code 1 when a gate fails: another digest, a file that is missing, not listed or of another hash, fewer MACs in
-    integer kernels than the recipe asks for, or (power-of-two scales) one differing integer or logit.
+    Exit code 1 when a gate fails: a file that is missing, not listed or of another hash, a manifest of another digest,
+    fewer MACs in integer kernels than the recipe asks for, or (power-of-two scales) one differing integer or logit.
     """
     from ...runtime.errors import GateError, IntegrityError
     from ..api import verify as run
