@@ -222,14 +222,13 @@ def test_operators_of_no_known_size_are_tried_first(tmp_path: Path) -> None:
 @pytest.mark.parametrize("logits", [("N", 1_000_001), ("N", 2**31), ("N", "K")])
 def test_more_classes_than_there_are(tmp_path: Path, logits: Any) -> None:
     nodes = [
-        helper.make_node("Constant", [], ["shape"], value_ints=[1, 1_000_001]),
-        helper.make_node("Expand", ["first", "shape"], ["y"]),
         helper.make_node("Constant", [], ["axes"], value_ints=[1, 2, 3]),
         helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=0),
-        helper.make_node("Reshape", ["sum", "column"], ["first"]),
         helper.make_node("Constant", [], ["column"], value_ints=[-1, 1]),
+        helper.make_node("Reshape", ["sum", "column"], ["first"]),
+        helper.make_node("Constant", [], ["shape"], value_ints=[1, 1_000_001]),
+        helper.make_node("Expand", ["first", "shape"], ["y"]),
     ]
-    nodes = [nodes[0], nodes[2], nodes[3], nodes[5], nodes[4], nodes[1]]
     path = write(tmp_path / "model.onnx", nodes, [IMAGE], [("y", TensorProto.FLOAT, logits)])
     with pytest.raises(ModelError, match=r"expected: at most 1000000 classes|ONNX Runtime cannot load"):
         open_onnx(path)
