@@ -45,7 +45,7 @@ class CleanAnswers:
         return Alarm.of("no answer", int((~self.answered).sum()), self.n)
 
     def measurements(self, **settings: Setting) -> list[Measurement]:
-        """"clean-accuracy", and with a twin "twin-mismatch"."""
+        """ "clean-accuracy", and with a twin "twin-mismatch"."""
         without = int((~self.answered).sum())
         found = [share("clean-accuracy", int(self.right.sum()), self.n, **settings, without_answer=without)]
         return found if self.agreement is None else [*found, self.agreement.measurement("clean")]
