@@ -95,25 +95,24 @@ def diagnose(
     n, right, k = clean.n, int(clean.right.sum()), len(dataset.classes)
     if len(np.unique(clean.labels)) < 2:
         return _said(n)  # one class alone: its share of right answers says nothing of the others
-    constant = one_answer(clean.predicted, clean.labels)
-    chance = constant or near_chance(right, n, k)
-    if not chance and right / n >= _LOW:
+    near, constant = near_chance(right, n, k), one_answer(clean.predicted, clean.labels)
+    if not (near or constant) and right / n >= _LOW:
         found = _Found.of(AS_IT_IS, clean.predicted, clean.right, clean.labels, k)
         helps = far_more(found.best, right / n, clean.labels)
         return _said(n, f"{_accuracy(clean)}: {_advice(found, dataset, f'these {n} images')}") if helps else _said(n)
     part = _images(dataset, seed)
     where = f"{len(part)} {'training' if part.split == 'train' else 'test'} images"
     asked = _ask(engine, part, AS_IT_IS, k)
-    accuracy = f"{_accuracy(clean)}{f' is near chance ({100 / k:.3g} %)' if chance else ''}"
+    accuracy = f"{_accuracy(clean)}{f' is near chance ({100 / k:.3g} %)' if near else ''}"
     if constant:
-        accuracy += f", every image is taken for class {dataset.classes[int(clean.predicted[0])]}"
-    if chance and asked.best == asked.right and far_more(asked.right, right / n, part.labels):
+        accuracy += f", and every image is taken for class {dataset.classes[int(clean.predicted[0])]}"
+    if near and asked.best == asked.right and far_more(asked.right, right / n, part.labels):
         share = 100 * asked.right / len(part)
         return _said(n, f"{accuracy}, but {share:.1f} % of {where} are right: test and training data are unlike")
     best, tried = _search(engine, part, asked, k, progress)
     if far_more(best.best, asked.right / len(part), part.labels):
         return _said(n, f"{accuracy}: {_advice(best, dataset, where)}")
-    if not chance:
+    if not (near or constant):
         return _said(n)
     most = 100 * best.best / len(part)
     return _said(n, f"{accuracy}; tried on {where}: {', '.join(tried)}; none gives more than {most:.1f} %")

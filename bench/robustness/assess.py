@@ -82,7 +82,7 @@ def assess(
     running = RunningVerdict(verdict, case)
     watched = replace(case, keep=running.keep)
     checks = look_for_alarms(watched, verdict)
-    standing = [*against, *check_access(verdict, schedule.plans)]
+    standing = [*against, check_access(verdict, schedule.plans)]
     alarms = (*(check for check in standing if isinstance(check, Alarm)), *checks.alarms)
     raised = tuple(alarm.name for alarm in (*clean, *alarms) if alarm.raised)
     further = Assessment()

@@ -20,7 +20,6 @@ from hardtemper.bench.attacks.presets import choose_attacks
 from hardtemper.bench.attacks.result import AttackResult
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.resume import ResumeStore
-from hardtemper.bench.robustness.alarm import Alarm
 from hardtemper.bench.robustness.alarm_checks import Checks, look_for_alarms
 from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
@@ -88,21 +87,6 @@ def test_few_survivors_say_nothing_about_more_steps(three_classes: Any) -> None:
     _, checks = checked(three_classes, [IDLE], count=10)
     assert checks.skipped == ()
     assert "more steps" in checks.raised
-
-
-@pytest.mark.parametrize(
-    ("count", "n", "threshold", "raised"),
-    [
-        (1, 1, 0.05, False),
-        (1, 2, 0.05, False),
-        (2, 10, 0.05, True),
-        (2, 30, 0.05, False),  # 7 %, from 2 % on
-        (1, 10, 0.0, True),
-        (0, 10, 0.0, False),
-    ],
-)
-def test_chance_raises_no_alarm(count: int, n: int, threshold: float, raised: bool) -> None:
-    assert Alarm(name="more steps", count=count, n=n, threshold=threshold).raised == raised
 
 
 def test_limits_are_those_of_the_readme(three_classes: Any) -> None:
