@@ -12,7 +12,6 @@ from typing import Any
 import onnx
 import onnxruntime as ort
 import pytest
-import torch
 from onnx import helper
 
 from hardtemper.bench import subjects

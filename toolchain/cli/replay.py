@@ -93,7 +93,6 @@ def _graph(path: Path, engine: Engine) -> Path:
 def _shares(result: Replay, threat: str) -> tuple[Measurement, Measurement]:
     """Clean and robust accuracy, as bench gives them."""
     from ...bench.measurement import share
-
     from ...bench.robustness.doubt import standing, withheld
 
     about: dict[str, Setting] = {
