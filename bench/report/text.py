@@ -125,6 +125,8 @@ def _phrases(m: Measurement) -> dict[str, str]:
     by = "" if largest is None else f", by {largest:.0e}"
     return {
         "scope": ", remaining only" if settings.get("remaining_only") else "",
+        "worth": f", {settings['standing']}" if settings.get("standing") else "",
+        "unanswered": f", no answer for {settings['without_answer']}" if settings.get("without_answer") else "",
         "doubt": "" if alarms == "none" else f" ALARM: {alarms}",
         "state": "RAISED" if settings.get("raised") else "quiet",
         "runtime_alone": "" if baseline is None else f" (runtime alone {baseline:.1f})",

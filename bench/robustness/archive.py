@@ -27,11 +27,15 @@ from ...runtime.errors import DataError, InputError, RecipeError
 from ...runtime.files.atomic import write_whole
 from ...runtime.files.npz import read_arrays
 from ..attacks.threat.threat_model import ThreatModel
+from .doubt import NO_WHITE_BOX
 
 __all__ = ["FORMAT_VERSION", "Archive", "read_archive", "write_archive"]
 
 FORMAT_VERSION = 1
 """The only one that is written and read."""
+
+_MOST, _LONGEST = 64, 64
+"""Alarms, and letters of a name."""
 
 _ARRAYS = {"images": "u1", "labels": "i8", "indices": "i8", "adversarial": "u1"}
 _ARRAYS |= {"rows": "i8", "attacks": "i8", "on_engine": "b1", "on_twin": "b1"}
@@ -44,7 +48,8 @@ class Archive:
     Attributes:
         header: "threat" with "norm", "epsilon" and "target" (a class or null); "classes", how many; "attacks", each
             with "name", "target" and "settings", in the order of `attacks`' numbers; "clean" and "robust", how many of
-            the N images the engine gets right, and of these withstand every candidate; and whatever else is known.
+            the N images the engine gets right, and of these withstand every candidate; "alarms", the names of those
+            that were raised, a list; and whatever else is known.
 
     Raises:
         DataError: a header out of range, arrays that contradict it or each other, or a candidate outside the ball.
@@ -86,6 +91,13 @@ class Archive:
     def names(self) -> tuple[str, ...]:
         """The attacks' names."""
         return tuple(str(attack["name"]) for attack in self.header["attacks"])
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """The names of the alarms that were raised; without white-box attacks that one, whatever the header says."""
+        found = dict.fromkeys(map(str, self.header.get("alarms", [])))
+        white = any(attack["target"] == "twin" for attack in self.header["attacks"])
+        return tuple(found if white else found | {NO_WHITE_BOX: None})
 
     @property
     def threat(self) -> ThreatModel:
@@ -153,6 +165,11 @@ def _check_header(header: Mapping[str, Any], n: int) -> None:
         ThreatModel(norm, epsilon, target)
     except RecipeError as error:
         raise DataError(f"header.threat: {error.what}", expected=error.expected, got=error.got) from None
+    alarms = header.get("alarms", [])
+    fits = isinstance(alarms, list) and all(isinstance(name, str) and len(name) <= _LONGEST for name in alarms[:_MOST])
+    _expect(fits and len(alarms) <= _MOST, "header.alarms", "a short list of names", repr(alarms)[:100])
+    for attack in header["attacks"]:
+        _expect(isinstance(attack["target"], str), "header.attacks", "each with a target", repr(attack)[:100])
     for name in ("clean", "robust"):
         count = header.get(name, 0)
         _expect(_whole(count, 0, n), f"header.{name}", f"0 to {n} images", repr(count))

@@ -60,6 +60,7 @@ class Replay:
         same_graph: whether the engine runs the graph that the verdict is about; None where that is not known.
         stored_clean: `clean` as the verdict says it; None where it does not say both.
         stored_robust: `robust` as the verdict says it; None where it does not say both.
+        alarms: names of the alarms that were raised when the verdict was made.
     """
 
     engine: str
@@ -70,6 +71,7 @@ class Replay:
     same_graph: bool | None
     stored_clean: int | None
     stored_robust: int | None
+    alarms: tuple[str, ...]
 
     @property
     def differs(self) -> bool:
@@ -150,6 +152,7 @@ def replay(
         same_graph=header["graph_sha256"] == graph_sha256 if known else None,
         stored_clean=counts[0],
         stored_robust=counts[1],
+        alarms=archive.alarms,
     )
 
 

@@ -11,36 +11,40 @@ not depend on the units of d, and reaches every image however far it is from the
 A step that a gradient passes is no bool but a float32 tensor of 0 and 1: `truth` tells the two apart. An integer that a
 gradient passes is an integer-valued float64 tensor.
 
-A choice between two values that have gradients of their own keeps these alone, as torch.where does. Inside `smoothing`
-the gradient of its condition joins them, and other functions that saturate get a slope where they have none.
+A choice between two values that have gradients of their own keeps these alone, as torch.where does. `smoothing` goes
+further, for attacks on graphs that hide their gradients. Backward, every condition passes its gradient, what saturates
+is followed as if its input were of size one, and the saw x mod b is taken for its mean. With "both", the forward pass
+is that of the smooth function too: x for floor(x), (1 + d / (s + |d|)) / 2 for a step, c a + (1 - c) b for a choice.
+That is another network, near the true one, whose loss has no plateaus.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from ...runtime.shapes import Float, Shaped
 
-__all__ = ["choose", "has_path", "is_smooth", "smoothing", "step", "through", "truth"]
+__all__ = ["Passes", "choose", "gentle", "has_path", "in_units", "saw", "smoothing", "step", "through", "truth"]
 
-_SMOOTH: ContextVar[bool] = ContextVar("smooth", default=False)
+Passes = Literal["backward", "both"]
 
-
-def is_smooth() -> bool:
-    """Whether a forward pass now is inside `smoothing`."""
-    return _SMOOTH.get()
+_SMOOTH: ContextVar[Passes | None] = ContextVar("smooth", default=None)
 
 
 @contextmanager
-def smoothing() -> Iterator[None]:
-    """Forward passes in here have the gradients of a smoother function near the true one, wherever that has none."""
-    token = _SMOOTH.set(True)
+def smoothing(passes: Passes) -> Iterator[None]:
+    """Forward passes with a gradient to follow are those of a smoother network in here; see the module.
+
+    Args:
+        passes: "backward" changes gradients only, "both" the values too.
+    """
+    token = _SMOOTH.set(passes)
     try:
         yield
     finally:
@@ -64,9 +68,18 @@ class _Through(torch.autograd.Function):
 
 
 def through(x: Float[Tensor, " *shape"], y: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
-    """`y`, with the gradient of `x`."""
+    """`y`, with the gradient of `x`; `x` itself where both passes are smooth."""
+    if _SMOOTH.get() == "both":
+        return x.to(y.dtype) if y.is_floating_point() else x
     passed: Tensor = _Through.apply(x, y.detach())  # type: ignore[no-untyped-call]
     return passed
+
+
+def _size(x: Tensor) -> Tensor:
+    """The mean magnitude of an image's numbers, those that are finite; never 0."""
+    away = x.detach().abs().nan_to_num(0.0, 0.0, 0.0)
+    inner = tuple(range(1, away.dim()))
+    return (away.mean(inner, keepdim=True) if inner else away).clamp(min=1e-9)
 
 
 class _Step(torch.autograd.Function):
@@ -78,10 +91,8 @@ class _Step(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (difference,) = ctx.saved_tensors
-        away = difference.abs().nan_to_num()
-        inner = tuple(range(1, away.dim()))
-        width = (away.mean(inner, keepdim=True) if inner else away).clamp(min=torch.finfo(torch.float32).tiny ** 0.25)
-        return gradients[0] * (width / (width + away) ** 2).to(difference.dtype), None
+        width = _size(difference)
+        return gradients[0] * (width / (width + difference.abs().nan_to_num()) ** 2).to(difference.dtype), None
 
 
 def step(difference: Float[Tensor, " *shape"], holds: Shaped[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
@@ -91,6 +102,8 @@ def step(difference: Float[Tensor, " *shape"], holds: Shaped[Tensor, " *shape"])
         difference: 0 at the step. The first dimension counts images.
         holds: bool, or 0 and 1: the true answer.
     """
+    if _SMOOTH.get() == "both":
+        return ((1 + difference / (_size(difference) + difference.abs())) / 2).to(torch.float32)
     stepped: Tensor = _Step.apply(difference, holds.detach())  # type: ignore[no-untyped-call]
     return stepped
 
@@ -121,10 +134,37 @@ def choose(
 ) -> Shaped[Tensor, " ..."]:
     """`a` where the condition holds, else `b`; see the module for what passes the condition."""
     chosen = torch.where(truth(condition), a, b)
-    if not has_path(condition) or (has_path(a, b) and not is_smooth()):
+    if not has_path(condition) or (has_path(a, b) and not _SMOOTH.get()):
         return chosen
     if not chosen.is_floating_point():
         chosen = chosen.to(torch.float32 if chosen.dtype == torch.bool else torch.float64)
+    if _SMOOTH.get() == "both":
+        mixed = condition * a + (1 - condition) * b
+        return torch.where(mixed.isfinite(), mixed, chosen).to(chosen.dtype)
     difference = (a.detach().to(chosen.dtype) - b.detach().to(chosen.dtype)).nan_to_num(0.0, 0.0, 0.0)
     passed: Tensor = _Condition.apply(chosen, condition, difference)  # type: ignore[no-untyped-call]
     return passed
+
+
+def in_units(x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
+    """x, divided by the mean magnitude of an image's numbers where that is more than one."""
+    return x / _size(x).clamp(min=1).to(x.dtype)
+
+
+def gentle(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """A function that saturates where its first argument is large, followed at a size of one where it is smoothed."""
+
+    def followed(x: Tensor, *more: Any) -> Tensor:
+        if not has_path(x) or not _SMOOTH.get():
+            return function(x, *more)
+        return through(function(in_units(x), *more), function(x.detach(), *more))
+
+    return followed
+
+
+def saw(function: Callable[[Tensor, Tensor], Tensor], x: Shaped[Tensor, " ..."], b: Shaped[Tensor, " ..."]) -> Tensor:
+    """x mod b by `function`; where it is smoothed, what it leaves of x is followed instead, and it is b / 2."""
+    if not has_path(x, b) or not _SMOOTH.get():
+        return function(x, b)
+    left = function(x.detach(), b.detach())
+    return through(0 * x + b / 2, left)

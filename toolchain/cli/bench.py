@@ -136,9 +136,14 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     help="Seed of the choice of images and of the attacks.",
 )
 @click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit code 1 where an alarm is raised, or a robust accuracy is withheld or missing.",
+)
+@click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Store the report there as JSON."
 )
-def bench(target: Path, **settings: Any) -> None:
+def bench(target: Path, *, strict: bool, **settings: Any) -> None:
     """Measure a bundle (a folder) or an ONNX classifier on this machine.
 
     Size (bytes), latency (ms), peak memory (MiB), clean accuracy and robust accuracy (%). A bundle's engine is measured
@@ -161,7 +166,9 @@ def bench(target: Path, **settings: Any) -> None:
             errors.print(printable(line), markup=False, soft_wrap=True)
 
     with ExitStack() as bars:
-        run(target, show=show, progress=bars.enter_context(progress_bars()), **settings)
+        report = run(target, show=show, progress=bars.enter_context(progress_bars()), **settings)
+    if strict:
+        report.gate()
 
 
 def _refuse_of_attacks() -> None:

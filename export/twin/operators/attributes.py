@@ -20,7 +20,7 @@ __all__ = ["AUDITED", "KNOWN", "LIMITS", "SINCE", "unknown_setting"]
 AUDITED = 28
 """The last of ONNX's opsets whose operators were compared with the twin's."""
 
-SINCE = {"BatchNormalization": 7, "Dropout": 7, "GroupNormalization": 21, "PRelu": 7}
+SINCE = {"BatchNormalization": 7, "Dropout": 7, "GroupNormalization": 21, "Hardmax": 13, "PRelu": 7}
 """Operators whose older versions compute something else, without an attribute that says so."""
 
 _CONV = "auto_pad dilations group kernel_shape pads strides"
@@ -52,6 +52,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
         "Gemm": "alpha beta transA transB",
         "GroupNormalization": "epsilon num_groups",
         "HardSigmoid": "alpha beta",
+        "Hardmax": "axis",
         "InstanceNormalization": "epsilon",
         "IsInf": "detect_negative detect_positive",
         "LRN": "alpha beta bias size",

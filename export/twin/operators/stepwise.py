@@ -15,12 +15,24 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..surrogates import choose, has_path, is_smooth, step, through, truth
+from ..surrogates import choose, has_path, in_units, saw, step, through, truth
 from ..values.scaled import Value, dense
 from ..windows import Attributes
 from .real import Operator
 
-__all__ = ["clear_bit", "compare", "equal", "is_inf", "is_nan", "logic", "modulo", "rounded", "sign", "where"]
+__all__ = [
+    "clear_bit",
+    "compare",
+    "equal",
+    "hardmax",
+    "is_inf",
+    "is_nan",
+    "logic",
+    "modulo",
+    "rounded",
+    "sign",
+    "where",
+]
 
 
 def rounded(function: Callable[[Tensor], Tensor]) -> Operator:
@@ -80,15 +92,16 @@ def where(attributes: Attributes, condition: Value, x: Value, y: Value) -> Value
     return choose(dense(condition), dense(x), dense(y))
 
 
+def hardmax(attributes: Attributes, x: Value) -> Value:
+    """Hardmax: 1 at the first of the largest numbers, with the gradient of a softmax as wide as the image."""
+    a, axis = dense(x), attributes.get("axis", -1)
+    first = torch.zeros_like(a).scatter(axis, a.detach().argmax(axis, keepdim=True), 1.0)
+    return through(torch.softmax(in_units(a), axis), first) if has_path(a) else first
+
+
 def modulo(attributes: Attributes, x: Value, y: Value) -> Value:
-    """Mod: with `fmod` the sign is x's, without it y's. Its saw has the slope one, and none inside `smoothing`: then
-    what it leaves of x is followed."""
-    a, b = dense(x), dense(y)
-    function = torch.fmod if attributes.get("fmod", 0) else torch.remainder
-    if has_path(a, b) and is_smooth():
-        left = function(a.detach(), b.detach())
-        return through(0 * (a + b), left)
-    return function(a, b)
+    """Mod: with `fmod` the sign is x's, without it y's."""
+    return saw(torch.fmod if attributes.get("fmod", 0) else torch.remainder, dense(x), dense(y))
 
 
 def is_nan(attributes: Attributes, x: Value) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from ..surrogates import gentle
 from ..values.scaled import dense
 from . import creation, reductions, stepwise
 from . import shape as shapes
@@ -59,7 +60,7 @@ OPERATORS: dict[str, Operator] = {
     "DynamicQuantizeLinear": dynamic_quantize,
     "Elu": lambda attributes, x: F.elu(dense(x), attributes.get("alpha", 1.0)),
     "Equal": stepwise.equal,
-    "Erf": real(torch.erf),
+    "Erf": real(gentle(torch.erf)),
     "Exp": real(torch.exp),
     "Expand": shapes.expand,
     "Flatten": shapes.flatten,
@@ -74,6 +75,7 @@ OPERATORS: dict[str, Operator] = {
     "GroupNormalization": group_norm,
     "HardSigmoid": hard_sigmoid,
     "HardSwish": real(F.hardswish),
+    "Hardmax": stepwise.hardmax,
     "Identity": lambda attributes, x: x,
     "InstanceNormalization": instance_norm,
     "IsInf": stepwise.is_inf,
@@ -122,12 +124,12 @@ OPERATORS: dict[str, Operator] = {
     "Round": stepwise.rounded(torch.round),
     "Selu": selu,
     "Shape": creation.shape,
-    "Sigmoid": real(torch.sigmoid),
+    "Sigmoid": real(gentle(torch.sigmoid)),
     "Sign": stepwise.sign,
     "Sin": real(torch.sin),
     "Size": creation.size,
     "Slice": shapes.slice_,
-    "Softmax": softmax(torch.softmax),
+    "Softmax": softmax(gentle(torch.softmax)),
     "Softplus": real(F.softplus),
     "Softsign": real(F.softsign),
     "SpaceToDepth": shapes.space_to_depth,
@@ -137,7 +139,7 @@ OPERATORS: dict[str, Operator] = {
     "Sub": subtract,
     "Sum": folded(torch.add),
     "Swish": swish,
-    "Tanh": real(torch.tanh),
+    "Tanh": real(gentle(torch.tanh)),
     "ThresholdedRelu": thresholded_relu,
     "Tile": shapes.tile,
     "Transpose": shapes.transpose,

@@ -67,6 +67,7 @@ def test_replay_counts() -> None:
         same_graph=None,
         stored_clean=None,
         stored_robust=None,
+        alarms=(),
     )
     assert result.to_dict()["attacks"][0] == {
         "name": "pgd-20",
