@@ -107,7 +107,7 @@ def _try(twin: Twin, engine: Engine) -> tuple[str, NDArray[np.float32]]:
                 return f"it gives {list(together.shape)} of {len(x)} images at once, not {expected}", none
             logits = together.float().numpy()
             again = twin(x).float().numpy()
-            alone = np.concatenate([twin(image).float().numpy() for image in x.split(1)])
+            alone = np.concatenate([twin(image).float().numpy() for image in x.unsqueeze(1)])
     # a twin that draws noise gives other logits every time, whatever stands beside an image
     if (logit_gap(logits, again) <= 1).all() and (logit_gap(alone, logits) > 1).any():
         return "its logits of an image depend on the images beside it", none

@@ -2,11 +2,11 @@
 
 Of n images of K classes, k are right; [low, high] is the 95 % Wilson interval of k / n.
 
-    near chance   <=>  low <= 1/K + 0.05  and  high < (1 + 1/K) / 2
+    near chance   <=>  low <= 1/K + 0.05  and  high < (1 + 1/K) / 2  and  n >= 8
     one answer    <=>  every image gets the same class, and 8 of them or more are of others
     far more      <=>  low' > b + (1 - b) / 3,  b = max(share before, share of the most frequent class)
 
-The second bound keeps a handful of images, which say nothing, from looking like chance. A share is far more than another
+The other bounds keep a handful of images, which say nothing, from looking like chance. A share is far more than another
 one if a third of the errors go at least, and what guessing the most frequent class gives is no merit.
 """
 
@@ -20,18 +20,18 @@ from ..measurement import wilson
 __all__ = ["far_more", "near_chance", "one_answer"]
 
 _MARGIN = 0.05
-_OTHERS = 8
+_FEW = 8
 
 
 def near_chance(right: int, n: int, classes: int) -> bool:
     """Whether `right` of `n` images is what guessing among `classes` gives, or less."""
     low, high = wilson(right, n)
-    return low <= 1 / classes + _MARGIN and high < (1 + 1 / classes) / 2
+    return n >= _FEW and low <= 1 / classes + _MARGIN and high < (1 + 1 / classes) / 2
 
 
 def one_answer(predicted: NDArray[np.int64], labels: NDArray[np.int64]) -> bool:
     """Whether the network says the same of every image, whatever it shows; int64 [N] both."""
-    return len(np.unique(predicted)) == 1 and int((predicted != labels).sum()) >= _OTHERS
+    return len(np.unique(predicted)) == 1 and int((predicted != labels).sum()) >= _FEW
 
 
 def far_more(found: int, before: float, labels: NDArray[np.int64]) -> bool:

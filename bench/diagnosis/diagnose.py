@@ -1,6 +1,6 @@
 """Why is the clean accuracy low? The likely reasons are tried on clean images, and the one that helps is named.
 
-Where the clean accuracy is near chance or below 60 %, the network is asked once more about images of the training part
+Where the clean accuracy is near chance or below 75 %, the network is asked once more about images of the training part
 in other forms (`input_forms.py`), each with the classes as they are and in the order that fits best (`class_order.py`).
 Otherwise the answers that are there say whether some of the classes are exchanged. Nothing is chosen by that: the
 figure stands as it is, and one line says what another form would give. The rules are in `chance.py`.
@@ -25,7 +25,7 @@ from .input_forms import AS_IT_IS, Form, answers, first_forms, further_forms
 
 __all__ = ["Diagnosis", "diagnose"]
 
-_LOW = 0.6
+_LOW = 0.75
 _FEW = 128
 """Images that every form is tried on; the one that looks best is tried on more."""
 
@@ -95,25 +95,24 @@ def diagnose(
     n, right, k = clean.n, int(clean.right.sum()), len(dataset.classes)
     if len(np.unique(clean.labels)) < 2:
         return _said(n)  # one class alone: its share of right answers says nothing of the others
-    constant = one_answer(clean.predicted, clean.labels)
-    chance = constant or near_chance(right, n, k)
-    if not chance and right / n >= _LOW:
+    near, constant = near_chance(right, n, k), one_answer(clean.predicted, clean.labels)
+    if not (near or constant) and right / n >= _LOW:
         found = _Found.of(AS_IT_IS, clean.predicted, clean.right, clean.labels, k)
         helps = far_more(found.best, right / n, clean.labels)
         return _said(n, f"{_accuracy(clean)}: {_advice(found, dataset, f'these {n} images')}") if helps else _said(n)
     part = _images(dataset, seed)
     where = f"{len(part)} {'training' if part.split == 'train' else 'test'} images"
     asked = _ask(engine, part, AS_IT_IS, k)
-    accuracy = f"{_accuracy(clean)}{f' is near chance ({100 / k:.3g} %)' if chance else ''}"
+    accuracy = f"{_accuracy(clean)}{f' is near chance ({100 / k:.3g} %)' if near else ''}"
     if constant:
-        accuracy += f", every image is taken for class {dataset.classes[int(clean.predicted[0])]}"
-    if chance and asked.best == asked.right and far_more(asked.right, right / n, part.labels):
+        accuracy += f", and every image is taken for class {dataset.classes[int(clean.predicted[0])]}"
+    if near and asked.best == asked.right and far_more(asked.right, right / n, part.labels):
         share = 100 * asked.right / len(part)
         return _said(n, f"{accuracy}, but {share:.1f} % of {where} are right: test and training data are unlike")
     best, tried = _search(engine, part, asked, k, progress)
     if far_more(best.best, asked.right / len(part), part.labels):
         return _said(n, f"{accuracy}: {_advice(best, dataset, where)}")
-    if not chance:
+    if not (near or constant):
         return _said(n)
     most = 100 * best.best / len(part)
     return _said(n, f"{accuracy}; tried on {where}: {', '.join(tried)}; none gives more than {most:.1f} %")
@@ -161,12 +160,12 @@ def _best(found: _Found) -> int:
 
 def _advice(found: _Found, dataset: Dataset, where: str) -> str:
     """What it would be in this form, and what to do; one line."""
-    order = "" if found.order is None else found.order.describe(dataset.classes)
-    with_ = [
-        *([found.form.words] if found.form != AS_IT_IS else []),
-        *(["the classes in another order"] if order else []),
-    ]
-    fixes = [f"put {found.form.fix} in front of the network"] if found.form != AS_IT_IS else []
-    fixes += [f"bring the data's classes into the network's order, {order}"] if order else []
-    would = f"with {' and '.join(with_)} it would be {100 * found.best / found.n:.1f} % of {where}"
+    changes, fixes = [], []
+    if found.form != AS_IT_IS:
+        changes.append(found.form.words)
+        fixes.append(f"put {found.form.fix} in front of the network")
+    if found.order is not None:
+        changes.append("the classes in another order")
+        fixes.append(f"bring the data's classes into the network's order, {found.order.describe(dataset.classes)}")
+    would = f"with {' and '.join(changes)} it would be {100 * found.best / found.n:.1f} % of {where}"
     return f"{would}. What to do: {'; '.join(fixes)} (docs/troubleshooting.md)"

@@ -88,7 +88,7 @@ def assess(
     running = RunningVerdict(verdict, judged)
     watched = replace(judged, keep=running.keep)
     checks = look_for_alarms(watched, verdict)
-    standing = [*against, *check_access(verdict, schedule.plans)]
+    standing = [*against, check_access(verdict, schedule.plans)]
     followed = follow_up(watched, running, checks.raised)
     alarms = (*(check for check in standing if isinstance(check, Alarm)), *checks.alarms, *followed)
     raised = tuple(alarm.name for alarm in (*clean, *alarms) if alarm.raised)

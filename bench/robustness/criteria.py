@@ -29,16 +29,18 @@ def answered(logits: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 def predictions(logits: NDArray[np.float32]) -> NDArray[np.int64]:
     """The class of each row of logits [N, K], int64 [N]; one that means nothing where that is no answer."""
-    return logits.argmax(1).astype(np.int64)
+    return np.asarray(logits.argmax(1), np.int64)
 
 
 def right_answers(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Which rows of logits [N, K] are an answer, and largest at the label [N]: bool [N]."""
-    return answered(logits) & (predictions(logits) == labels)
+    right: NDArray[np.bool_] = answered(logits) & (predictions(logits) == labels)
+    return right
 
 
 def withstood(logits: NDArray[np.float32], labels: NDArray[np.int64], threat: ThreatModel) -> NDArray[np.bool_]:
     """Which rows of logits [N, K] are no success of the attacker's: bool [N]."""
     if threat.target is None:
         return right_answers(logits, labels)
-    return ~(answered(logits) & threat.fooled(predictions(logits), labels))
+    fooled: NDArray[np.bool_] = threat.fooled(predictions(logits), labels) & answered(logits)
+    return ~fooled

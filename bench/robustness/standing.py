@@ -53,17 +53,12 @@ def check_twin(case: Case) -> Alarm | Skip:
     return alarm
 
 
-def check_access(result: RobustnessResult, plans: Sequence[AttackPlan]) -> list[Alarm]:
+def check_access(result: RobustnessResult, plans: Sequence[AttackPlan]) -> Alarm:
     """Whether the verdict stands on white-box attacks.
 
     Args:
         result: the verdict.
         plans: the attacks that were made for it.
-
-    Returns:
-        The alarm, raised or not; none where the engine gets no image right as it is.
     """
-    if not result.clean:
-        return []
     white = any(plan.target == "twin" for plan in plans)
-    return [Alarm.of(NO_WHITE_BOX, 0 if white else result.clean, result.clean)]
+    return Alarm.of(NO_WHITE_BOX, 0 if white else result.n, result.n)

@@ -7,14 +7,15 @@ from typing import Any, NamedTuple
 
 import numpy.typing as npt
 import onnx
+from onnx import TensorProto
 
 from ...runtime.errors import ModelError, UnsupportedOperatorError
-from .constants import constant_types
 from .element_types import element_types
-from .nodes import BLACK_BOX, ELEMENT_TYPE, RESULT_TYPE, Node
+from .graph_constants import constant_types
+from .nodes import BLACK_BOX, ELEMENT_TYPE, INTEGERS, RESULT_TYPE, Node
+from .operators.attributes import unknown_setting
 from .operators.integer import REQUANTIZED
 from .operators.real import FLATTENED
-from .operators.settings import unknown_setting
 from .operators.supported import OPERATORS, SEVERAL
 from .qoperators import MICROSOFT, QUANTIZED, lowered
 
@@ -22,6 +23,7 @@ __all__ = [
     "Input",
     "Stored",
     "image_input",
+    "in_single_precision",
     "read_names",
     "read_nodes",
     "refuse_unknown",
@@ -196,6 +198,19 @@ def _unknown(node: onnx.NodeProto, opset: int) -> str:
     return f"{label} with {setting}" if setting else ""
 
 
+def in_single_precision(nodes: Sequence[Node]) -> bool:
+    """Whether all that depends on the image is float32, so that lower precision changes only the last bits of it."""
+    return not any(
+        node.attributes[RESULT_TYPE] in _OTHER_FLOATS
+        or node.op_type in ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear")
+        or (node.op_type in ("Cast", "CastLike") and node.attributes[RESULT_TYPE] in INTEGERS)
+        for node in nodes
+    )
+
+
+_OTHER_FLOATS = (TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.FLOAT16)
+
+
 def trained(nodes: Sequence[Node]) -> set[str]:
     """Names of the tensors that Conv, Gemm, MatMul and Add take as weights and biases, through Q/DQ where there is."""
     source = {
@@ -214,11 +229,13 @@ def trained(nodes: Sequence[Node]) -> set[str]:
 
 
 def stored_integers(nodes: Sequence[Node]) -> dict[str, Stored]:
-    """What DequantizeLinear reads, by name, but for what is stored in blocks."""
+    """What DequantizeLinear reads, by name, but for what is stored in blocks or in 4 bits."""
     return {
         node.inputs[0]: Stored(
             node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else "", node.attributes.get("axis", 1)
         )
         for node in nodes
-        if node.op_type == "DequantizeLinear" and not node.attributes.get("block_size", 0)
+        if node.op_type == "DequantizeLinear"
+        and not node.attributes.get("block_size", 0)
+        and node.attributes[ELEMENT_TYPE] not in (TensorProto.INT4, TensorProto.UINT4)
     }

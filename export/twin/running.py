@@ -15,6 +15,10 @@ from .values.scaled import Value
 __all__ = ["run"]
 
 
+_NO_MEMORY = "can't allocate memory"
+"""In the message of torch's RuntimeError on the CPU."""
+
+
 def run(plan: Plan, given: Mapping[str, Value], constant: Callable[[str], Value], wanted: set[str]) -> dict[str, Value]:
     """The values of the names in `wanted`.
 
@@ -52,6 +56,8 @@ def _results(step: Step, arguments: list[Any]) -> tuple[Value, ...]:
         raise UnsupportedOperatorError(what, expected=error.expected, got=error.got, fix=BLACK_BOX) from error
     except Exception as error:  # a graph from anywhere may break an operator's assumptions in any way
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        if _NO_MEMORY in reason:
+            raise MemoryError(reason) from error
         what = f"{step.label}: the twin cannot compute it"
         raise UnsupportedOperatorError(what, got=reason, fix=BLACK_BOX) from error
     return result if isinstance(result, tuple) else (result,)

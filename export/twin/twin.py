@@ -31,11 +31,21 @@ from torch import Tensor, nn
 from ...runtime.shapes import Float, Float32
 from ..integer_types import INT8, UINT8, IntegerType
 from .batches import agree, free_batch, in_pieces
-from .constants import read_constants
 from .execution import Plan, byte_plan, node_plan
 from .gradients import round_ste
-from .graph import Stored, image_input, read_names, read_nodes, refuse_unknown, stored_integers, trained
+from .graph import (
+    Stored,
+    image_input,
+    in_single_precision,
+    read_names,
+    read_nodes,
+    refuse_unknown,
+    stored_integers,
+    trained,
+)
+from .graph_constants import read_constants
 from .int8.onednn import exact
+from .packed import PackedPlan
 from .running import run
 from .values.levels import pixel_levels
 from .values.scaled import Value, along, dense
@@ -72,6 +82,7 @@ class Twin(nn.Module):
         constants = read_constants(model.graph, read_names(model.graph))
         nodes = read_nodes(model, constants)
         self._nodes = free_batch(nodes, constants, batch) if batch else nodes
+        self._single = in_single_precision(nodes)
         self._keys = {name: f"c{index}" for index, name in enumerate(constants)}
         self._limits: dict[str, tuple[float, float]] = {}
         weights, stored = trained(self._nodes), stored_integers(self._nodes)
@@ -81,7 +92,7 @@ class Twin(nn.Module):
             if name in weights and name in stored and array.dtype.kind in "iu":
                 self._train_integers(name, stored[name], (shadow or {}).get(name))
         self._by_node = node_plan(self._nodes)
-        self._on_bytes: _BytePlan | None = None
+        self._on_bytes: PackedPlan | None = None
         self._pieces = 0
         if batch and not self._is_free(node_plan(nodes), batch):
             self._nodes, self._by_node, self._pieces = nodes, node_plan(nodes), batch
@@ -158,8 +169,8 @@ class Twin(nn.Module):
         return tuple(node.outputs[0] for node in nodes if node.inputs[0] not in self._keys)
 
     def _run(self, images: Tensor, keep: Iterable[str]) -> dict[str, Value]:
-        if self.quantizers and torch.is_autocast_enabled(images.device.type):
-            with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold the integers
+        if not self._single and torch.is_autocast_enabled(images.device.type):
+            with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold integers, nor a double
                 return self._run(images, keep)
         if not self._pieces:
             return self._compute(images, keep, self._plan(images))
@@ -188,7 +199,7 @@ class Twin(nn.Module):
             with torch.no_grad():
                 constants = {name: self._constant(name) for name in self._keys}
                 plan = byte_plan(self._nodes, constants, self.output)
-            self._on_bytes = _BytePlan(plan, self)
+            self._on_bytes = PackedPlan(plan, self)
         return self._on_bytes.plan
 
     def __getstate__(self) -> dict[str, Any]:
@@ -221,27 +232,7 @@ class Twin(nn.Module):
         return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}
 
 
-class _BytePlan:
-    """A plan of 8-bit kernels, and the weights that were packed into it."""
-
-    def __init__(self, plan: Plan, twin: Twin) -> None:
-        self.plan = plan
-        self._weights = [weight.detach().clone() for weight in twin.parameters()]
-        self._buffers = [(buffer, _version(buffer)) for buffer in twin.buffers()]
-
-    def is_current(self, twin: Twin) -> bool:
-        """Whether the twin's weights are those of the plan. They are compared: `.data` leaves no trace of a write."""
-        buffers = zip(self._buffers, twin.buffers(), strict=True)
-        return all(was is now and version == _version(now) for (was, version), now in buffers) and all(
-            torch.equal(was, now) for was, now in zip(self._weights, twin.parameters(), strict=True)
-        )
-
-
 _SEVEN_BITS = IntegerType(7, signed=True).high
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _limits(integers: Tensor, zero: Tensor) -> tuple[float, float]:

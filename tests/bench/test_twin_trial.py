@@ -1,4 +1,4 @@
-"""The trial of a twin: what fails only when it runs, only with several images, or says another thing than the engine."""
+"""The trial of a twin: what fails only when it runs, or with several images, or says another thing than the engine."""
 
 from __future__ import annotations
 

@@ -82,7 +82,6 @@ def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> tuple[Engine, st
 def _shares(result: Replay, threat: str) -> tuple[Measurement, Measurement]:
     """Clean and robust accuracy, as bench gives them."""
     from ...bench.measurement import share
-
     from ...bench.robustness.doubt import standing, withheld
 
     about: dict[str, Setting] = {

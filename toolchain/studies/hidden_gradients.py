@@ -142,7 +142,7 @@ def bench_defense(path: Path, dataset: Dataset, images: int) -> dict[str, Any]:
     }
 
 
-def left_by_levels(network: nn.Module, part: Part, *, levels: int, restarts: int = 27, steps: int = 60) -> int:
+def left_by_levels(network: nn.Module, part: Part, *, levels: int, restarts: int = 9, steps: int = 40) -> int:
     """How many images a search that knows the quantizer leaves: on the bare network, between the levels that
     floor(levels x) / levels reaches in the ball, towards each class in turn."""
 

@@ -32,8 +32,16 @@ def test_what_the_attacker_wants(logits: list[float], target: int | None, stood:
 
 
 @pytest.mark.parametrize(
-    ("logits", "right"), [([1.0, 2.0], True), ([2.0, 1.0], False), ([np.nan, 2.0], False), ([1.0, np.nan], False)]
-    + [([-np.inf, 2.0], True), ([1.0, np.inf], False), ([-np.inf, -np.inf], False)],
+    ("logits", "right"),
+    [
+        ([1.0, 2.0], True),
+        ([2.0, 1.0], False),
+        ([np.nan, 2.0], False),
+        ([1.0, np.nan], False),
+        ([-np.inf, 2.0], True),
+        ([1.0, np.inf], False),
+        ([-np.inf, -np.inf], False),
+    ],
 )
 def test_nan_and_overflow_are_no_answer(logits: list[float], right: bool) -> None:
     assert right_answers(np.array([logits], np.float32), np.array([1])).tolist() == [right]

@@ -130,10 +130,12 @@ def unknown_setting(node: onnx.NodeProto, opset: int) -> str:
 def _schema(node: onnx.NodeProto, opset: int) -> Any:
     if node.domain not in ("", "ai.onnx"):
         return None
+    if not onnx.defs.has(node.op_type, ""):
+        return None
     try:
         return onnx.defs.get_schema(node.op_type, opset, "")
-    except onnx.defs.SchemaError:  # an operator that ONNX Runtime accepts though its opset does not have it yet
-        return None
+    except onnx.defs.SchemaError:  # ONNX Runtime makes and takes operators that the graph's opset does not have yet
+        return onnx.defs.get_schema(node.op_type, "")
 
 
 def _value(attribute: onnx.AttributeProto) -> Any:

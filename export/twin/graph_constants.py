@@ -17,6 +17,8 @@ __all__ = ["constant_types", "read_constants"]
 
 Array = npt.NDArray[Any]
 
+_BITS = (8, 16, 32, 64)
+_KINDS = {"bool", *(f"float{n}" for n in _BITS[1:]), *(f"int{n}" for n in _BITS), *(f"uint{n}" for n in _BITS)}
 _TENSORS = "floats, integers or booleans"
 _FOUR_BITS: dict[int, type[np.integer[Any]]] = {TensorProto.INT4: np.int8, TensorProto.UINT4: np.uint8}
 _PLAIN = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}
@@ -65,6 +67,6 @@ def _array(name: str, tensor: onnx.TensorProto) -> Array:
     array: Array = numpy_helper.to_array(tensor)
     if tensor.data_type in _FOUR_BITS:
         return array.astype(_FOUR_BITS[tensor.data_type])
-    if array.dtype.kind not in "fiub":
+    if array.dtype.name not in _KINDS:
         raise ModelError(f"the constant {name!r}", expected=_TENSORS, got=f"element type {array.dtype}", fix=BLACK_BOX)
     return array
