@@ -38,7 +38,7 @@ MOST_BYTES = 2**32
 """Bytes of a verdict's arrays, unpacked: 28,000 pictures of 3 x 224 x 224."""
 
 _MOST, _LONGEST = 64, 64
-"""Alarms, and letters of a name."""
+"""Alarms, or answers to an image; and letters of a name."""
 
 _ARRAYS = {"images": "u1", "labels": "i8", "indices": "i8", "adversarial": "u1"}
 _ARRAYS |= {"rows": "i8", "attacks": "i8", "on_engine": "b1", "on_twin": "b1"}
@@ -52,7 +52,8 @@ class Archive:
         header: "threat" with "norm", "epsilon" and "target" (a class or null); "classes", how many; "attacks", each
             with "name", "target" and "settings", in the order of `attacks`' numbers; "clean" and "robust", how many of
             the N images the engine gets right, and of these withstand every candidate; "alarms", the names of those
-            that were raised, a list; and whatever else is known.
+            that were raised, a list; "draws", answers to an image, more than 1 where the engine is random; and whatever
+            else is known.
 
     Raises:
         DataError: a header out of range, arrays that contradict it or each other, or a candidate outside the ball.
@@ -94,6 +95,11 @@ class Archive:
     def names(self) -> tuple[str, ...]:
         """The attacks' names."""
         return tuple(str(attack["name"]) for attack in self.header["attacks"])
+
+    @property
+    def draws(self) -> int:
+        """Answers to an image that the verdict is about."""
+        return int(self.header.get("draws", 1))
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -168,6 +174,7 @@ def _check_header(header: Mapping[str, Any], n: int) -> None:
         ThreatModel(norm, epsilon, target)
     except RecipeError as error:
         raise DataError(f"header.threat: {error.what}", expected=error.expected, got=error.got) from None
+    _expect(_whole(header.get("draws", 1), 1, _MOST), "header.draws", f"1 to {_MOST}", repr(header.get("draws")))
     alarms = header.get("alarms", [])
     fits = isinstance(alarms, list) and all(isinstance(name, str) and len(name) <= _LONGEST for name in alarms[:_MOST])
     _expect(fits and len(alarms) <= _MOST, "header.alarms", "a short list of names", repr(alarms)[:100])

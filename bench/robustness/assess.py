@@ -26,9 +26,10 @@ from .evaluate import evaluate_robustness
 from .follow_up import follow_up
 from .incidental import RunningVerdict
 from .plan import AttackSchedule
-from .random_engine import draws_of, is_random
+from .random_engine import draws_of
 from .standing import check_access, check_twin
 from .verdict import RobustnessResult
+from .votes import is_random
 
 __all__ = ["Assessment", "assess"]
 

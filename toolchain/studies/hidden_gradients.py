@@ -120,8 +120,17 @@ def _moved(model: nn.Module, x: Tensor, y: Tensor, generator: torch.Generator) -
 
 def bench_defense(path: Path, dataset: Dataset, images: int) -> dict[str, Any]:
     """What `toolchain bench` says of an ONNX file, as a row of the table."""
-    few = {"batches": (1,), "warmup": 0, "repeats": 1, "min_seconds": 0, "threads": 1}
-    settings = BenchSettings(images=images, clean_images=images, sequential=True, threat=THREAT, **few)
+    settings = BenchSettings(
+        images=images,
+        clean_images=images,
+        sequential=True,
+        threat=THREAT,
+        batches=(1,),
+        warmup=0,
+        repeats=1,
+        min_seconds=0,
+        threads=1,
+    )
     report = run_bench(path, dataset, settings)
     (subject,) = report.subjects
     result = subject.robustness

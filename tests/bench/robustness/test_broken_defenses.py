@@ -262,7 +262,8 @@ def test_noise_in_a_file_is_judged_by_votes_and_raises_the_alarm(
     union = subject.find("robust-accuracy", attack="union")
     assert union is not None
     assert union.settings["draws"] == DRAWS
-    assert union.value < 10 < 80 < value(subject, "clean-accuracy")
+    assert union.value < 10
+    assert value(subject, "clean-accuracy") > 80
     assert "random" in str(union.settings["alarms"])
     assert "twin differs" not in str(union.settings["alarms"])
     assert "model: ALARM, random: " in said
@@ -271,7 +272,7 @@ def test_noise_in_a_file_is_judged_by_votes_and_raises_the_alarm(
 
 # --------------------------------------------------------------------------------------- the zoo of the study, in small
 
-FEW = 24
+FEW = 16
 
 
 @pytest.fixture(scope="module")
