@@ -257,7 +257,7 @@ def test_noise_in_a_file_is_attacked_by_queries_and_raises_the_alarm(
     assert union is not None
     assert "random" in str(union.settings["alarms"])
     assert "model: ALARM, random: " in said
-    assert re.search(r"% \[.*\] ALARM: random", said), "beside the figure"
+    assert re.search(r"% \[.*\], black-box only ALARM: .*random", said), "beside the figure"
     (skip,) = (skip for skip in subject.skipped if "apgd-ce" in skip.what)
     assert "RandomNormalLike" in skip.reason
     assert said.count("no twin: ") == 1, "one line"
