@@ -72,6 +72,8 @@ class BenchReport:
         settings: as given, defaults filled in.
         environment: machine and versions.
         subjects: the dense network first where there is one.
+        bundle_sha256: the bundle's digest, of the one that these numbers were stored in where they were; "" for an
+            ONNX file.
     """
 
     target: str
@@ -82,6 +84,7 @@ class BenchReport:
     settings: Mapping[str, Any]
     environment: Environment
     subjects: tuple[SubjectReport, ...]
+    bundle_sha256: str = ""
 
     def subject(self, name: str) -> SubjectReport:
         """By name; a KeyError where there is none."""
@@ -123,6 +126,7 @@ class BenchReport:
         value = {
             "format_version": FORMAT_VERSION,
             "target": self.target,
+            "bundle_sha256": self.bundle_sha256,
             "dataset": self.dataset,
             "source": self.source,
             "created": self.created,

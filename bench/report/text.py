@@ -44,8 +44,9 @@ def report_table(report: BenchReport) -> Table:
 
 
 def report_lines(report: BenchReport) -> list[str]:
-    """Alarms, what was skipped and why, and what a reader of the table must know; one line each."""
-    return [line for subject in report.subjects for line in _remarks(subject)]
+    """Alarms, what was skipped and why, what a reader of the table must know, and a bundle's digest; one line each."""
+    lines = [line for subject in report.subjects for line in _remarks(subject)]
+    return lines + ([f"digest: {report.bundle_sha256}"] if report.bundle_sha256 else [])
 
 
 def check_writable(path: Path) -> None:
