@@ -108,6 +108,7 @@ def run_bench(
         environment=Environment.here(),
         subjects=tuple(reports),
         bundle_sha256=opened.digest if isinstance(opened, Bundle) else "",
+        notes=dataset.notes,
     )
 
 

@@ -14,6 +14,7 @@ import onnx
 from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.compatibility import check_data
+from ...bench.data.dataset import Dataset
 from ...export.integer_types import INT8
 from ...export.proofs.executed_kernels import KernelReport, check_integer_share, inspect_kernels
 from ...export.proofs.parity import ParityReport, check_exact, check_parity
@@ -45,6 +46,7 @@ class Verification:
         exact: the scheme promises that nothing differs.
         weight_bits: of the integer weights.
         integer_share: the least share of MACs in integer kernels that the recipe asks for.
+        notes: what the loader of the test images left out or read in another way than plainly.
     """
 
     bundle: Bundle
@@ -55,6 +57,7 @@ class Verification:
     exact: bool
     weight_bits: int
     integer_share: float
+    notes: tuple[str, ...] = ()
 
     def gate(self) -> None:
         """Raise the first failed gate.
@@ -118,9 +121,11 @@ def verify_bundle(
         raise BundleError(f"{path}: proof.npz: logits", expected=str(found.shape), got=str(logits.shape))
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
     compared, twin = [stored, noise], Twin(model)
+    notes: tuple[str, ...] = ()
     if test_images:
-        pairs = _test_pairs(bundle, engine, twin, test_images, data=data, root=data_root, progress=progress)
-        compared.append(pairs)
+        dataset = load_recorded_data(bundle, name=data, root=data_root)
+        compared.append(_test_pairs(bundle, engine, twin, test_images, dataset=dataset, progress=progress))
+        notes = dataset.notes
     share = recorded(bundle, "quantize.integer_share", number)
     target = target_of(manifest.quantization)
     if target is not None and not target.exact_here:
@@ -134,6 +139,7 @@ def verify_bundle(
         exact=manifest.quantization.get("scales") == "power-of-two",
         weight_bits=_weight_bits(manifest.quantization),
         integer_share=1.0 if share is None else share,
+        notes=notes,
     )
 
 
@@ -172,8 +178,7 @@ def _test_pairs(
     twin: Twin,
     count: int,
     *,
-    data: str | None,
-    root: Path | None,
+    dataset: Dataset,
     progress: ProgressCallback,
 ) -> npt.NDArray[np.uint8]:
     """The first test images and their adversarial versions by PGD-20, as pixels."""
@@ -181,7 +186,6 @@ def _test_pairs(
     if ball is None:
         raise BundleError(f"{bundle.path}: test images", expected="a recipe that names an adversary", got="none")
     threat = ThreatModel.parse(ball)
-    dataset = load_recorded_data(bundle, name=data, root=root)
     check_data(engine, dataset, bundle.path)
     test = dataset.test.head(min(count, len(dataset.test)))
     (plan,) = choose_attacks("paper", threat).plans

@@ -40,6 +40,12 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     help="Side in pixels to resize images to.  [default: the bundle's, or as stored]",
 )
 @click.option(
+    "--class-order",
+    metavar="name|natural|FILE",
+    help="Order of an image folder's classes: as strings, numbers as numbers, or as a text file lists them.  "
+    "[default: the bundle's, or name]",
+)
+@click.option(
     "--images",
     callback=_count,
     metavar="N|all",

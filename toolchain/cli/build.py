@@ -24,6 +24,7 @@ _FLAGS = {
     "data": "data.name",
     "data_root": "data.root",
     "download": "data.download",
+    "class_order": "data.class_order",
     "model": "model.name",
     "width": "model.width",
     "checkpoint": "model.checkpoint",
@@ -48,6 +49,7 @@ _FLAGS = {
 @click.option("--data", help="Data set name, image folder, .npz or package.module:factory.  [default: recipe]")
 @click.option("--data-root", help="Folder to look in first for a data set given by name.")
 @click.option("--download", is_flag=True, default=None, help="Download a named data set where no folder holds it.")
+@click.option("--class-order", metavar="name|natural|FILE", help="Order of an image folder's classes.  [default: name]")
 @click.option(
     "--model",
     help="cnn8, torchvision name, .pt2 or package.module:factory; a model other than the "
