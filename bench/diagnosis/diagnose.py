@@ -3,7 +3,7 @@
 Where the clean accuracy is near chance or below 75 %, the network is asked once more about images of the training part
 in other forms (`input_forms.py`), each with the classes as they are and in the order that fits best
 (`permuted_classes.py`). Otherwise the answers that are there say whether some of the classes are exchanged. Nothing is
-chosen by that: the figure stands as it is, and one line says what another form would give. The rules are in `chance.py`.
+chosen by that: the figure stands, and one line says what another form would give. The rules are in `chance.py`.
 """
 
 from __future__ import annotations
