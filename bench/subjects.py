@@ -185,5 +185,3 @@ def _subject(name: str, path: Path, graph: OnnxFile, open_engine: _Open, threads
         no_twin=reason,
         notes=tuple(notes),
     )
-
-
