@@ -42,7 +42,7 @@ def check_graph(content: bytes, *, what: str) -> tuple[str, ...]:
         _check_tensors(wire, model, what)
         check_division(wire, model, what=what)
         check_pixel_sizes(model, what=what)
-        return check_sizes(wire, model, what=what)
+        return check_sizes(wire, model, what=what).untold
     except WireError as error:
         raise ModelError(f"{what}: no ONNX file", expected="a ModelProto", got=str(error)) from None
 

@@ -80,8 +80,11 @@ _PLAIN = re.compile(rb"[\x20-\x7e]*")
 
 def shown(name: bytes) -> str:
     """A name of the file for people, quoted, however long and whatever is in it."""
-    text = name[:MOST_NAME_BYTES].decode("utf-8", "backslashreplace")
-    return repr(text)
+    name = name[:MOST_NAME_BYTES]
+    try:
+        return repr(name.decode("utf-8"))
+    except UnicodeDecodeError:
+        return repr(name)[1:]
 
 
 def check_contents(model: Model, *, what: str) -> None:

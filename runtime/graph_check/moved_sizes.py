@@ -42,6 +42,7 @@ def transpose(given: Given) -> Sequence[Shape]:
 
 def squeeze(given: Given) -> Sequence[Shape]:
     x, axes = given.shape(0), given.numbers(b"axes", 1)
+    need(axes != ())
     gone = (
         {axis for axis, size in enumerate(x) if size == 1} if axes is None else {axis_of(axis, len(x)) for axis in axes}
     )

@@ -8,7 +8,8 @@ for each image. Where an operator, or what it is given, has no rule, nothing is 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 from ..errors import ModelError
 from .contents import shown
@@ -20,13 +21,26 @@ from .size_rules import RULES
 from .tensor_data import ELEMENT_TYPES, integers
 from .wire import Wire
 
-__all__ = ["check_sizes"]
+__all__ = ["Sizes", "check_sizes"]
+
+
+class Sizes(NamedTuple):
+    """What follows from a file.
+
+    Attributes:
+        shapes: of the values, by name, with one image where the batch is not fixed.
+        untold: the operators whose sizes cannot be told, each once; none where `shapes` has every value.
+    """
+
+    shapes: Mapping[bytes, Shape]
+    untold: tuple[str, ...]
+
 
 _MOST_CONSTANTS = 64
 """Integers of an input that says a size: one a dimension."""
 
 
-def check_sizes(wire: Wire, model: Model, *, what: str) -> tuple[str, ...]:
+def check_sizes(wire: Wire, model: Model, *, what: str) -> Sizes:
     """Refuse a graph with a tensor above the limit.
 
     Args:
@@ -34,19 +48,16 @@ def check_sizes(wire: Wire, model: Model, *, what: str) -> tuple[str, ...]:
         model: read from it; its tensors' data fit their shapes.
         what: the file, for the error.
 
-    Returns:
-        The operators whose sizes cannot be told from the file, each once; none where all can.
-
     Raises:
         ModelError: a tensor is above the limit.
     """
-    sizes = _Sizes(wire, model, what)
+    sizes = _Followed(wire, model, what)
     for node in model.nodes:
         sizes.follow(node)
-    return tuple(dict.fromkeys(sizes.untold))
+    return Sizes(sizes.shapes, tuple(dict.fromkeys(sizes.untold)))
 
 
-class _Sizes:
+class _Followed:
     """Shapes and constants by the name of the value; a shape that is not there is not known."""
 
     def __init__(self, wire: Wire, model: Model, what: str) -> None:
@@ -55,15 +66,17 @@ class _Sizes:
         self._wire, self._what = wire, what
         self._tensors = {tensor.name: tensor for tensor in model.tensors}
         self._numbers: dict[bytes, tuple[int, ...]] = {}
-        self._shapes: dict[bytes, Shape] = {tensor.name: tensor.dims for tensor in model.tensors}
+        self.shapes: dict[bytes, Shape] = {tensor.name: tensor.dims for tensor in model.tensors}
         for value in model.inputs:
             if value.name in self._tensors:
                 continue
-            if value.shape is None or None in value.shape[1:]:
+            batch, *image = value.shape or (None, None)
+            if any(size is None or size < 1 for size in image):
                 self._leave("inputs", [value.name])
             else:
-                sizes = tuple(1 if size is None or size < 1 else size for size in value.shape)
-                self._keep(value.name, sizes, most=MOST_IMAGE_ELEMENTS)
+                one = batch is None or batch < 1
+                sizes = (1 if one else batch, *image)
+                self._keep(value.name, tuple(map(int, sizes)), most=MOST_IMAGE_ELEMENTS)
 
     def follow(self, node: Node) -> None:
         """Go through one node."""
@@ -71,7 +84,7 @@ class _Sizes:
         if op_type == "Constant":
             self._constant(node)
             return
-        inputs = [self._shapes.get(name) for name in node.inputs]
+        inputs = [self.shapes.get(name) for name in node.inputs]
         if any(shape is None and name for name, shape in zip(node.inputs, inputs, strict=True)):
             # untold before it; or its input comes later, or nowhere
             self._leave("" if self._without.intersection(node.inputs) else op_type, node.outputs)
@@ -98,7 +111,7 @@ class _Sizes:
                 got=f"{math.prod(shape)}, {list(shape)}",
                 fix="export the network with a smaller fixed batch or a dynamic one" if shape and shape[0] > 1 else "",
             )
-        self._shapes[name] = shape
+        self.shapes[name] = shape
 
     def _leave(self, op_type: str, outputs: Iterable[bytes]) -> None:
         """Go on without the sizes of a node's outputs; `op_type` is to blame, if anything."""
@@ -111,15 +124,15 @@ class _Sizes:
         name = node.outputs[0] if node.outputs else b""
         tensor = constant_of(node)
         if tensor is not None:
-            self._tensors[name], self._shapes[name] = tensor, tensor.dims
+            self._tensors[name], self.shapes[name] = tensor, tensor.dims
             return
         one, several = node.attributes.get(b"value_int"), node.attributes.get(b"value_ints")
         if one is not None:
-            self._numbers[name], self._shapes[name] = (one.number or 0,), ()
+            self._numbers[name], self.shapes[name] = (one.number or 0,), ()
         elif several is not None:
-            self._numbers[name], self._shapes[name] = several.numbers, (len(several.numbers),)
+            self._numbers[name], self.shapes[name] = several.numbers, (len(several.numbers),)
         elif b"value_float" in node.attributes:
-            self._shapes[name] = ()
+            self.shapes[name] = ()
         else:
             self._leave("Constant", node.outputs)
 

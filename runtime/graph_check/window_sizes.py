@@ -2,7 +2,9 @@
 
 Of a window k with dilation d, stride s and pads p on both sides (onnx/docs/Operators.md, Conv and MaxPool):
 
-    out = floor((in + p - d (k - 1) - 1) / s) + 1, with ceil in place of floor where ceil_mode is set
+    out = floor((in + p - d (k - 1) - 1) / s) + 1
+
+with ceil in place of floor where ceil_mode is set, unless the last window would then start behind the image.
 """
 
 from __future__ import annotations
@@ -33,11 +35,16 @@ def _window(given: Given, inside: Shape, kernel: Shape) -> Shape:
     found = []
     for axis, (size, k, s, d) in enumerate(zip(inside, kernel, strides, dilations, strict=True)):
         if way in (b"SAME_UPPER", b"SAME_LOWER"):
+            need(d == 1)  # ONNX Runtime has a rule of its own there
             found.append(-(-size // s))
             continue
-        room = size + (pads[axis] + pads[rank + axis] if way == b"NOTSET" else 0) - d * (k - 1) - 1
+        before, behind = (pads[axis], pads[rank + axis]) if way == b"NOTSET" else (0, 0)
+        room = size + before + behind - d * (k - 1) - 1
         need(room >= 0)
-        found.append((-(-room // s) if given.number(b"ceil_mode", 0) else room // s) + 1)
+        steps = room // s
+        if given.number(b"ceil_mode", 0) and steps * s < room and (steps + 1) * s < size + before:
+            steps += 1  # a window that starts behind the image is none
+        found.append(steps + 1)
     return tuple(found)
 
 
@@ -46,8 +53,10 @@ def conv(place: int) -> Rule:
         x, w = given.shape(0), given.shape(place)
         need(len(x) == len(w) >= 3 and given.number(b"group", 1) >= 1 and not given.number(b"channels_last", 0))
         out = _window(given, x[2:], w[2:])
-        need(math.prod(w[1:]) * math.prod(out) <= MOST_ELEMENTS)  # some kernels lay all windows out
-        return [(x[0], w[0], *out)]
+        shape = (x[0], w[0], *out)
+        # some kernels lay all windows out; what is too large itself is refused, not tried
+        need(math.prod(w[1:]) * math.prod(out) <= MOST_ELEMENTS or math.prod(shape) > MOST_ELEMENTS)
+        return [shape]
 
     return rule
 

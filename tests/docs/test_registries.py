@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import re
 import subprocess
@@ -20,7 +21,9 @@ from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.robustness.alarm_table import ALARMS
 from hardtemper.export.quantization.targets import TARGETS
 from hardtemper.runtime.backends.table import BACKENDS
+from hardtemper.runtime.bundle import bundle_limits
 from hardtemper.runtime.bundle.manifest import Manifest
+from hardtemper.runtime.graph_check import limits
 from hardtemper.runtime.progress import silent
 from hardtemper.toolchain import api
 from hardtemper.toolchain.recipe.adversary import Adversary
@@ -54,6 +57,18 @@ def test_the_attacks_are_listed(doc: Doc) -> None:
         plan = maker(threat, 10)
         assert isinstance(plan, AttackPlan)
         assert plan.target == ("twin" if name in white else "engine")
+
+
+def test_the_limits_are_those_of_the_code(doc: Doc) -> None:
+    rows = doc("docs/limits.md").table("| what | at most | in the code |")
+    listed = []
+    for _, most, where in rows:
+        path, name = re.findall(r"`([^`]+)`", where)
+        module = importlib.import_module("hardtemper." + path.removesuffix(".py").replace("/", "."))
+        assert int(most) == getattr(module, name), name
+        listed.append(f"{path} {name}")
+    pages = {"runtime/graph_check/limits.py": limits, "runtime/bundle/bundle_limits.py": bundle_limits}
+    assert {f"{path} {name}" for path, page in pages.items() for name in page.__all__} <= set(listed)
 
 
 def _halves(text: str) -> tuple[str, str]:
