@@ -34,6 +34,7 @@ from .execution import Plan, byte_plan, node_plan
 from .gradients import round_ste
 from .graph import Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
 from .int8.onednn import exact
+from .node_order import in_order
 from .values.levels import pixel_levels
 from .values.scaled import Value, along, dense
 
@@ -54,13 +55,14 @@ class Twin(nn.Module):
 
     Raises:
         UnsupportedOperatorError: operators that the twin does not know, all of them listed.
-        ModelError: a graph that is not an image classifier.
+        ModelError: a graph that is not an image classifier, or whose nodes wait for each other.
     """
 
     def __init__(
         self, model: onnx.ModelProto, *, shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]] | None = None
     ) -> None:
         super().__init__()
+        model = in_order(model)
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._input, self.takes_pixels, self.input_shape, batch = image_input(model.graph)
