@@ -45,6 +45,7 @@ from .graph import (
 )
 from .graph_constants import read_constants
 from .int8.onednn import exact
+from .node_order import in_order
 from .packed import PackedPlan
 from .running import run
 from .values.levels import pixel_levels
@@ -67,13 +68,14 @@ class Twin(nn.Module):
 
     Raises:
         UnsupportedOperatorError: operators that the twin does not know, all of them listed.
-        ModelError: a graph that is not an image classifier.
+        ModelError: a graph that is not an image classifier, or whose nodes wait for each other.
     """
 
     def __init__(
         self, model: onnx.ModelProto, *, shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]] | None = None
     ) -> None:
         super().__init__()
+        model = in_order(model)
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._input, self.takes_pixels, self.input_shape, batch = image_input(model.graph)

@@ -117,14 +117,17 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first number")
     parser.add_argument("--json", type=Path, help="store the counts there")
     parser.add_argument("--kept", type=Path, default=Path("out/fuzz"), help="what failed is kept below it")
-    parser.add_argument("--again", type=Path, help="try a kept one again")
+    parser.add_argument("--again", type=Path, nargs="+", help="try kept ones again")
     arguments = parser.parse_args()
     prepare()
     warm_up()
     if arguments.again is not None:
-        outcome = _again(arguments.again)
-        print(f"{outcome.kind}: {outcome.detail} ({outcome.mib} MiB)")
-        return int(outcome.kind not in GOOD)
+        bad = 0
+        for folder in arguments.again:
+            outcome = _again(folder)
+            bad += outcome.kind not in GOOD
+            print(f"{folder.name}: {outcome.kind} {outcome.detail}".rstrip())
+        return int(bad > 0)
     command = "python tests/fuzz/campaign.py " + " ".join(sys.argv[1:])
     result = {"command": command, "environment": Environment.here().to_dict(), "campaigns": {}}
     if arguments.json is not None and arguments.json.exists():

@@ -1,6 +1,7 @@
 """One case: files in a folder and what is done with them there.
 
-A case that failed is kept as the folder it ran in, with `case.json` beside the files; `read` gives it back.
+A case that failed is kept as a folder of its files, with `case.json` beside them, which also holds the links and holes:
+whoever copies or reads the folder must meet neither. `read` gives the case back.
 """
 
 from __future__ import annotations
@@ -67,26 +68,31 @@ class Case:
     def keep(self, folder: Path) -> None:
         """Write it so that `read` gives it back."""
         folder.mkdir(parents=True)
-        self.write(folder)
-        about = {"kind": self.kind, "calls": self.calls, "note": self.note}
+        links = {name: content.target for name, content in self.files.items() if isinstance(content, Link)}
+        holes = {name: content for name, content in self.files.items() if isinstance(content, Sparse)}
+        plain: dict[str, Content] = {name: content for name, content in self.files.items() if name not in links}
+        plain |= {name: content.start for name, content in holes.items()}
+        Case(kind=self.kind, files=plain, calls=()).write(folder)
+        about = {"kind": self.kind, "calls": self.calls, "note": self.note, "links": links}
+        about["sizes"] = {name: content.size for name, content in holes.items()}
         (folder / _ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> Case:
         """What `keep` wrote."""
         about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
-        calls = tuple(tuple(call) for call in about["calls"])
         files = {name: content for name, content in files_below(folder).items() if name != _ABOUT}
+        files |= {name: Link(target) for name, target in about["links"].items()}
+        for name, size in about["sizes"].items():
+            start = files[name]
+            assert isinstance(start, bytes)
+            files[name] = Sparse(start, size)
+        calls = tuple(tuple(call) for call in about["calls"])
         return cls(kind=about["kind"], files=files, calls=calls, note=about["note"])
 
 
 def files_below(folder: Path) -> dict[str, Content]:
-    """Every file and link below a folder."""
-    found: dict[str, Content] = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_symlink():
-            found[name] = Link(os.readlink(path))  # noqa: PTH115 - the text itself
-        elif path.is_file():
-            found[name] = path.read_bytes()
-    return found
+    """Every file below a folder, by relative path."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import hardtemper
 
-__all__ = ["Steady", "ask", "ask_from_threads", "open_often", "resident_mib"]
+__all__ = ["Steady", "ask", "ask_from_threads", "measured", "open_often", "resident_mib"]
 
 _POOL = 64
 
@@ -56,7 +56,8 @@ def _wrong(engine: hardtemper.Engine, known: tuple[NDArray[np.uint8], NDArray[np
     return not np.array_equal(engine(images), logits)
 
 
-def _measured(calls: int, run: Callable[[range], int]) -> Steady:
+def measured(calls: int, run: Callable[[range], int]) -> Steady:
+    """`run` does the calls of the given numbers and says how many were wrong."""
     first = max(1, calls // 10)
     wrong = run(range(first))
     before = resident_mib()
@@ -68,7 +69,7 @@ def ask(bundle: Path, *, calls: int, seed: int) -> Steady:
     """One engine, one thread."""
     engine = hardtemper.load(bundle, threads=1)
     known = _known(engine, seed)
-    return _measured(calls, lambda numbers: sum(_wrong(engine, known, number) for number in numbers))
+    return measured(calls, lambda numbers: sum(_wrong(engine, known, number) for number in numbers))
 
 
 def ask_from_threads(bundle: Path, *, calls: int, threads: int, seed: int) -> Steady:
@@ -91,7 +92,7 @@ def ask_from_threads(bundle: Path, *, calls: int, threads: int, seed: int) -> St
             worker.join()
         return sum(found)
 
-    return _measured(calls, run)
+    return measured(calls, run)
 
 
 def open_often(bundle: Path, *, calls: int, seed: int) -> Steady:
@@ -101,4 +102,4 @@ def open_often(bundle: Path, *, calls: int, seed: int) -> Steady:
     def run(numbers: range) -> int:
         return sum(_wrong(hardtemper.load(bundle, threads=1), known, number) for number in numbers)
 
-    return _measured(calls, run)
+    return measured(calls, run)

@@ -28,10 +28,13 @@ from ...runtime.files.npz import read_arrays
 from ...runtime.progress import ProgressCallback, silent
 from .recorded_recipe import load_recorded_data, recorded
 
-__all__ = ["MOST_PROOF_BYTES", "Verification", "verify_bundle"]
+__all__ = ["MOST_PROOF_BYTES", "MOST_PROOF_IMAGES", "Verification", "verify_bundle"]
 
 MOST_PROOF_BYTES = 2**30
-"""Bytes of a proof's arrays, unpacked: its 256 images may have 3 x 1024 x 1024 pixels."""
+"""Bytes of a proof's arrays, unpacked: its images may have 3 x 1024 x 1024 pixels."""
+
+MOST_PROOF_IMAGES = 256
+"""Images of a proof; a build stores 64. Zeros pack so well that a small file could hold millions."""
 
 _BATCH = 250
 
@@ -169,9 +172,12 @@ def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     except (KeyError, DataError) as error:
         what = f"{bundle.path}: proof.npz"
         raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
-    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating):
-        got = f"{images.dtype} and {logits.dtype}"
+    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating) or not images.ndim * logits.ndim:
+        got = f"{images.dtype} {list(images.shape)} and {logits.dtype} {list(logits.shape)}"
         raise BundleError(f"{bundle.path}: proof.npz", expected="uint8 images and float logits", got=got)
+    if not len(images) == len(logits) <= MOST_PROOF_IMAGES:
+        expected, got = f"as many images as logits, at most {MOST_PROOF_IMAGES}", f"{len(images)} and {len(logits)}"
+        raise BundleError(f"{bundle.path}: proof.npz", expected=expected, got=got)
     return images, logits
 
 
