@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.compatibility import check_data
 from ...bench.data.dataset import Dataset
+from ...bench.data.physical_memory import check_memory
 from ...export.integer_types import INT8
 from ...export.proofs.executed_kernels import KernelReport, check_integer_share, inspect_kernels
 from ...export.proofs.parity import ParityReport, check_exact, check_parity
@@ -71,6 +73,13 @@ class Verification:
         Raises:
             GateError: see `toolchain verify --help`.
         """
+        if not self.proof_images:  # nothing of what was proved elsewhere is compared then
+            raise GateError(
+                f"{self.bundle.path}: the proof is empty",
+                expected="one image or more with the twin's logits, as a build writes them",
+                got="none",
+                fix="get the bundle again, or build it again",
+            )
         try:
             check_integer_share(self.kernels, self.integer_share)
         except GateError as error:
@@ -125,6 +134,12 @@ def verify_bundle(
     found = engine(stored)
     if found.shape != logits.shape:
         raise BundleError(f"{path}: proof.npz: logits", expected=str(found.shape), got=str(logits.shape))
+    check_memory(
+        f"{images:,} random images take",
+        images * math.prod(engine.input_shape),
+        error=InputError,
+        fix="give fewer (--images)",
+    )
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
     compared, twin = [stored, noise], Twin(model)
     notes: tuple[str, ...] = ()

@@ -192,6 +192,12 @@ def _summary(manifest: Manifest, title: str) -> Table:
     table.add_row("input", f"uint8 [N, {', '.join(map(str, manifest.input.shape))}]")
     table.add_row("classes", ", ".join(manifest.output.classes))
     table.add_row("scales", _shown(manifest.quantization, "scales"))
+    training = _proof(manifest.proofs, "training")
+    for key in ("network", "data"):
+        if key in training:
+            table.add_row(key, _shown(training, key))
+    for note in items(training.get("data_notes", []), "proofs.training.data_notes"):
+        table.add_row("", printable(str(note)))
     table.add_row("proved on", f"{manifest.provenance.cpu} ({manifest.provenance.instruction_set})")
     return table
 

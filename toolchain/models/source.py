@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from ...bench.data.factory import as_reference, call_factory, is_reference
+from ...bench.data.physical_memory import check_memory
 from ...runtime.errors import ModelError
 from ..recipe.inputs import Model
 from .checkpoint import load_weights, read_checkpoint
@@ -138,6 +139,14 @@ def _cnn8(
     hidden = _HIDDEN if hidden is None else hidden
     if height != side:
         raise ModelError("cnn8 takes square images", expected="H = W", got=str(input_shape), fix="give an image size")
+    with torch.device("meta"):  # numbers without memory
+        size = CNN8(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
+    check_memory(
+        f"cnn8 of width {width}, hidden {hidden}, takes",
+        sum(parameter.nbytes for parameter in size.parameters()),
+        error=ModelError,
+        fix="give a smaller width",
+    )
     module = CNN8(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
     return module, f"cnn8 of width {width}, hidden {hidden}"
 
