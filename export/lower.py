@@ -174,9 +174,9 @@ def _run(
         step(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.TopologicalSortPass()(model)
-    left = {node.outputs[0].name for node in model.graph}
+    left = {(node.op_type, node.outputs[0].name) for node in model.graph}
     every = dict.fromkeys((*skipped, *(skip for step in steps for skip in step.skipped)))
-    return tuple(skip for skip in every if skip.result in left)
+    return tuple(skip for skip in every if (skip.operator, skip.result) in left)
 
 
 def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ...bench.data.factory import as_reference, call_factory, is_reference
 from ...bench.data.physical_memory import check_memory
@@ -91,6 +92,7 @@ def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: 
         origin += "; ".join(filter(None, (f", checkpoint {settings.checkpoint}", *words)))
     module = network if first is None else nn.Sequential(OrderedDict(preprocess=first, model=network))
     module.eval()
+    _check_norms(module, settings.name)
     for count in (2, 3):  # a fixed batch axis takes only one of them
         _run(module, settings.name, (count, *input_shape), len(classes))
     return Source(
@@ -197,6 +199,18 @@ def _run(module: nn.Module, name: str, shape: tuple[int, ...], classes: int) -> 
         )
     if not bool(torch.isfinite(logits).all()):
         raise ModelError(f"{name} gives logits that are not finite", expected="finite logits on images of zeros")
+
+
+def _check_norms(module: nn.Module, name: str) -> None:
+    """Refuse batch norms that have no statistics of their own: an image's logits would depend on those beside it."""
+    for path, layer in module.named_modules():
+        if isinstance(layer, _BatchNorm) and layer.running_mean is None:
+            raise ModelError(
+                f"{name}: the batch norm {path!r} takes its statistics from the batch, in evaluation too",
+                expected="one with running statistics: an image's logits may not depend on the images beside it",
+                got="track_running_stats=False",
+                fix="track_running_stats=True",
+            )
 
 
 def _logits_fix(logits: object, count: int, classes: int) -> str:

@@ -64,6 +64,7 @@ class OneLogit(nn.Module):
     def forward(self, x):
         return x.mean((1, 2, 3), keepdim=True).flatten(1)
 
+def of_the_batch(): return nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), tiny())
 def double(): return tiny().double()
 def half(): return nn.Sequential(nn.BatchNorm2d(1), tiny()).half()
 def number(): return 3
@@ -228,6 +229,11 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
         "users_own_model:OneLogit",
         {"classes": ("a", "b")},
         r"\[2, 1\]; fix: one logit .*torch.cat\(\[-z, z",
+    ),
+    "batch norm of the batch": (
+        "users_own_model:of_the_batch",
+        {},
+        "batch norm '0' takes its statistics from the batch",
     ),
     "whole numbers": ("users_own_model:Classes", {}, r"got: torch.int64 \[2, 10\]"),
     "not finite": ("users_own_model:NotFinite", {}, "gives logits that are not finite"),
