@@ -4,8 +4,8 @@
     python -m hardtemper.toolchain.studies.load_time BUNDLE --beside /somewhere --json bench/results/load.json
 
 The versions take turns, each turn a new process that imports the package, loads the bundle once uncounted and then
-`--loads` times, on one thread. Milliseconds of wall clock; the minimum is what the machine can do, the median what it
-did.
+`--loads` times, on one thread. Milliseconds of wall clock and of processor time, which other work on the machine
+disturbs less; the minimum is what the machine can do, the median what it did.
 """
 
 from __future__ import annotations
@@ -25,19 +25,21 @@ __all__: list[str] = []
 
 _CHILD = """
 import json, sys, time
-clock = time.perf_counter
-start = clock()
-import hardtemper
-imported = clock()
+found = {}
+def timed(step, call):
+    wall, processor = time.perf_counter(), time.process_time()
+    call()
+    took = (time.perf_counter() - wall, time.process_time() - processor)
+    found.setdefault(step, []).append(took)
+def engine():
+    from hardtemper import load
+timed("import hardtemper", lambda: __import__("hardtemper"))
+timed("import of the engine", engine)
 from hardtemper import load
-ready = clock()
 load(sys.argv[1], threads=1)
-loads = []
 for _ in range(int(sys.argv[2])):
-    before = clock()
-    load(sys.argv[1], threads=1)
-    loads.append(clock() - before)
-print(json.dumps({"import hardtemper": [imported - start], "import of the engine": [ready - imported], "load": loads}))
+    timed("load", lambda: load(sys.argv[1], threads=1))
+print(json.dumps(found))
 """
 
 
@@ -53,7 +55,7 @@ def measure(bundle: Path, *, beside: Path | None, turns: int, loads: int) -> dic
     versions = {"this": dict(os.environ)}
     if beside is not None:
         versions = {"beside": {**os.environ, "PYTHONPATH": str(beside)}, **versions}
-    seconds: dict[tuple[str, str], list[float]] = {}
+    seconds: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(turns):
         for version, environment in versions.items():
             command = [sys.executable, "-c", _CHILD, str(bundle), str(loads)]
@@ -65,8 +67,10 @@ def measure(bundle: Path, *, beside: Path | None, turns: int, loads: int) -> dic
             "version": version,
             "step": step,
             "n": len(times),
-            "min_ms": 1000 * min(times),
-            "median_ms": 1000 * statistics.median(times),
+            "min_ms": 1000 * min(wall for wall, _ in times),
+            "median_ms": 1000 * statistics.median(wall for wall, _ in times),
+            "processor_min_ms": 1000 * min(processor for _, processor in times),
+            "processor_median_ms": 1000 * statistics.median(processor for _, processor in times),
         }
         for (version, step), times in sorted(seconds.items(), key=lambda item: item[0][1])
     ]
@@ -84,7 +88,9 @@ def main() -> None:
     arguments = parser.parse_args()
     result = measure(arguments.bundle, beside=arguments.beside, turns=arguments.turns, loads=arguments.loads)
     for row in result["rows"]:
-        print("{step:22s} {version:8s} min {min_ms:8.2f} ms  median {median_ms:8.2f} ms  n {n}".format(**row))
+        wall = "wall min {min_ms:8.2f} median {median_ms:8.2f} ms".format(**row)
+        processor = "processor min {processor_min_ms:8.2f} median {processor_median_ms:8.2f} ms".format(**row)
+        print("{step:22s} {version:8s}".format(**row), wall, processor, "n {n}".format(**row), sep="  ")
     if arguments.json:
         arguments.json.parent.mkdir(parents=True, exist_ok=True)
         arguments.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -17,6 +17,7 @@ def test_both_versions_are_measured(tiny: Any, tmp_path: Path) -> None:
     steps = {"import hardtemper": 2, "import of the engine": 2, "load": 6}
     assert counts == {(version, step): n for version in ("this", "beside") for step, n in steps.items()}
     assert all(0 < row["min_ms"] <= row["median_ms"] for row in result["rows"])
+    assert all(row["processor_min_ms"] <= row["processor_median_ms"] for row in result["rows"])
     assert result["bundle_bytes"] == sum(file.stat().st_size for file in tiny.path.iterdir())
     alone = measure(tiny.path, beside=None, turns=1, loads=1)
     assert {row["version"] for row in alone["rows"]} == {"this"}
