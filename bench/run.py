@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..runtime.bundle.reader import Bundle
+from ..runtime.files.onnx_file import OnnxFile
 from ..runtime.progress import ProgressCallback, silent
 from .attacks.presets import wants_parent
 from .attacks.threat.threat_model import ThreatModel
@@ -37,7 +38,7 @@ __all__ = ["run_bench"]
 
 
 def run_bench(
-    target: Path | Bundle,
+    target: Path | OnnxFile | Bundle,
     dataset: Dataset,
     settings: BenchSettings | None = None,
     *,
@@ -48,8 +49,8 @@ def run_bench(
     """Measure a bundle or an ONNX file.
 
     Args:
-        target: a bundle's folder, a bundle that was read and checked, or an ONNX file with 8-bit pixels, or floats in
-            [0, 1], as input.
+        target: a bundle's folder or an ONNX file with 8-bit pixels, or floats in [0, 1], as input; or either as
+            `read_target` read it.
         dataset: its test part is used.
         settings: see `BenchSettings`.
         work: a folder for the verdicts with their adversarial images (`archive.py`); None keeps none.
@@ -62,13 +63,13 @@ def run_bench(
         DataError: the data set does not fit the network, or no image is left to attack.
         RecipeError: no attack fits, or the target is no class.
         InputError: `work` or `store` cannot be written.
-        IntegrityError: the target was replaced meanwhile.
+        IntegrityError: a file of a bundle is not the one that its manifest lists.
     """
     settings = settings or BenchSettings()
     start, created = time.perf_counter(), datetime.now(timezone.utc)
     threat = settings.threat or default_threat(dataset.input_shape)
-    opened = target if isinstance(target, Bundle) else read_target(target)
-    path = opened.path if isinstance(opened, Bundle) else opened
+    opened = read_target(target) if isinstance(target, Path) else target
+    path = opened.path
     subjects = open_subjects(opened, dense=settings.dense, threads=(settings.threads,))
     for subject in subjects:
         check_data(subject.engine, dataset, path)
@@ -106,6 +107,8 @@ def run_bench(
         settings=settings.to_dict(threat),
         environment=Environment.here(),
         subjects=tuple(reports),
+        bundle_sha256=opened.digest if isinstance(opened, Bundle) else "",
+        notes=dataset.notes,
     )
 
 
@@ -152,7 +155,9 @@ class _Run:
         clean = self._case(subject, self._clean, store, progress)
         measurements, skipped = [*measure_weights(subject.graph, subject.twin), *times], list[Skip]()
         for index, batch in enumerate(settings.batches):
-            memory = measure_peak_memory(subject.path, batch=batch, threads=settings.threads)
+            memory = measure_peak_memory(
+                subject.path, digest=subject.whole_digest, batch=batch, threads=settings.threads
+            )
             if isinstance(memory, Skip):
                 skipped.append(memory)
             else:
@@ -171,7 +176,6 @@ class _Run:
         if schedule is not None:
             case = self._case(subject, self.attacked, store, progress)
             assessment = assess(case, subject, self.attacked, schedule=schedule, settings=settings, clean=doubts)
-        subject.check()
         return SubjectReport(
             name=subject.name,
             path=str(subject.path),

@@ -45,6 +45,7 @@ ACROSS = {
     "bench/robustness/test_broken_defenses.py": "the whole evaluation against networks that only look robust",
     "export/tensorrt/test_api.py": "the bindings' surface as TensorRT's versions have it",
     "export/twin/test_twin_graphs.py": "twins of whole graphs against ONNX Runtime",
+    "runtime/bundle/test_swaps.py": "files that are swapped while a bundle or a graph is read",
     "runtime/test_format_corpus.py": "a bundle of every released format",
     "toolchain/cli/test_bundles.py": "commands on finished bundles, damaged ones among them",
     "toolchain/cli/test_cli.py": "what all commands have in common",

@@ -1,9 +1,9 @@
 """Why is the clean accuracy low? The likely reasons are tried on clean images, and the one that helps is named.
 
 Where the clean accuracy is near chance or below 75 %, the network is asked once more about images of the training part
-in other forms (`input_forms.py`), each with the classes as they are and in the order that fits best (`class_order.py`).
-Otherwise the answers that are there say whether some of the classes are exchanged. Nothing is chosen by that: the
-figure stands as it is, and one line says what another form would give. The rules are in `chance.py`.
+in other forms (`input_forms.py`), each with the classes as they are and in the order that fits best
+(`permuted_classes.py`). Otherwise the answers that are there say whether some of the classes are exchanged. Nothing is
+chosen by that: the figure stands, and one line says what another form would give. The rules are in `chance.py`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..robustness.alarm import Alarm
 from ..robustness.clean_accuracy import CleanAnswers
 from ..robustness.criteria import predictions, right_answers
 from .chance import far_more, near_chance, one_answer
-from .class_order import LEAST_IMAGES, ClassOrder, best_order
 from .input_forms import AS_IT_IS, Form, answers, first_forms, further_forms
+from .permuted_classes import LEAST_IMAGES, ClassOrder, best_order
 
 __all__ = ["Diagnosis", "diagnose"]
 

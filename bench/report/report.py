@@ -72,6 +72,9 @@ class BenchReport:
         settings: as given, defaults filled in.
         environment: machine and versions.
         subjects: the dense network first where there is one.
+        bundle_sha256: the bundle's digest, of the one that these numbers were stored in where they were; "" for an
+            ONNX file.
+        notes: what the data set's loader left out or read in another way than plainly.
     """
 
     target: str
@@ -82,6 +85,8 @@ class BenchReport:
     settings: Mapping[str, Any]
     environment: Environment
     subjects: tuple[SubjectReport, ...]
+    bundle_sha256: str = ""
+    notes: tuple[str, ...] = ()
 
     def subject(self, name: str) -> SubjectReport:
         """By name; a KeyError where there is none."""
@@ -123,8 +128,10 @@ class BenchReport:
         value = {
             "format_version": FORMAT_VERSION,
             "target": self.target,
+            "bundle_sha256": self.bundle_sha256,
             "dataset": self.dataset,
             "source": self.source,
+            "notes": list(self.notes),
             "created": self.created,
             "seconds": self.seconds,
             "settings": dict(self.settings),
@@ -168,7 +175,10 @@ class BenchReport:
                 )
                 for subject in value.pop("subjects")
             )
-            return cls(**value | {"environment": Environment(**value["environment"]), "subjects": subjects})
+            notes = tuple(value.pop("notes", ()))
+            return cls(
+                **value | {"environment": Environment(**value["environment"]), "subjects": subjects, "notes": notes}
+            )
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 "not a bench report",

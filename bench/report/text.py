@@ -44,8 +44,10 @@ def report_table(report: BenchReport) -> Table:
 
 
 def report_lines(report: BenchReport) -> list[str]:
-    """Alarms, what was skipped and why, and what a reader of the table must know; one line each."""
-    return [line for subject in report.subjects for line in _remarks(subject)]
+    """What the data's loader says, alarms, what was skipped and why, what a reader must know, and a bundle's digest."""
+    data = [f"{report.dataset}: {note}" for note in report.notes]
+    lines = [line for subject in report.subjects for line in _remarks(subject)]
+    return [*data, *lines, *([f"digest: {report.bundle_sha256}"] if report.bundle_sha256 else [])]
 
 
 def check_writable(path: Path) -> None:

@@ -119,7 +119,7 @@ def replay(
         archive: the verdict.
         engine: uint8 [N, C, H, W] -> logits [N, K].
         name: the engine's, for the result.
-        graph_sha256: `digest_of` what the engine runs; None where that is not known.
+        graph_sha256: `OnnxFile.digest` of what the engine runs; None where that is not known.
         progress: told after each batch; the task is `name`.
 
     Raises:

@@ -42,7 +42,7 @@ def store_verdict(
     Args:
         result: the verdict.
         folder: where the file shall lie.
-        subject: what was attacked; it was checked after the last question to its engine.
+        subject: what was attacked.
         dataset: where the images come from.
         part: the images that were attacked, in that order.
         schedule: the attacks that were planned.

@@ -15,8 +15,6 @@ int8 activations (the graphs made for TensorRT) run in integer kernels here too:
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +22,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
+from ..files.onnx_file import OnnxFile
 from ..shapes import Float32, Shaped
 
 __all__ = ["OnnxRuntimeBackend", "session_options"]
@@ -64,17 +63,17 @@ class OnnxRuntimeBackend:
     """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K].
 
     Args:
-        path: the ONNX file.
+        graph: the ONNX file, read; its bytes are what runs.
         threads, optimize: as for `session_options`.
 
     Raises:
         InputError: `threads` out of range.
-        ModelError: no file, no valid ONNX, or no image classifier with fixed channels, height and width.
+        ModelError: no valid ONNX, or no image classifier with fixed channels, height and width.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None, optimize: bool = True) -> None:
-        self._path = Path(path)
-        self._session = _open(self._path, threads=threads, optimize=optimize)
+    def __init__(self, graph: OnnxFile, *, threads: int | None = None, optimize: bool = True) -> None:
+        self._path = graph.path
+        self._session = _open(graph, threads=threads, optimize=optimize)
         self._input, self._output = self._only("input"), self._only("output")
         self._input_dtype, self._batch, self._shape = self._read_input()
         self._classes = self._read_output() or self._count_classes()
@@ -168,16 +167,15 @@ class OnnxRuntimeBackend:
         return int(logits.shape[1])
 
 
-def _open(path: Path, *, threads: int | None, optimize: bool) -> Any:
-    # unlike Path.is_file, os.path.isfile says no to a name that no system can hold
-    if not os.path.isfile(path):  # noqa: PTH113
-        got = "a folder" if os.path.isdir(path) else "nothing"  # noqa: PTH112
-        raise ModelError(f"{path}: no such model", expected="an ONNX file", got=got)
+def _open(graph: OnnxFile, *, threads: int | None, optimize: bool) -> Any:
     options = session_options(threads=threads, optimize=optimize)
+    content = graph.whole()
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        raise ModelError(f"{path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
+        raise ModelError(f"{graph.path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
+    session._model_bytes = None  # kept to open it again on another provider: the graph's size in memory, for nothing
+    return session
 
 
 def _fixed(size: object) -> int | None:

@@ -8,6 +8,7 @@ most (zlib.net/zlib_tech.html, "Maximum Compression Factor"), so before any arra
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import zipfile
@@ -28,12 +29,15 @@ _MOST_DEFLATED = 1032
 _METHODS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _MOST_DEFLATED}
 
 
-def read_arrays(path: Path, wanted: Collection[str]) -> tuple[dict[str, Shaped[NDArray[Any], " ..."]], tuple[str, ...]]:
+def read_arrays(
+    path: Path, wanted: Collection[str], *, stored: bytes | None = None
+) -> tuple[dict[str, Shaped[NDArray[Any], " ..."]], tuple[str, ...]]:
     """Read arrays by name.
 
     Args:
         path: an .npz file.
         wanted: names; what else lies in the file is not touched.
+        stored: the file's bytes where they were read, and checked, before; then it is not opened.
 
     Returns:
         Those of the wanted arrays that are there, and the names of all.
@@ -42,13 +46,16 @@ def read_arrays(path: Path, wanted: Collection[str]) -> tuple[dict[str, Shaped[N
         OSError: the file cannot be opened.
         DataError: it is no .npz, damaged, encrypted, holds Python objects, or breaks the module's rule.
     """
-    with path.open("rb") as file:
+    with path.open("rb") if stored is None else io.BytesIO(stored) as file:
         try:
             with zipfile.ZipFile(file) as content:
                 members = {member.filename.removesuffix(".npy"): member for member in content.infolist()}
+                names = [member.filename.removesuffix(".npy") for member in content.infolist()]
+                if twice := next((name for name in wanted if names.count(name) > 1), None):
+                    raise ValueError(f"{twice} lies in it {names.count(twice)} times")
                 chosen = {name: members[name] for name in wanted if name in members}
                 packed = sum(member.compress_size for member in chosen.values())
-                if packed > (size := os.fstat(file.fileno()).st_size):
+                if packed > (size := file.seek(0, os.SEEK_END)):
                     raise ValueError(f"arrays of {packed} packed bytes in a file of {size}")
                 for member in chosen.values():
                     _check(content, member)

@@ -14,6 +14,7 @@ import onnx
 from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.compatibility import check_data
+from ...bench.data.dataset import Dataset
 from ...export.integer_types import INT8
 from ...export.proofs.executed_kernels import KernelReport, check_integer_share, inspect_kernels
 from ...export.proofs.parity import ParityReport, check_exact, check_parity
@@ -45,6 +46,7 @@ class Verification:
         exact: the scheme promises that nothing differs.
         weight_bits: of the integer weights.
         integer_share: the least share of MACs in integer kernels that the recipe asks for.
+        notes: what the loader of the test images left out or read in another way than plainly.
     """
 
     bundle: Bundle
@@ -55,6 +57,7 @@ class Verification:
     exact: bool
     weight_bits: int
     integer_share: float
+    notes: tuple[str, ...] = ()
 
     def gate(self) -> None:
         """Raise the first failed gate.
@@ -85,6 +88,7 @@ def verify_bundle(
     test_images: int = 0,
     data: str | None = None,
     data_root: Path | None = None,
+    digest: str | None = None,
     progress: ProgressCallback = silent,
 ) -> Verification:
     """Check a bundle.
@@ -95,17 +99,19 @@ def verify_bundle(
         seed: of the random images.
         test_images: of the data set, test images to compare, each clean and under PGD-20.
         data, data_root: the data set, as for `load_dataset`; the recipe's if not given, where that is known by name.
+        digest: the bundle's, as `toolchain build` printed it; None takes any.
 
     Raises:
-        InputError: a count or the seed is no whole number of 0 or more.
-        BundleError: the bundle cannot be read, or a file differs from its hash.
+        InputError: a count or the seed is no whole number of 0 or more, or `digest` is no SHA-256.
+        BundleError: the bundle cannot be read.
+        IntegrityError: a file differs from its hash, or the manifest is not that of `digest`.
         ModelError: the graph cannot be run.
         DataError: test images are asked for and the data set cannot be read, does not fit, or is the user's to give.
     """
     for name, count in (("images", images), ("seed", seed), ("test_images", test_images)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise InputError(f"verify: {name}", expected="a whole number, 0 or more", got=repr(count))
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, digest=digest)
     manifest = bundle.manifest
     engine = load(bundle)  # before the parser, which takes what is no ONNX for a defect of its own
     model = _graph(bundle)
@@ -115,9 +121,11 @@ def verify_bundle(
         raise BundleError(f"{path}: proof.npz: logits", expected=str(found.shape), got=str(logits.shape))
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
     compared, twin = [stored, noise], Twin(model)
+    notes: tuple[str, ...] = ()
     if test_images:
-        pairs = _test_pairs(bundle, engine, twin, test_images, data=data, root=data_root, progress=progress)
-        compared.append(pairs)
+        dataset = load_recorded_data(bundle, name=data, root=data_root)
+        compared.append(_test_pairs(bundle, engine, twin, test_images, dataset=dataset, progress=progress))
+        notes = dataset.notes
     share = recorded(bundle, "quantize.integer_share", number)
     target = target_of(manifest.quantization)
     if target is not None and not target.exact_here:
@@ -131,6 +139,7 @@ def verify_bundle(
         exact=manifest.quantization.get("scales") == "power-of-two",
         weight_bits=_weight_bits(manifest.quantization),
         integer_share=1.0 if share is None else share,
+        notes=notes,
     )
 
 
@@ -141,19 +150,20 @@ def _weight_bits(scheme: Mapping[str, Any]) -> int:
 
 
 def _graph(bundle: Bundle) -> onnx.ModelProto:
-    graph = bundle.file(bundle.manifest.graph)
+    graph = bundle.graph()
     try:
-        return onnx.load(str(graph))
+        return onnx.load_model_from_string(graph.whole())
     except Exception as error:  # protobuf's and ONNX's exceptions share no base class
-        raise ModelError(f"{graph}: no ONNX file", got=f"{type(error).__name__}: {error}") from error
+        raise ModelError(f"{graph.path}: no ONNX file", got=f"{type(error).__name__}: {error}") from error
 
 
 def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The stored images and the twin's logits."""
+    content = bundle.read("proof.npz")
     try:
-        arrays, _ = read_arrays(bundle.file("proof.npz"), ("images", "logits"))
+        arrays, _ = read_arrays(bundle.path / "proof.npz", ("images", "logits"), stored=content)
         images, logits = arrays["images"], arrays["logits"]
-    except (OSError, KeyError, DataError) as error:
+    except (KeyError, DataError) as error:
         what = f"{bundle.path}: proof.npz"
         raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
     if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating):
@@ -168,8 +178,7 @@ def _test_pairs(
     twin: Twin,
     count: int,
     *,
-    data: str | None,
-    root: Path | None,
+    dataset: Dataset,
     progress: ProgressCallback,
 ) -> npt.NDArray[np.uint8]:
     """The first test images and their adversarial versions by PGD-20, as pixels."""
@@ -177,7 +186,6 @@ def _test_pairs(
     if ball is None:
         raise BundleError(f"{bundle.path}: test images", expected="a recipe that names an adversary", got="none")
     threat = ThreatModel.parse(ball)
-    dataset = load_recorded_data(bundle, name=data, root=root)
     check_data(engine, dataset, bundle.path)
     test = dataset.test.head(min(count, len(dataset.test)))
     (plan,) = choose_attacks("paper", threat).plans

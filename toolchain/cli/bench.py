@@ -40,6 +40,12 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     help="Side in pixels to resize images to.  [default: the bundle's, or as stored]",
 )
 @click.option(
+    "--class-order",
+    metavar="name|natural|FILE",
+    help="Order of an image folder's classes: as strings, numbers as numbers, or as a text file lists them.  "
+    "[default: the bundle's, or name]",
+)
+@click.option(
     "--images",
     callback=_count,
     metavar="N|all",
@@ -99,7 +105,7 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     help="Folder for the verdicts with their adversarial images, from which an interrupted run goes on.  "
     "[default: TARGET.bench]",
 )
-@click.option("--store", is_flag=True, help="Store the numbers and alarms in the bundle's manifest.")
+@click.option("--store", is_flag=True, help="Store the numbers and alarms in the bundle's manifest: another digest.")
 @click.option(
     "--batch",
     "batches",
@@ -135,6 +141,7 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     show_default=True,
     help="Seed of the choice of images and of the attacks.",
 )
+@click.option("--digest", help="A bundle's, as build printed it: no other bundle is measured.  [default: any]")
 @click.option(
     "--strict",
     is_flag=True,

@@ -24,6 +24,7 @@ _FLAGS = {
     "data": "data.name",
     "data_root": "data.root",
     "download": "data.download",
+    "class_order": "data.class_order",
     "model": "model.name",
     "width": "model.width",
     "checkpoint": "model.checkpoint",
@@ -48,6 +49,7 @@ _FLAGS = {
 @click.option("--data", help="Data set name, image folder, .npz or package.module:factory.  [default: recipe]")
 @click.option("--data-root", help="Folder to look in first for a data set given by name.")
 @click.option("--download", is_flag=True, default=None, help="Download a named data set where no folder holds it.")
+@click.option("--class-order", metavar="name|natural|FILE", help="Order of an image folder's classes.  [default: name]")
 @click.option(
     "--model",
     help="cnn8, torchvision name, .pt2 or package.module:factory; a model other than the "
@@ -75,7 +77,8 @@ def build(
 ) -> None:
     """Train, compress, fine-tune, quantize, prove, and write a bundle.
 
-    An interrupted build goes on where it stopped when the same command is given again.
+    An interrupted build goes on where it stopped when the same command is given again. The digest in the last line is
+    over the whole bundle: verify and bench hold it with --digest, hardtemper.load with digest=.
     """
     from ..api import build as run
     from ..recipe.compression_methods import step_key
@@ -93,6 +96,7 @@ def build(
         result = run(given, out=out, overwrite=overwrite, keep_work=keep_work, progress=progress, **overrides)
     for table in build_report(result):
         console.print(table)
+    console.print(f"digest: {result.bundle.digest}", soft_wrap=True)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -41,11 +41,11 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
 
     archive = read_archive(verdict)
     threat = str(archive.threat)
-    opened = [(path, _open(path, verdict, archive.images.shape[1:])) for path in engines]
+    opened = [(path, *_open(path, verdict, archive.images.shape[1:])) for path in engines]
     with progress_bars() as progress:
         found = [
-            run(archive, engine, name=str(path), graph_sha256=_digest(_graph(path, engine)), progress=progress)
-            for path, engine in opened
+            run(archive, engine, name=str(path), graph_sha256=digest, progress=progress)
+            for path, engine, digest in opened
         ]
     for result in found:
         console.print(_table(result, threat))
@@ -60,34 +60,23 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
         result.gate()
 
 
-def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> Engine:
-    """The engine; what it warns of is printed."""
+def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> tuple[Engine, str]:
+    """The engine and the digest of its graph; what it warns of is printed."""
     from ...bench.compatibility import check_image_shape
+    from ...runtime.bundle.reader import read_bundle
     from ...runtime.engine import is_onnx_file, load, open_onnx
+    from ...runtime.files.onnx_file import read_onnx
     from .console import errors
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        engine = open_onnx(path) if is_onnx_file(path) else load(path)
+        bundle = None if is_onnx_file(path) else read_bundle(path)
+        graph = read_onnx(path) if bundle is None else bundle.graph()
+        engine = open_onnx(graph) if bundle is None else load(bundle)
     check_image_shape(engine, shape, str(verdict), path, fix="name an engine for the verdict's images")
     for warning in caught:
         errors.print(f"{path}: {warning.message}", markup=False, soft_wrap=True)
-    return engine
-
-
-def _digest(graph: Path) -> str | None:
-    """SHA-256 of a graph with its weights; None where onnx, which finds weights in other files, is not installed."""
-    from ...bench.graph_digest import digest_of
-
-    try:
-        return digest_of(graph)
-    except ModuleNotFoundError:
-        return None
-
-
-def _graph(path: Path, engine: Engine) -> Path:
-    """The ONNX file that an engine runs."""
-    return path if engine.bundle is None else engine.bundle.file(engine.bundle.manifest.graph)
+    return engine, graph.digest
 
 
 def _shares(result: Replay, threat: str) -> tuple[Measurement, Measurement]:

@@ -82,8 +82,9 @@ def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: 
         torch.manual_seed(seed)
         network, origin = _network(settings, input_shape, len(classes))
     if settings.checkpoint is not None:
-        load_weights(network, read_checkpoint(settings.checkpoint), origin=str(settings.checkpoint))
-        origin += f", checkpoint {settings.checkpoint}"
+        found = read_checkpoint(settings.checkpoint)
+        words = [found.words, load_weights(network, found.tensors, origin=str(settings.checkpoint))]
+        origin += "; ".join(filter(None, (f", checkpoint {settings.checkpoint}", *words)))
     module = network if first is None else nn.Sequential(OrderedDict(preprocess=first, model=network))
     module.eval()
     for count in (2, 3):  # a fixed batch axis takes only one of them

@@ -98,6 +98,8 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
             "compression": {"steps": results.compressed.steps_json()},
             "training": {
                 "data": data.source,
+                "data_notes": list(data.notes),
+                "network": results.source.origin,
                 "device": resolve_device(recipe.device),
                 "precision": resolve(recipe.finetune.precision, resolve_device(recipe.device)),
                 "dense": results.dense.to_json(),

@@ -21,6 +21,9 @@ class DataSource(Section):
     image_size: Annotated[int, Field(ge=8, le=LARGEST_SIZE)] | None = Field(
         None, description="side in pixels to resize every image to"
     )
+    class_order: str | None = Field(
+        None, description="order of an image folder's classes: name (as strings; default), natural or a text file"
+    )
     heldout: Annotated[int, Field(ge=0)] = Field(2000, description="training images held out for early stopping")
     calibration: Annotated[int, Field(ge=1)] = Field(512, description="training images that calibrate quantizers")
     download: bool = Field(False, description="download a named data set where no folder holds it")

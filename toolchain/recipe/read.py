@@ -77,10 +77,10 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
             `filters`; a recipe without such a step gets one at the end of its list. Behind
             "compress.filters.per_layer." stands a layer's name, dots and all.
 
-            Another `model.name` drops the other settings of that section, which are about the recipe's own network; a
-            `data.name` that is no known one drops the root and the download; another threat, attack or number of steps
-            of the adversary drops the step size, and another objective the weight, the temperature and a teacher that
-            it has no use for. TOML has no way to unset them.
+            Another `model.name` drops the other settings of that section, which are about the recipe's own network;
+            another `data.name` drops the order of the classes and, where it is no known one, the root and the download;
+            another threat, attack or number of steps of the adversary drops the step size, and another objective the
+            weight, the temperature and a teacher that it has no use for. TOML has no way to unset them.
 
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
@@ -100,8 +100,9 @@ def _drop_stale(merged: dict[str, Any], overrides: Mapping[str, Any]) -> None:
     """Drop the settings that are about a network, data set or adversary which `overrides` replaces."""
     if _changed(merged, overrides, "model", "name"):
         merged["model"] = {}
-    if _changed(merged, overrides, "data", "name") and overrides["data.name"] not in NAMES:
-        for key in ("root", "download"):
+    if _changed(merged, overrides, "data", "name"):
+        merged["data"].pop("class_order", None)
+        for key in () if overrides["data.name"] in NAMES else ("root", "download"):
             merged["data"].pop(key, None)
     if any(_changed(merged, overrides, "adversary", key) for key in ("threat", "attack", "steps")):
         merged["adversary"].pop("step_size", None)

@@ -12,6 +12,7 @@ from hardtemper.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hardtemper.runtime.backends.protocol import Backend
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import ModelError
+from hardtemper.runtime.files.onnx_file import OnnxFile
 
 
 def write(path: Path, nodes: list[Any], inputs: list[tuple[str, int, list[Any]]], outputs: list[Any]) -> Path:
@@ -30,21 +31,18 @@ IMAGE = ("x", TensorProto.FLOAT, ["N", 1, 2, 2])
 LOGITS = ("y", TensorProto.FLOAT, ["N", 4])
 
 
-def test_what_it_says_of_a_model(tmp_path: Path, classifier: Any) -> None:
-    path = tmp_path / "model.onnx"
-    path.write_bytes(classifier.onnx(batch=2))
-    backend: Backend = OnnxRuntimeBackend(path)
+def test_what_it_says_of_a_model(classifier: Any) -> None:
+    backend: Backend = OnnxRuntimeBackend(OnnxFile(path=Path("model.onnx"), content=classifier.onnx(batch=2)))
     assert (backend.name, backend.input_dtype, backend.input_shape) == ("onnxruntime", "uint8", (1, 8, 8))
     assert (backend.batch, backend.classes) == (2, 10)
 
 
-def test_optimization_does_not_change_the_logits(tmp_path: Path, classifier: Any) -> None:
+def test_optimization_does_not_change_the_logits(classifier: Any) -> None:
     # With the defaults of ONNX Runtime 1.31 it does: MatMulNBits quantizes the float activations of the Gemm.
-    path = tmp_path / "model.onnx"
-    path.write_bytes(classifier.onnx())
+    graph = OnnxFile(path=Path("model.onnx"), content=classifier.onnx())
     images = np.random.default_rng(4).integers(0, 256, (5, 1, 8, 8), np.uint8)
     for optimize in (True, False):
-        logits = OnnxRuntimeBackend(path, threads=2, optimize=optimize).run(images)
+        logits = OnnxRuntimeBackend(graph, threads=2, optimize=optimize).run(images)
         np.testing.assert_array_equal(logits, classifier.logits(images))
 
 

@@ -304,6 +304,7 @@ def test_download_reaches_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise DataError(name)
 
     monkeypatch.setattr("hardtemper.toolchain.bundles.recorded_recipe.load_dataset", load)
+    (tmp_path / "x.onnx").write_bytes(b"any")
     result = CliRunner().invoke(bench, [str(tmp_path / "x.onnx"), "--data", "mnist", "--download"])
     assert isinstance(result.exception, DataError)
     assert asked["download"] is True

@@ -46,7 +46,7 @@ def data(npz: Path) -> Dataset:
 
 @pytest.mark.parametrize("kind", ["bundle", "file"])
 def test_a_given_teacher_is_the_engines_twin(tiny: Any, data: Dataset, kind: str) -> None:
-    teacher = load_teacher(tiny.path if kind == "bundle" else tiny.path / "dense.onnx", data)
+    teacher = load_teacher(tiny.path if kind == "bundle" else tiny.path / "dense.onnx", data).twin
     assert isinstance(teacher, Twin)
     assert not teacher.training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
@@ -213,7 +213,7 @@ def test_a_teacher_with_the_classes_in_another_order(tiny: Any, data: Dataset) -
     turned = dataclasses.replace(data, classes=data.classes[::-1])
     with pytest.raises(RecipeError, match=r"^adversary\.teacher: .* in another order"):
         load_teacher(tiny.path, turned)
-    assert isinstance(load_teacher(tiny.path / "dense.onnx", turned), Twin)  # a bare graph names no classes
+    assert isinstance(load_teacher(tiny.path / "dense.onnx", turned).twin, Twin)  # a bare graph names no classes
 
 
 @pytest.mark.usefixtures("lower_once")

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from hardtemper.bench.diagnosis.class_order import best_order
+from hardtemper.bench.diagnosis.permuted_classes import best_order
 
 RNG = np.random.default_rng(0)
 NAMES = ("1", "10", "11", "2", "3")

@@ -8,13 +8,14 @@ images of each label are dealt out to two halves, and each half is judged by the
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
+
+from ..data.class_order import natural_order
 
 __all__ = ["LEAST_IMAGES", "ClassOrder", "best_order"]
 
@@ -41,7 +42,7 @@ class ClassOrder:
         k = len(classes)
         place = {name: index for index, name in enumerate(classes)}
         known = {
-            "sorted by number": [place[name] for name in sorted(classes, key=_natural)],
+            "sorted by number": [place[name] for name in natural_order(classes)],
             "sorted as text": [place[name] for name in sorted(classes)],
             "reversed": list(range(k))[::-1],
             "shifted by one": [(index - 1) % k for index in range(k)],
@@ -88,12 +89,6 @@ def _fit(predicted: NDArray[np.int64], labels: NDArray[np.int64], classes: int) 
     found: NDArray[np.int64] = np.empty(classes, np.int64)
     found[rows] = columns
     return found
-
-
-def _natural(name: str) -> list[tuple[bool, int, str]]:
-    """Numbers in a name as numbers: "2" before "10"."""
-    parts = re.findall(r"\d+|\D+", name)
-    return [(not part.isdecimal(), int(part) if part.isdecimal() else 0, part) for part in parts]
 
 
 def _listed(names: Sequence[str], most: int = 6) -> str:
