@@ -31,7 +31,8 @@ from .windows import text, window
 __all__ = ["Plan", "Step", "byte_plan", "node_plan"]
 
 _MOVES = frozenset({"Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-_PLAIN_GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
+_GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # by default
+_PLAIN_GEMM = _GEMM | {"transB": 1}
 
 
 class Step(NamedTuple):
@@ -197,7 +198,7 @@ class _Graph:
             if not trusted(settings) or text(node.attributes, "auto_pad", "NOTSET") != "NOTSET":
                 return None
             layer = ByteConv(weight.n, int(grid.zero), settings, int(node.attributes.get("group", 1)), rescaled)
-        elif any(node.attributes.get(name, value) != value for name, value in _PLAIN_GEMM.items()):
+        elif {name: node.attributes.get(name, value) for name, value in _GEMM.items()} != _PLAIN_GEMM:
             return None
         else:
             layer = ByteGemm(weight.n, int(grid.zero), rescaled)

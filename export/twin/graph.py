@@ -10,12 +10,12 @@ import onnx
 from onnx import TensorProto
 
 from ...runtime.errors import ModelError, UnsupportedOperatorError
-from .constants import constant_types
 from .element_types import element_types
+from .graph_constants import constant_types
 from .nodes import BLACK_BOX, ELEMENT_TYPE, INTEGERS, RESULT_TYPE, Node
+from .operators.attributes import unknown_setting
 from .operators.integer import REQUANTIZED
 from .operators.real import FLATTENED
-from .operators.settings import unknown_setting
 from .operators.supported import OPERATORS, SEVERAL
 from .qoperators import MICROSOFT, QUANTIZED, lowered
 

@@ -31,7 +31,6 @@ from torch import Tensor, nn
 from ...runtime.shapes import Float, Float32
 from ..integer_types import INT8, UINT8, IntegerType
 from .batches import agree, free_batch, in_pieces
-from .constants import read_constants
 from .execution import Plan, byte_plan, node_plan
 from .gradients import round_ste
 from .graph import (
@@ -44,6 +43,7 @@ from .graph import (
     stored_integers,
     trained,
 )
+from .graph_constants import read_constants
 from .int8.onednn import exact
 from .packed import PackedPlan
 from .running import run

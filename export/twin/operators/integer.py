@@ -78,9 +78,9 @@ def gemm(attributes: Attributes, a: Value, b: Value, c: Value | None = None) -> 
     w = b if attributes.get("transB", 0) else _transpose(b)
     rows = isinstance(w, Scaled) and (w.s.numel() == 1 or w.s.shape == (len(w.n), 1))
     out = (w.n if isinstance(w, Scaled) else dense(w)).shape[0]
-    plain = alpha == beta == 1 and _integer_bias(attributes, c) and _is_row(c, out)
+    plain = (beta == 1 or c is None) and _integer_bias(attributes, c) and _is_row(c, out)
     if isinstance(a, Scaled) and isinstance(w, Scaled) and rows and plain:
-        scale = a.s * (w.s.reshape(1, -1) if w.s.numel() > 1 else w.s)
+        scale = alpha * a.s * (w.s.reshape(1, -1) if w.s.numel() > 1 else w.s)
         return _accumulate(F.linear, a, w, c, scale, divisible=True)
     if alpha == beta == 1 and _is_row(c, out) and (c is None or dense(c).dim() == 1):
         return F.linear(dense(a), dense(w), None if c is None else dense(c))

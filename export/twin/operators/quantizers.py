@@ -29,14 +29,14 @@ def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None 
     low, high = _limits(attributes.get(RESULT_TYPE), zero)
     z = torch.zeros(()) if zero is None else dense(zero)
     if z.numel() == 1 and s.numel() == 1:
-        grid = OutputGrid(s.reshape(()), float(z.detach()), low, high)
+        grid = OutputGrid(s.reshape(()).float(), float(z.detach()), low, high)
         if not isinstance(x, Tensor | Levels):
             return x.requantized(grid)
         return clamp_round(_single(dense(x)) / grid.scale, grid)
     real = _single(dense(x))
     offset = _spread(z, real, attributes).to(real.dtype)
     rounded = round_ste(real / _spread(s, real, attributes)) + offset
-    return clamp_round(rounded, OutputGrid(s, 0.0, low, high))
+    return clamp_round(rounded, OutputGrid(s.float(), 0.0, low, high))
 
 
 def dequantize(attributes: Attributes, q: Value, scale: Value, zero: Value | None = None) -> Value:

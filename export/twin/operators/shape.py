@@ -147,12 +147,12 @@ def _looked_up(table: Tensor, index: Tensor, axis: int) -> Tensor:
     where = torch.where(where < 0, where + size, where)
 
     def at(places: Tensor) -> Tensor:
-        found = table.index_select(axis, places.clamp(0, size - 1).reshape(-1))
+        found = table.index_select(axis, places.reshape(-1))
         return found.reshape([*table.shape[:axis], *where.shape, *table.shape[axis % table.dim() + 1 :]])
 
-    slope = (at(where + 1) - at(where - 1)).detach() / 2
-    along_axis = index.reshape([*where.shape, *[1] * (table.dim() - axis % table.dim() - 1)])
     value = at(where)
+    slope = (at((where + 1).clamp(max=size - 1)) - at((where - 1).clamp(min=0))).detach() / 2
+    along_axis = index.reshape([*where.shape, *[1] * (table.dim() - axis % table.dim() - 1)])
     return through(value + slope * (along_axis - along_axis.detach()), value) if not table.requires_grad else value
 
 

@@ -1,4 +1,4 @@
-"""The operators that the twin knows, by ONNX's name. What it knows of their attributes: `settings.py`."""
+"""The operators that the twin knows, by ONNX's name. What it knows of their attributes: `attributes.py`."""
 
 from __future__ import annotations
 

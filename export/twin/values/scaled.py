@@ -55,7 +55,7 @@ class Scaled:
 
     def requantized(self, grid: OutputGrid) -> Float[Tensor, " ..."]:
         """round(n * fl(s / s_y)) + z, as the int32 accumulator of QLinearConv (quantize.cpp, MlasRequantizeOutput)."""
-        return clamp_round((self.n * (self.s / grid.scale)).to(self.s.dtype), grid)
+        return clamp_round((self.n * (self.s / grid.scale)).to(grid.scale.dtype), grid)
 
 
 @dataclass(frozen=True, slots=True)

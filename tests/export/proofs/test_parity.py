@@ -121,7 +121,7 @@ def test_json(residual_integer: IntegerGraph, pixels: Pixels) -> None:
 def test_a_graph_that_onnxruntime_refuses(residual_integer: IntegerGraph, pixels: Pixels) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(residual_integer.model)
-    model.opset_import[0].version = 999
+    model.ir_version = 999
     with pytest.raises(ModelError, match="ONNX Runtime refuses the graph"):
         check_parity(model, pixels(4, SHAPE))
 

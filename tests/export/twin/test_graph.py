@@ -6,8 +6,8 @@ import numpy as np
 import onnx
 import pytest
 
-from hardtemper.export.twin.constants import read_constants
 from hardtemper.export.twin.graph import image_input, read_names, read_nodes, refuse_unknown
+from hardtemper.export.twin.graph_constants import read_constants
 from hardtemper.export.twin.nodes import ELEMENT_TYPE, RESULT_TYPE
 from hardtemper.runtime.errors import ModelError, UnsupportedOperatorError
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hardtemper.export.twin.operators import pools
-from hardtemper.export.twin.operators.settings import unknown_setting
+from hardtemper.export.twin.operators.attributes import unknown_setting
 from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.errors import UnsupportedOperatorError
 

@@ -7,7 +7,7 @@ from typing import Any
 import onnx
 import pytest
 
-from hardtemper.export.twin.operators.settings import AUDITED, KNOWN, LIMITS, SINCE, unknown_setting
+from hardtemper.export.twin.operators.attributes import AUDITED, KNOWN, LIMITS, SINCE, unknown_setting
 from hardtemper.export.twin.operators.supported import OPERATORS
 from hardtemper.export.twin.qoperators import QUANTIZED
 

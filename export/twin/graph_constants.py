@@ -17,13 +17,8 @@ __all__ = ["constant_types", "read_constants"]
 
 Array = npt.NDArray[Any]
 
-_KINDS = frozenset(
-    {
-        "bool",
-        *(f"float{bits}" for bits in (16, 32, 64)),
-        *(f"{s}int{bits}" for s in ("", "u") for bits in (8, 16, 32, 64)),
-    }
-)
+_BITS = (8, 16, 32, 64)
+_KINDS = {"bool", *(f"float{n}" for n in _BITS[1:]), *(f"int{n}" for n in _BITS), *(f"uint{n}" for n in _BITS)}
 _TENSORS = "floats, integers or booleans"
 _FOUR_BITS: dict[int, type[np.integer[Any]]] = {TensorProto.INT4: np.int8, TensorProto.UINT4: np.uint8}
 _PLAIN = {"value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64}

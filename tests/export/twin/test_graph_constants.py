@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hardtemper.export.twin.constants import constant_types, read_constants
+from hardtemper.export.twin.graph_constants import constant_types, read_constants
 from hardtemper.runtime.errors import ModelError
 
 
@@ -19,7 +19,7 @@ def test_initializers_and_constant_nodes() -> None:
         helper.make_node("Constant", [], ["a"], value_float=2.5),
         helper.make_node("Constant", [], ["b"], value_ints=[1, -1]),
         helper.make_node("Constant", [], ["c"], value_int=7),
-        helper.make_node("Constant", [], ["d"], value_floats=[]),
+        helper.make_node("Constant", [], ["d"], value_floats=[0.5]),
         helper.make_node("Constant", [], ["e"], value=value),
     ]
     graph = _graph(numpy_helper.from_array(np.ones(2, np.float16), "f"), nodes=nodes)
@@ -28,7 +28,7 @@ def test_initializers_and_constant_nodes() -> None:
         "a": ("float32", 2.5),
         "b": ("int64", [1, -1]),
         "c": ("int64", 7),
-        "d": ("float32", []),
+        "d": ("float32", [0.5]),
         "e": ("int32", [0, 1, 2]),
         "f": ("float16", [1, 1]),
     }
@@ -65,11 +65,8 @@ def test_other_element_types_are_refused_where_they_are_read(tensor: onnx.Tensor
 def test_other_forms_of_constants_are_refused() -> None:
     text = helper.make_node("Constant", [], ["k"], value_string="text")
     empty = helper.make_node("Constant", [], ["k"])
-    sparse = helper.make_sparse_tensor(
-        helper.make_tensor("k", TensorProto.FLOAT, [1], [1.0]),
-        helper.make_tensor("i", TensorProto.INT64, [1], [2]),
-        [4],
-    )
+    value = helper.make_tensor("k", TensorProto.FLOAT, [1], [1.0])
+    sparse = helper.make_sparse_tensor(value, helper.make_tensor("i", TensorProto.INT64, [1], [2]), [4])
     graph = _graph()
     graph.sparse_initializer.append(sparse)
     for found, got in ((_graph(nodes=[text]), "value_string"), (_graph(nodes=[empty]), "0"), (graph, "a sparse one")):
