@@ -90,7 +90,7 @@ DEFENSES: Mapping[str, Defense] = {
     "shattered": Defense(
         what="a saw: the gradient points the other way everywhere",
         before="r = Mod<fmod=1>(image, p) t = Mul(r, two) d = Sub(image, t) x = Add(d, p)",
-        constants={"p": _f(1 / 32), "two": _f(2)},
+        constants={"p": _f(1 / 128), "two": _f(2)},
     ),
     "exploding": Defense(
         what="sqrt(x)^2: the gradient is not a number where a pixel is black",

@@ -140,7 +140,8 @@ def test_a_model_of_one_class_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(  # for the others such an image is wrong as it is
-    "name", [name for name in ATTACKS | DISTANCES if name not in ("apgd-ce", "apgd-dlr", "bpda", "surrogate", "wrm", "c&w")]
+    "name",
+    [name for name in ATTACKS | DISTANCES if name not in ("apgd-ce", "apgd-dlr", "bpda", "surrogate", "wrm", "c&w")],
 )
 def test_labels_that_are_no_classes_are_refused(linear: nn.Module, name: str) -> None:
     x, y = torch.rand(3, 3, 4, 4), torch.tensor([0, 5, 1])
