@@ -53,7 +53,7 @@ def test_a_bundle_beside_its_dense_network(
     assert moved is not None
     assert (moved.value, moved.n) == (0, 40)
     checks = {m.settings["alarm"]: m.settings["raised"] for m in shipped.measurements if m.name == "alarm"}
-    assert len(checks) == 7
+    assert len(checks) == 11
     found = shipped.find("robust-accuracy", attack="union")
     assert found is not None
     assert found.settings["alarms"] == (", ".join(name for name, raised in checks.items() if raised) or "none")
@@ -173,7 +173,7 @@ def test_progress_names_engine_and_task(
         progress=lambda *news: told.append(news),
     )
     finished = [task for task, done, total, _ in told if done == total]
-    each = ["memory", "clean accuracy", "pgd-20", "apgd-ce", "square", "alarms"]
+    each = ["memory", "clean accuracy", "twin against engine", "pgd-20", "apgd-ce", "square", "alarms"]
     expected = [f"{subject}: {task}" for subject in ("dense", "shipped") for task in each]
     assert finished == ["latency, batch 1", "latency, batch 3", *expected]
 

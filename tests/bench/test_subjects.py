@@ -17,7 +17,6 @@ import pytest
 import torch
 from onnx import helper
 
-from hardtemper.bench import subjects
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
@@ -42,33 +41,6 @@ def test_every_operator_that_the_twin_lacks_is_named(
     (subject,) = run_bench(path, data, settings(batches=(1,))).subjects
     (skip,) = subject.skipped
     assert re.match(r"no twin: .*got: Atan \(first\), Sinh \(second\)", skip.reason)
-
-
-def fails(_: Any) -> Any:
-    raise RuntimeError("size mismatch\nmore")
-
-
-@pytest.mark.parametrize(
-    ("twin", "reason"),
-    [
-        (fails, "RuntimeError: size mismatch"),
-        (lambda x: torch.zeros(1, 3), "its logits are cut off from the image, so there is no gradient to follow"),
-        (lambda x: x.flatten(1), "it gives [1, 36] where the engine gives [1, 3]"),
-    ],
-)
-def test_a_twin_that_cannot_be_attacked_is_no_twin(
-    *,
-    data: Dataset,
-    three_classes: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    twin: Any,
-    reason: str,
-    settings: Callable[..., BenchSettings],
-    model_file: Callable[[bytes], Path],
-) -> None:
-    monkeypatch.setattr(subjects, "Twin", lambda _: twin)
-    (subject,) = run_bench(model_file(three_classes.onnx()), data, settings()).subjects
-    assert subject.skipped[0].reason == f"no twin: {reason}"
 
 
 def test_what_a_reader_must_know_is_noted(

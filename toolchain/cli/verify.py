@@ -50,7 +50,7 @@ def verify(
     """
     from ...runtime.errors import GateError, IntegrityError
     from ..api import verify as run
-    from .console import console, progress_bars
+    from .console import console, errors, progress_bars
     from .tables import verification_report
 
     if not test_images and (data is not None or data_root is not None):
@@ -72,4 +72,6 @@ def verify(
     for table in verification_report(result):
         console.print(table)
     console.print(f"digest: {result.bundle.digest}", soft_wrap=True)
+    for note in result.notes:
+        errors.print(note, markup=False, soft_wrap=True)
     result.gate()

@@ -20,12 +20,16 @@ from hardtemper.bench.measurement import Skip
 from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.report.text import check_writable, report_lines, report_table, write_report
 from hardtemper.bench.robustness.agreement import Agreement
-from hardtemper.bench.robustness.alarm_checks import Alarm
+from hardtemper.bench.robustness.alarm import Alarm
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.errors import InputError
 
 ALARMS = (
+    "data mismatch",
+    "no answer",
+    "wrong twin",
+    "no white-box attack",
     "random",
     "twin differs",
     "without gradients",

@@ -98,6 +98,40 @@ def test_on_the_engine_that_it_was_made_for_and_on_another(
     assert different["clean"] < 40
 
 
+def test_what_only_queries_found_is_told(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of a verdict that says nothing of alarms, as those of earlier versions."""
+    images = np.random.default_rng(1).integers(100, 156, (12, 4, 4)).astype(np.uint8)
+    labels = open_onnx(model).predict(images[:, None])
+    data, work = tmp_path / "data.npz", tmp_path / "work"
+    np.savez(data, train_images=images[:3], train_labels=np.arange(3), test_images=images, test_labels=labels)
+    fast = ["--warmup", "0", "--repeats", "1", "--min-seconds", "0", "--batch", "1", "--attack", "square"]
+    assert main(["bench", str(model), "--data", str(data), "--work", str(work), *fast]) == 0
+    (path,) = work.glob("*.npz")
+    made = read_archive(path)
+    assert made.alarms == ("no white-box attack",)
+    silent = replace(made, header={key: value for key, value in made.header.items() if key != "alarms"})
+    write_archive(silent, tmp_path / "silent.npz")
+    counts = tmp_path / "counts.json"
+    for verdict in (path, tmp_path / "silent.npz"):
+        capsys.readouterr()
+        assert main(["replay", str(verdict), str(model), "--json", str(counts)]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert "withstand all (black-box only)" in out
+        assert "ALARM when the verdict was made: no white-box attack" in out
+        (row,) = json.loads(counts.read_text(encoding="utf-8"))["engines"]
+        assert row["measurements"][1]["settings"]["standing"] == "black-box only"
+
+
+def test_a_wrong_twins_bound_is_not_replayed_as_a_figure(verdict: Path, model: Path, tmp_path: Path) -> None:
+    made = read_archive(verdict)
+    write_archive(replace(made, header={**made.header, "alarms": ["wrong twin"]}), tmp_path / "doubted.npz")
+    counts = tmp_path / "counts.json"
+    assert main(["replay", str(tmp_path / "doubted.npz"), str(model), "--json", str(counts)]) == 0
+    (row,) = json.loads(counts.read_text(encoding="utf-8"))["engines"]
+    assert made.header["robust"] > 0
+    assert row["measurements"][1]["name"] == "robust-accuracy-withheld"
+
+
 def test_without_torch(verdict: Path, model: Path) -> None:
     """Whoever doubts a verdict need not install what made it."""
     code = "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'scipy', 'torchvision'])); "
