@@ -31,8 +31,8 @@ from ...runtime.bundle.reader import Bundle, read_bundle
 from ...runtime.errors import BundleError, IntegrityError, ModelError
 from ...runtime.files.atomic import replace_file
 from ...runtime.files.json_fields import number
-from ...runtime.graph_check.check_graph import check_graph
 from ...runtime.files.onnx_file import OnnxFile
+from ...runtime.graph_check.check_graph import check_graph
 from ...runtime.progress import ProgressCallback, silent
 from .recorded_recipe import recorded
 
