@@ -25,6 +25,7 @@ import onnxruntime as ort
 from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.errors import InputError
 from ..runtime.version import __version__
+from .data.physical_memory import physical_bytes
 from .measure_table import measure_of
 
 __all__ = ["Environment", "Measurement", "Setting", "Skip", "measured", "share", "wilson"]
@@ -185,7 +186,5 @@ def _cores() -> int:
 
 
 def _memory_mib() -> int | None:
-    try:
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2**20
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf, other systems may not know these names
-        return None
+    memory = physical_bytes()
+    return None if memory is None else memory // 2**20

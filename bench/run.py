@@ -19,6 +19,7 @@ from .attacks.presets import wants_parent
 from .attacks.threat.threat_model import ThreatModel
 from .compatibility import check_data
 from .data.dataset import Dataset, Part
+from .diagnosis.diagnose import diagnose
 from .measurement import Environment, Measurement, Skip
 from .performance.footprint import measure_peak_memory, measure_weights
 from .performance.latency import measure_latency
@@ -107,6 +108,7 @@ def run_bench(
         environment=Environment.here(),
         subjects=tuple(reports),
         bundle_sha256=opened.digest if isinstance(opened, Bundle) else "",
+        notes=dataset.notes,
     )
 
 
@@ -161,21 +163,26 @@ class _Run:
             else:
                 measurements.append(memory)
             progress("memory", index + 1, len(settings.batches), "")
-        measurements += measure_clean_accuracy(clean)
+        answers = measure_clean_accuracy(clean)
+        diagnosis = diagnose(answers, subject.engine, self.dataset, seed=settings.seed, progress=progress)
+        doubts = (diagnosis.alarm, answers.no_answer)
+        raised = ", ".join(alarm.name for alarm in doubts if alarm.raised) or "none"
+        measurements += answers.measurements(seed=settings.seed, alarms=raised)
+        measurements += [alarm.measurement(seed=settings.seed) for alarm in doubts]
         if settings.corruptions:
             some = self.dataset.test.at_most(settings.images, seed=settings.seed)
             measurements += evaluate_corruptions(self._case(subject, some, store, progress)).measurements()
         assessment = Assessment(skipped=(Skip(what="robust accuracy", reason="--no-robust was given"),))
         if schedule is not None:
             case = self._case(subject, self.attacked, store, progress)
-            assessment = assess(case, subject, self.attacked, schedule=schedule, settings=settings)
+            assessment = assess(case, subject, self.attacked, schedule=schedule, settings=settings, clean=doubts)
         return SubjectReport(
             name=subject.name,
             path=str(subject.path),
             graph_sha256=subject.digest,
             measurements=(*measurements, *assessment.measurements),
             skipped=(*skipped, *assessment.skipped),
-            notes=(*subject.notes, *self._stored(subject, assessment, schedule)),
+            notes=(*subject.notes, *diagnosis.notes, *self._stored(subject, assessment, schedule)),
             perturbations=assessment.perturbations,
             robustness=assessment.result,
         )
@@ -208,5 +215,6 @@ class _Run:
             part=self.attacked,
             schedule=schedule,
             settings=self.settings,
+            alarms=assessment.raised,
         )
         return (f"adversarial images, for `toolchain replay`: {path}",)

@@ -15,16 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
-import torch
 from torch import nn
 
 from ..export.twin.twin import Twin
 from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.engine import Engine, is_onnx_file, load, open_onnx
-from ..runtime.errors import HardtemperError, InputError, ModelError
+from ..runtime.errors import InputError, ModelError
 from ..runtime.files.onnx_file import OnnxFile, read_onnx
-from .attacks.white_box.gradient import frozen
 from .attacks.white_box.half_precision import HalfPrecisionGradients
+from .twin_trial import try_twin
 
 __all__ = ["Subject", "Threads", "open_others", "open_subjects", "read_target"]
 
@@ -167,8 +166,10 @@ def _subject(name: str, path: Path, graph: OnnxFile, open_engine: _Open, threads
         engines = {count: open_engine(count) for count in dict.fromkeys([None, *threads])}
     engine = engines[None]
     model = onnx.load_model_from_string(graph.whole())
-    twin, reason = _twin(model, engine)
+    twin, reason, differs = try_twin(model, engine)
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
+    if differs:
+        notes.append(differs)
     if engine.backend.batch is not None:
         notes.append(f"the graph takes batches of {engine.backend.batch} only: calls are cut or padded to that")
     last = [node.op_type for node in model.graph.node if model.graph.output[0].name in node.output]
@@ -184,21 +185,3 @@ def _subject(name: str, path: Path, graph: OnnxFile, open_engine: _Open, threads
         no_twin=reason,
         notes=tuple(notes),
     )
-
-
-def _twin(model: onnx.ModelProto, engine: Engine) -> tuple[Twin | None, str]:
-    """The twin, or None and the reason; tried on one black image, since a graph may fail only when it runs."""
-    try:
-        twin = Twin(model)
-        with frozen(twin):
-            logits = twin(torch.zeros(1, *engine.input_shape, requires_grad=True))
-    except HardtemperError as error:
-        return None, f"no twin: {error}"
-    except Exception as error:  # a graph from anywhere may break an operator's assumptions in any way
-        lines = str(error).strip().splitlines()
-        return None, f"no twin: {type(error).__name__}{': ' + lines[0] if lines else ''}"
-    if not logits.requires_grad:
-        return None, "no twin: its logits are cut off from the image, so there is no gradient to follow"
-    if logits.shape != (1, len(engine.labels)):
-        return None, f"no twin: it gives {list(logits.shape)} where the engine gives [1, {len(engine.labels)}]"
-    return twin, ""

@@ -12,15 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import ImageError
+from .pixel_hint import uint8_hint, unit_hint
 from .shapes import Shaped, UInt8
 
 __all__ = ["check_images", "to_pixels"]
 
 
 def check_images(images: object, *, shape: tuple[int, int, int]) -> Shaped[NDArray[Any], "n c h w"]:
-    """`images` as a plain array [N, C, H, W] of uint8 or float with (C, H, W) = `shape`; values are not looked at.
+    """`images` as a plain array [N, C, H, W] of uint8 or float with (C, H, W) = `shape`.
 
-    Of a masked array all values count, those under the mask too.
+    Values are looked at only for an error's fix. Of a masked array all values
+    count, those under the mask too.
 
     Raises:
         ImageError: no numpy array, another type, another shape.
@@ -31,7 +33,7 @@ def check_images(images: object, *, shape: tuple[int, int, int]) -> Shaped[NDArr
         raise ImageError("images", expected=f"a numpy array {expected}", got=got, fix="numpy.asarray(images)")
     images = np.asarray(images)
     if images.dtype != np.uint8 and not np.issubdtype(images.dtype, np.floating):
-        fix = "images.astype(numpy.uint8)" if np.issubdtype(images.dtype, np.integer) else ""
+        fix = uint8_hint(images)
         raise ImageError("images", expected="uint8 pixels, or floats in [0, 1]", got=str(images.dtype), fix=fix)
     if images.ndim == 3 and images.shape == shape:
         raise ImageError(
@@ -63,7 +65,7 @@ def to_pixels(images: Shaped[NDArray[Any], " n *image"], *, first: int = 0) -> U
         position = tuple(int(axis) for axis in np.argwhere(~inside)[0])
         where = ", ".join(str(axis) for axis in (first + position[0], *position[1:]))
         value = images[position]
-        fix = "divide pixels by 255" if np.isfinite(value) and value > 1 else ""
+        fix = unit_hint(images)
         raise ImageError(f"images[{where}]", expected="a finite value in [0, 1]", got=str(value), fix=fix)
     wide = images.astype(np.promote_types(images.dtype, np.float32), copy=False)
     pixels: NDArray[np.uint8] = np.rint(wide * wide.dtype.type(255)).astype(np.uint8)

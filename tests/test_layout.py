@@ -44,6 +44,8 @@ ACROSS = {
     "bench/attacks/white_box/test_white_box.py": "what every white-box attack promises, one table of them",
     "bench/robustness/test_broken_defenses.py": "the whole evaluation against networks that only look robust",
     "export/tensorrt/test_api.py": "the bindings' surface as TensorRT's versions have it",
+    "export/twin/test_exported_graphs.py": "twins of graphs as exporters and quantizers write them",
+    "export/twin/test_onnx_node_cases.py": "ONNX's own cases of single operators",
     "export/twin/test_twin_graphs.py": "twins of whole graphs against ONNX Runtime",
     "runtime/bundle/test_swaps.py": "files that are swapped while a bundle or a graph is read",
     "runtime/test_format_corpus.py": "a bundle of every released format",

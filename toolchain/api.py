@@ -85,6 +85,7 @@ def bench(
     data_root: str | Path | None = None,
     download: bool = False,
     image_size: int | None = None,
+    class_order: str | None = None,
     attack: str = "default",
     threat: str | ThreatModel | None = None,
     work: str | Path | None = None,
@@ -106,6 +107,8 @@ def bench(
         data_root: folder to look in first for a data set given by name.
         download: download a named data set where no folder holds it.
         image_size: side in pixels to resize images to; by default the bundle's, or as stored.
+        class_order: order of an image folder's classes: name (as strings), natural or a text file; by default the
+            bundle's, or name.
         attack: attacks, separated by commas: paper, quick, default, standard, full, or single ones such as apgd-ce.
         threat: norm:epsilon in units of pixel / 255, such as linf:8/255; by default the bundle's adversary's, or
             linf:0.1 for gray and linf:8/255 for colour images.
@@ -150,6 +153,7 @@ def bench(
         default=DEFAULT_DATA,
         image_size=image_size,
         download=download,
+        class_order=class_order,
     )
     if json_path is not None:
         check_writable(Path(json_path))

@@ -10,13 +10,15 @@ Layout rule: three dimensions are [N, H, W]. Of four, whichever of the second an
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import DataError
+from ...runtime.pixel_hint import uint8_hint
+from ...runtime.printable import printable
 from .dataset import Images, Labels, Splits
 
 __all__ = ["KEYS", "splits_from_arrays", "to_labels", "to_nchw"]
@@ -24,13 +26,14 @@ __all__ = ["KEYS", "splits_from_arrays", "to_labels", "to_nchw"]
 KEYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
-def splits_from_arrays(arrays: Mapping[str, Any], *, name: str, source: str) -> Splits:
+def splits_from_arrays(arrays: Mapping[str, Any], *, name: str, source: str, beside: Collection[str] = ()) -> Splits:
     """Check the arrays and bring them to uint8 [N, C, H, W] and int64 [N].
 
     Args:
         arrays: the four keys above, and "classes" where known.
         name: the data set's name.
         source: where the arrays came from; errors name it.
+        beside: names of what else is there and is left out.
 
     Raises:
         DataError: a key is missing, or an array's type, shape or values do not follow the rules above.
@@ -51,7 +54,13 @@ def splits_from_arrays(arrays: Mapping[str, Any], *, name: str, source: str) -> 
         test_images=to_nchw(arrays["test_images"], f"{source}: test_images"),
         test_labels=test_labels,
         source=source,
+        notes=_left_out(beside),
     )
+
+
+def _left_out(names: Collection[str]) -> tuple[str, ...]:
+    shown = ", ".join(map(printable, sorted(names)[:5])) + (", ..." if len(names) > 5 else "")
+    return (f"arrays left out: {len(names)} ({shown})",) if names else ()
 
 
 def to_nchw(images: npt.ArrayLike, what: str) -> Images:
@@ -63,7 +72,7 @@ def to_nchw(images: npt.ArrayLike, what: str) -> Images:
             f"{what} are not 8-bit pixels",
             expected="uint8",
             got=got,
-            fix="store pixels 0..255 as uint8: numpy.rint(255 * x).astype(numpy.uint8) for x in [0, 1]",
+            fix=uint8_hint(array),
         )
     if array.ndim == 3:
         return np.ascontiguousarray(array[:, None])

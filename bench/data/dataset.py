@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...runtime.errors import DataError
+from .split_checks import check_classes, check_part, shape_of
 
 __all__ = ["Dataset", "Images", "Labels", "Part", "Splits", "divide", "random_order"]
 
@@ -38,6 +39,8 @@ class Splits:
         test_images: uint8 [M, C, H, W].
         test_labels: int64 [M].
         source: where it came from.
+        notes: what a loader left out or read in another way than plainly, and labels that may be meant otherwise; one
+            line each, printable.
 
     Raises:
         DataError: a name, type, shape or label is not as above.
@@ -50,16 +53,17 @@ class Splits:
     test_images: Images
     test_labels: Labels
     source: str
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_classes(self.name, self.classes)
-        _check(f"{self.name}: train", self.train_images, self.train_labels, len(self.classes))
-        _check(f"{self.name}: test", self.test_images, self.test_labels, len(self.classes))
+        check_classes(self.name, self.classes)
+        check_part(f"{self.name}: train", self.train_images, self.train_labels, len(self.classes))
+        check_part(f"{self.name}: test", self.test_images, self.test_labels, len(self.classes))
         if self.train_images.shape[1:] != self.test_images.shape[1:]:
             raise DataError(
                 f"{self.name}: training and test images differ in shape",
-                expected=f"test images of {_shape(self.train_images)}",
-                got=_shape(self.test_images),
+                expected=f"test images of {shape_of(self.train_images)}",
+                got=shape_of(self.test_images),
             )
 
 
@@ -129,6 +133,7 @@ class Dataset:
         calibration: images to calibrate quantizers with.
         test: the source's test split, whole.
         source: where it came from.
+        notes: as in `Splits`.
     """
 
     name: str
@@ -138,6 +143,7 @@ class Dataset:
     calibration: Part
     test: Part
     source: str
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -199,49 +205,5 @@ def divide(splits: Splits, *, heldout: int, calibration: int, seed: int) -> Data
             split="test",
         ),
         source=splits.source,
+        notes=splits.notes,
     )
-
-
-def _check_classes(what: str, classes: tuple[str, ...]) -> None:
-    if len(classes) < 2:
-        raise DataError(f"{what}: too few classes", expected="2 or more", got=str(len(classes)))
-    first: dict[str, int] = {}
-    for index, name in enumerate(classes):
-        if not name or not name.isprintable():  # nor are the surrogates of a file name that is no UTF-8
-            raise DataError(
-                f"{what}: class {index} has no name that can be written",
-                expected="printable text in UTF-8, not empty",
-                got=repr(name),
-                fix="rename the class (its folder, where classes are folders)",
-            )
-        if first.setdefault(name, index) != index:
-            raise DataError(
-                f"{what}: two classes have one name",
-                expected="a name of its own for each class",
-                got=f"{name!r} for classes {first[name]} and {index}",
-                fix="rename one of them",
-            )
-
-
-def _check(what: str, images: Images, labels: Labels, classes: int) -> None:
-    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
-        raise DataError(
-            f"{what} images are not pixels", expected="uint8 [N, C, H, W], C = 1 or 3, none empty", got=_shape(images)
-        )
-    if labels.dtype != np.int64 or labels.ndim != 1:
-        raise DataError(f"{what} labels are not class numbers", expected="int64 [N]", got=_shape(labels))
-    if len(labels) != len(images):
-        raise DataError(
-            f"{what} labels do not match the images", expected=f"{len(images)} labels", got=str(len(labels))
-        )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high >= classes:
-        raise DataError(
-            f"{what} labels are out of range",
-            expected=f"0 to {classes - 1} ({classes} classes)",
-            got=f"{low} to {high}",
-        )
-
-
-def _shape(array: npt.NDArray[np.generic]) -> str:
-    return f"{array.dtype} {list(array.shape)}"

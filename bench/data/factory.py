@@ -51,7 +51,9 @@ def load_factory(reference: str) -> Splits:
     result = call_factory(reference, DataError)
     if isinstance(result, Mapping):
         arrays = {str(key): value for key, value in result.items()}
+        beside = [key for key in arrays if key not in (*KEYS, "classes")]
     else:
+        beside = []
         arrays = {key: getattr(result, key) for key in (*KEYS, "classes") if hasattr(result, key)}
     if not arrays:
         raise DataError(
@@ -59,7 +61,7 @@ def load_factory(reference: str) -> Splits:
             expected=f"a mapping or an object with {', '.join(KEYS)}",
             got=type(result).__name__,
         )
-    return splits_from_arrays(arrays, name=reference.partition(":")[2], source=reference)
+    return splits_from_arrays(arrays, name=reference.partition(":")[2], source=reference, beside=beside)
 
 
 def call_factory(reference: str, error: type[InputError]) -> object:

@@ -12,6 +12,7 @@ Layout (LeCun, Cortes, Burges, "The MNIST database of handwritten digits", secti
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import struct
 import zlib
@@ -28,13 +29,16 @@ __all__ = ["parse_idx", "read_idx"]
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_DIMENSIONS = 8
+_LARGEST = 2**30
+"""In bytes, unpacked; EMNIST's largest file has half of that."""
 _AGAIN = "the file is damaged or not IDX: download it again"
 
 
 def read_idx(path: Path) -> npt.NDArray[Any]:
     """The array in an IDX file, plain or gzipped. A DataError names the file and what is wrong with it."""
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
     except OSError as error:
         raise DataError(f"{path} cannot be read", got=str(error)) from error
     return parse_idx(data, what=str(path))
@@ -52,6 +56,8 @@ def parse_idx(data: bytes, *, what: str = "IDX data") -> npt.NDArray[Any]:
     """
     if data.startswith(_GZIP_MAGIC):
         data = _gunzip(data, what)
+    if len(data) > _LARGEST:
+        raise DataError(f"{what}: too large", expected=f"{_LARGEST:,} bytes at most", got="more", fix=_AGAIN)
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:
         raise DataError(
             f"{what}: wrong magic number",
@@ -82,7 +88,9 @@ def parse_idx(data: bytes, *, what: str = "IDX data") -> npt.NDArray[Any]:
 
 
 def _gunzip(data: bytes, what: str) -> bytes:
+    """At most `_LARGEST` + 1 bytes of what is packed: a few kilobytes may unpack to gigabytes."""
     try:
-        return gzip.decompress(data)
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            return file.read(_LARGEST + 1)
     except (OSError, EOFError, zlib.error, struct.error) as error:  # BadGzipFile is an OSError
         raise DataError(f"{what}: not a whole gzip file", expected="gzip data", got=str(error), fix=_AGAIN) from error

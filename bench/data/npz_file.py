@@ -1,4 +1,6 @@
-"""A data set in one `.npz` file: the four arrays of `arrays.py`, other keys ignored. Nothing in the file is unpickled.
+"""A data set in one `.npz` file: the four arrays of `arrays.py`; other keys are left out, and counted.
+
+Nothing in the file is unpickled.
 
 MedMNIST's files follow the same keys and load as they are.
 """
@@ -32,10 +34,14 @@ def load_npz(path: Path) -> Splits:
                 f"{path} is not an .npz file", expected="a zip of arrays: numpy.savez(...)", got="a single array"
             )
         arrays, names = read_arrays(path, (*KEYS, "classes"), most=MOST_BYTES)
+    except ValueError as error:  # a null byte in the name
+        raise DataError(f"{path} is no file's name", got=str(error)) from error
     except FileNotFoundError:
         raise DataError(f"{path} does not exist", expected="an .npz file") from None
     except OSError as error:
         raise DataError(f"{path} cannot be read", expected="an .npz file", got=error.strerror or str(error)) from error
     if not arrays:
         raise DataError(f"{path} holds no data set", expected=", ".join(KEYS), got=", ".join(names) or "no array")
-    return splits_from_arrays(arrays, name=path.stem, source=str(path))
+    return splits_from_arrays(
+        arrays, name=path.stem, source=str(path), beside=[name for name in names if name not in arrays]
+    )

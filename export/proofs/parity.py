@@ -191,10 +191,12 @@ class _Count:
         self._elements, self._mismatches, self._largest = 0, 0, 0
 
     def add(self, mine: _Array, other: _Array) -> None:
-        gap = np.abs(mine.astype(np.int64) - other.astype(np.int64))
+        gap = np.abs(
+            mine.astype(np.float64) - other.astype(np.float64)
+        )  # exact; scales of a foreign graph may give NaN
         self._elements += gap.size
-        self._mismatches += int((gap > 0).sum())
-        self._largest = max(self._largest, int(gap.max(initial=0)))
+        self._mismatches += int((gap != 0).sum())
+        self._largest = max(self._largest, int(gap[np.isfinite(gap)].max(initial=0)))
 
     def parity(self, name: str) -> ActivationParity:
         return ActivationParity(name=name, elements=self._elements, mismatches=self._mismatches, largest=self._largest)

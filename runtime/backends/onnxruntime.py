@@ -25,17 +25,13 @@ from numpy.typing import NDArray
 from ..errors import InputError, ModelError
 from ..files.onnx_file import OnnxFile
 from ..graph_check.check_graph import check_graph
-from ..graph_check.limits import MOST_CLASSES
 from ..shapes import Float32, Shaped
+from .image_classifier import as_logits, counted_classes, declared_classes, only_input, only_output, read_image_input
 from .trial import try_graph
 
-__all__ = ["INPUT_DTYPES", "OnnxRuntimeBackend", "open_session", "session_options"]
-
-INPUT_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-"""Images as ONNX Runtime and as NumPy call their type."""
+__all__ = ["OnnxRuntimeBackend", "open_session", "session_options"]
 
 _LOG_NOTHING = 4
-_OUTPUT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)")
 
 
 def session_options(*, threads: int | None = None, optimize: bool = True) -> Any:
@@ -81,7 +77,8 @@ def open_session(content: bytes, options: Any) -> Any:
 
 
 class OnnxRuntimeBackend:
-    """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K].
+    """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K],
+    axes of size 1 behind it aside (`image_classifier.py`).
 
     Args:
         graph: the ONNX file, read; its bytes are what runs.
@@ -95,9 +92,12 @@ class OnnxRuntimeBackend:
     def __init__(self, graph: OnnxFile, *, threads: int | None = None, optimize: bool = True) -> None:
         self._path = graph.path
         self._session = _open(graph, threads=threads, optimize=optimize)
-        self._input, self._output = self._only("input"), self._only("output")
-        self._input_dtype, self._batch, self._shape = self._read_input()
-        self._classes = self._read_output() or self._count_classes()
+        origin = str(self._path)
+        self._input = only_input(self._session.get_inputs(), origin=origin)
+        self._input_dtype, self._batch, self._shape = read_image_input(self._input, origin=origin)
+        self._output = only_output(self._session.get_outputs(), origin=origin)
+        self._logits = f"{self._path}: output {self._output.name!r}"
+        self._classes = declared_classes(self._output.shape, origin=self._logits) or self._count_classes()
 
     @property
     def name(self) -> str:
@@ -134,63 +134,19 @@ class OnnxRuntimeBackend:
             ModelError: ONNX Runtime failed, or gave no [N, K]: what a graph declares, or gave for another image, need
                 not hold.
         """
-        logits = self._run(images)
-        if logits.shape != (len(images), self._classes):
-            raise self._no_logits(f"[{len(images)}, {self._classes}]", logits)
-        return logits
+        return as_logits(self._run(images), batch=len(images), classes=self._classes, origin=self._logits)
 
-    def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def _run(self, images: NDArray[Any]) -> NDArray[Any]:
         try:
-            (logits,) = self._session.run([self._output.name], {self._input.name: images})
+            (result,) = self._session.run([self._output.name], {self._input.name: images})
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise ModelError(f"{self._path}: ONNX Runtime cannot run the graph", got=_first_line(error)) from None
-        return np.asarray(logits, np.float32)
-
-    def _no_logits(self, expected: str, got: NDArray[Any]) -> ModelError:
-        return ModelError(f"{self._path}: output", expected=f"{expected} logits", got=str(list(got.shape)))
-
-    def _only(self, side: str) -> Any:
-        nodes = self._session.get_inputs() if side == "input" else self._session.get_outputs()
-        if len(nodes) != 1:
-            names = ", ".join(node.name for node in nodes) or "none"
-            raise ModelError(f"{self._path}: {side}s", expected=f"one {side}", got=names)
-        return nodes[0]
-
-    def _read_input(self) -> tuple[str, int | None, tuple[int, int, int]]:
-        what = f"{self._path}: input {self._input.name!r}"
-        if self._input.type not in INPUT_DTYPES:
-            raise ModelError(what, expected=" or ".join(INPUT_DTYPES), got=self._input.type)
-        sizes = [_fixed(size) for size in self._input.shape]
-        if len(sizes) != 4 or None in sizes[1:]:
-            raise ModelError(
-                what,
-                expected="[N, C, H, W] with fixed C, H and W",
-                got=str(self._input.shape),
-                fix="python -m onnxruntime.tools.make_dynamic_shape_fixed",
-            )
-        batch, channels, height, width = sizes
-        return INPUT_DTYPES[self._input.type], batch, (channels or 0, height or 0, width or 0)
-
-    def _read_output(self) -> int | None:
-        """K; None where the file does not say."""
-        what = f"{self._path}: output {self._output.name!r}"
-        if self._output.type not in _OUTPUT_TYPES:
-            raise ModelError(what, expected="float logits", got=self._output.type)
-        sizes = [_fixed(size) for size in self._output.shape]
-        return self._bounded(sizes[1]) if len(sizes) == 2 and sizes[1] else None
+        return np.asarray(result)
 
     def _count_classes(self) -> int:
         """K of one black image."""
         black = np.zeros((self._batch or 1, *self._shape), self._input_dtype)
-        logits = self._run(black)
-        if logits.ndim != 2 or len(logits) != len(black) or not logits.shape[1]:
-            raise self._no_logits(f"[{len(black)}, K]", logits)
-        return self._bounded(int(logits.shape[1]))
-
-    def _bounded(self, classes: int) -> int:
-        if classes > MOST_CLASSES:
-            raise ModelError(f"{self._path}: logits", expected=f"at most {MOST_CLASSES} classes", got=str(classes))
-        return classes
+        return counted_classes(self._run(black).shape, batch=len(black), origin=self._logits)
 
 
 def _open(graph: OnnxFile, *, threads: int | None, optimize: bool) -> Any:
@@ -204,11 +160,6 @@ def _open(graph: OnnxFile, *, threads: int | None, optimize: bool) -> Any:
         raise ModelError(f"{graph.path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
     session._model_bytes = None  # kept to open it again on another provider: the graph's size in memory, for nothing
     return session
-
-
-def _fixed(size: object) -> int | None:
-    """A dimension's size; None where it is symbolic, unknown or 0."""
-    return size if isinstance(size, int) and size > 0 else None
 
 
 def _first_line(error: Exception) -> str:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .onnxruntime import INPUT_DTYPES, open_session, session_options
+from .image_classifier import INPUT_DTYPES
+from .onnxruntime import open_session, session_options
 
 __all__ = ["main"]
 

@@ -60,6 +60,9 @@ def read_arrays(
         try:
             with zipfile.ZipFile(file) as content:
                 members = {member.filename.removesuffix(".npy"): member for member in content.infolist()}
+                names = [member.filename.removesuffix(".npy") for member in content.infolist()]
+                if twice := next((name for name in wanted if names.count(name) > 1), None):
+                    raise ValueError(f"{twice} lies in it {names.count(twice)} times")
                 chosen = {name: members[name] for name in wanted if name in members}
                 packed = sum(member.compress_size for member in chosen.values())
                 if packed > (size := file.seek(0, os.SEEK_END)):

@@ -1,4 +1,4 @@
-"""What documents list is what the code has: keys, recipes, attacks, objectives, alarms, manifest, Python API."""
+"""What documents list is what the code has: keys, recipes, attacks, operators, objectives, alarms, Python API."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ from hardtemper.bench.attacks.presets import PRESETS
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.robustness.alarm_table import ALARMS
 from hardtemper.export.quantization.targets import TARGETS
+from hardtemper.export.twin.operators.attributes import AUDITED
+from hardtemper.export.twin.operators.supported import OPERATORS
+from hardtemper.export.twin.qoperators import QUANTIZED
 from hardtemper.runtime.backends.table import BACKENDS
 from hardtemper.runtime.bundle import bundle_limits
 from hardtemper.runtime.bundle.manifest import Manifest
@@ -74,6 +77,14 @@ def test_the_limits_are_those_of_the_code(doc: Doc) -> None:
 def _halves(text: str) -> tuple[str, str]:
     white, _, black = text.partition("On the twin, white-box:")[2].partition("On the engine, with queries:")
     return white, black.partition("\n## ")[0]
+
+
+def test_the_twins_operators_are_listed(doc: Doc) -> None:
+    text = doc("docs/operators.md").text
+    for heading, names in (("ONNX", OPERATORS), ("INT8 in QOperator format", QUANTIZED)):
+        listed = text.partition(f"## {heading}\n")[2].partition("\n\n")[0]
+        assert re.split(r",\s+", listed) == sorted(names)
+    assert f"opset 7 to {AUDITED}:" in text
 
 
 def test_the_presets_are_listed(doc: Doc) -> None:

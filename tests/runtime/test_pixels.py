@@ -42,7 +42,7 @@ def test_half_goes_to_even() -> None:
 
 @pytest.mark.parametrize(
     ("value", "fix"),
-    [(np.nan, ""), (np.inf, ""), (-np.inf, ""), (-1e-7, ""), (1 + 2**-23, "divide pixels by 255"), (255.0, "divide")],
+    [(np.nan, ""), (np.inf, ""), (-np.inf, ""), (-1e-7, "clip"), (1 + 2**-23, "clip"), (255.0, "divide"), (-3, "undo")],
 )
 def test_refuses_what_is_no_image(value: float, fix: str) -> None:
     images = np.zeros((4, 1, 2, 2), np.float32)
@@ -59,7 +59,8 @@ def test_refuses_what_is_no_image(value: float, fix: str) -> None:
         ([[1.0]], "builtins.list", "numpy.asarray"),
         (torch.zeros(1, 3, 4, 5), "torch.Tensor", "numpy.asarray"),
         (np.zeros((1, 3, 4, 5), np.int64), "int64", "astype(numpy.uint8)"),
-        (np.zeros((1, 3, 4, 5), bool), "bool", ""),
+        (np.full((1, 3, 4, 5), -1), "int64", "undo"),
+        (np.zeros((1, 3, 4, 5), bool), "bool", "255 * x"),
         (np.zeros((1, 3, 4, 5), np.complex64), "complex64", ""),
         (np.zeros((1, 3, 4, 5), object), "object", ""),
         (np.zeros((3, 4, 5), np.uint8), "[3, 4, 5]", "add the batch axis"),

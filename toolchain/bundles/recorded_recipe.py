@@ -58,13 +58,14 @@ def load_recorded_data(
     default: str | None = None,
     image_size: int | None = None,
     download: bool = False,
+    class_order: str | None = None,
 ) -> Dataset:
     """The data set that the user gives, or else the one that a bundle was built on; for its test part alone.
 
     Args:
         bundle: None for an ONNX file.
-        name, root, image_size, download: what the user gives, see `load_dataset`. An image size that is not given is
-            the recipe's.
+        name, root, image_size, download, class_order: what the user gives, see `load_dataset`. An image size that is
+            not given is the recipe's, and the order of a folder's classes is the bundle's.
         default: the name where neither the user nor the recipe gives one; None where one of them must.
 
     Raises:
@@ -79,7 +80,16 @@ def load_recorded_data(
     if chosen is None:
         raise DataError("no data set to take test images from: the recipe names none", fix="give --data yourself")
     # the training split stays whole: a small data set need not fill the default parts
-    return load_dataset(chosen, root=root, heldout=0, calibration=0, image_size=image_size, download=download)
+    return load_dataset(
+        chosen,
+        root=root,
+        heldout=0,
+        calibration=0,
+        image_size=image_size,
+        download=download,
+        class_order=class_order,
+        like=() if bundle is None else bundle.manifest.output.classes,
+    )
 
 
 def _name(bundle: Bundle, *, rooted: bool) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,11 +11,7 @@ from ...export.quantization.targets import TARGETS
 from ...runtime.errors import RecipeError
 from ..recipe.adversary import ObjectiveName
 from ..recipe.quantization import ScalesName
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..recipe.toml_text import TOMLDecodeError, parse_toml
 
 __all__ = ["build"]
 
@@ -24,6 +19,7 @@ _FLAGS = {
     "data": "data.name",
     "data_root": "data.root",
     "download": "data.download",
+    "class_order": "data.class_order",
     "model": "model.name",
     "width": "model.width",
     "checkpoint": "model.checkpoint",
@@ -48,6 +44,7 @@ _FLAGS = {
 @click.option("--data", help="Data set name, image folder, .npz or package.module:factory.  [default: recipe]")
 @click.option("--data-root", help="Folder to look in first for a data set given by name.")
 @click.option("--download", is_flag=True, default=None, help="Download a named data set where no folder holds it.")
+@click.option("--class-order", metavar="name|natural|FILE", help="Order of an image folder's classes.  [default: name]")
 @click.option(
     "--model",
     help="cnn8, torchvision name, .pt2 or package.module:factory; a model other than the "
@@ -104,6 +101,6 @@ def _setting(text: str) -> tuple[str, Any]:
 
         raise RecipeError("--set", expected="KEY=VALUE", got=text, fix=f"recipes: {', '.join(recipe_names())}")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), parse_toml(f"value = {value}", f"--set {key.strip()}")["value"]
+    except TOMLDecodeError:
         return key.strip(), value  # a bare word is a string

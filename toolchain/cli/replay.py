@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...runtime.printable import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ...bench.measurement import Measurement
+    from ...bench.measurement import Measurement, Setting
     from ...bench.robustness.replay_verdict import Replay
     from ...runtime.engine import Engine
 
@@ -80,16 +82,27 @@ def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> tuple[Engine, st
 def _shares(result: Replay, threat: str) -> tuple[Measurement, Measurement]:
     """Clean and robust accuracy, as bench gives them."""
     from ...bench.measurement import share
+    from ...bench.robustness.doubt import standing, withheld
 
-    exact = result.same_graph is True
-    return (
-        share("clean-accuracy", result.clean, result.n),
-        share("robust-accuracy", result.robust, result.n, attack="replay", threat=threat, upper_bound=not exact),
-    )
+    about: dict[str, Setting] = {
+        "attack": "replay",
+        "threat": threat,
+        "upper_bound": result.same_graph is not True,
+        "standing": standing(result.alarms),
+        "alarms": ", ".join(result.alarms) or "none",
+    }
+    name = "robust-accuracy-withheld" if withheld(result.alarms, result.robust) else "robust-accuracy"
+    return share("clean-accuracy", result.clean, result.n), share(name, result.robust, result.n, **about)
 
 
 def _standing(result: Replay) -> str:
     """What the robust accuracy is."""
+    alarms = ", ".join(map(printable, result.alarms))
+    return _origin(result) + (f"\nALARM when the verdict was made: {alarms}" if alarms else "")
+
+
+def _origin(result: Replay) -> str:
+    """What the candidates were made for."""
     if result.differs:
         return f"the verdict on the same graph says {result.stored_clean} and {result.stored_robust}"
     if result.same_graph:
@@ -103,13 +116,16 @@ def _table(result: Replay, threat: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from ...bench.robustness.doubt import standing
+
     clean, robust = (
         f"{count} ({share.value:.1f} % [{share.spread[0]:.1f}, {share.spread[1]:.1f}])"
         for count, share in zip((result.clean, result.robust), _shares(result, threat), strict=True)
         if share.spread is not None
     )
     counts = f"{threat}; of {result.n} images {clean} are right as they are, {robust} withstand all"
-    caption = Text(f"{counts} [95 % Wilson interval]\n{_standing(result)}")
+    only = standing(result.alarms)
+    caption = Text(f"{counts}{f' ({only})' if only else ''} [95 % Wilson interval]\n{_standing(result)}")
     table = Table(title=Text(result.engine), caption=caption, caption_justify="left")
     table.add_column("adversarial images of")
     for column in ("that broke their engine", "break this one", "that broke its twin only", "break this one"):

@@ -45,12 +45,12 @@ def verify(
 ) -> None:
     """Check every file's hash, count integer kernels, and compare twin and engine bit for bit.
 
-    Exit code 1 when a gate fails: another digest, a file that is missing, not listed or of another hash, fewer MACs in
-    integer kernels than the recipe asks for, or (power-of-two scales) one differing integer or logit.
+    Exit code 1 when a gate fails: a file that is missing, not listed or of another hash, a manifest of another digest,
+    fewer MACs in integer kernels than the recipe asks for, or (power-of-two scales) one differing integer or logit.
     """
     from ...runtime.errors import GateError, IntegrityError
     from ..api import verify as run
-    from .console import console, progress_bars
+    from .console import console, errors, progress_bars
     from .tables import verification_report
 
     if not test_images and (data is not None or data_root is not None):
@@ -72,4 +72,6 @@ def verify(
     for table in verification_report(result):
         console.print(table)
     console.print(f"digest: {result.bundle.digest}", soft_wrap=True)
+    for note in result.notes:
+        errors.print(note, markup=False, soft_wrap=True)
     result.gate()

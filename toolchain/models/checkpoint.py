@@ -1,56 +1,70 @@
 """Weights from a file into a network, key by key, or an error that names the keys.
 
-Files: `.safetensors`, or what `torch.save(model.state_dict(), path)` writes, read with `weights_only=True`: no code in
-a checkpoint ever runs. A training script's dictionary is opened where it holds the weights as "state_dict",
-"model_state_dict", "model" or "net". Prefixes that all keys share are taken off: "module." (DataParallel), "_orig_mod."
-(torch.compile) and "model." (a network of `source.py` that was saved with its normalization), in any order.
+A training script's dictionary holds the weights among other things. Rule: they are under the first of `_PLAIN` that is
+there, else under the first of `_AVERAGED`, else the dictionary itself if it holds tensors, else under the only key that
+holds tensors. What was chosen and what was left out is said in one line.
 """
 
 from __future__ import annotations
 
-import os
-import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
 
-from ...runtime.errors import MissingExtraError, ModelError
+from ...runtime.errors import ModelError
+from ...runtime.printable import printable
+from .checkpoint_file import StandIn, read_file, shown
+from .state_keys import fit_keys
 
-__all__ = ["load_weights", "read_checkpoint"]
+__all__ = ["Checkpoint", "load_weights", "read_checkpoint"]
 
-_CONTAINERS = ("state_dict", "model_state_dict", "model", "net")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
+_PLAIN = ("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params")
+_AVERAGED = ("state_dict_ema", "model_ema", "ema_state_dict", "model_ema_state_dict", "ema_model", "params_ema", "ema")
+_DEEPEST = 4
+"""Dictionaries within dictionaries; a hostile one holds itself."""
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _INTEGERS = (torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
-_SHOWN = 3
 
 
-def read_checkpoint(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors in a checkpoint, by name, on the CPU.
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """The weights in a file: tensors by name, on the CPU, and what was chosen and left out, in words ("" for all)."""
+
+    tensors: dict[str, torch.Tensor]
+    words: str
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """The weights in a checkpoint.
 
     Raises:
-        ModelError: missing, damaged, holding Python objects, or no dictionary of tensors.
+        ModelError: missing, damaged, holding what cannot be read without running it, or no dictionary of tensors.
         MissingExtraError: safetensors is needed and not installed.
     """
-    if not os.path.isfile(path):  # noqa: PTH113 - unlike Path.is_file it says no to a name that no system can hold
-        raise ModelError(f"the checkpoint {path} does not exist", expected="a .safetensors file or a torch file")
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
-    if isinstance(content, Mapping):
-        content = next((content[key] for key in _CONTAINERS if isinstance(content.get(key), Mapping)), content)
-    if not isinstance(content, Mapping) or not content or not all(map(torch.is_tensor, content.values())):
+    content = read_file(path)
+    way = _way(content)
+    if way is None:
         raise ModelError(
             f"the checkpoint {path} holds no state dict",
             expected="a dictionary of tensors",
             got=_describe(content),
             fix="save the weights alone: torch.save(model.state_dict(), path)",
         )
-    return {str(key): value for key, value in content.items()}
+    left_out: list[str] = []
+    for key in way:
+        left_out += [_name(other, content[other]) for other in content if other != key]
+        content = content[key]
+    left_out += [_name(key, value) for key, value in content.items() if not torch.is_tensor(value)]
+    chosen = f"the weights under {printable('.'.join(way))!r}" if way else "its tensors"
+    # every name, for among them may be another set of weights
+    words = f"{chosen}, not {', '.join(left_out[:12])}{', ...' if len(left_out) > 12 else ''}" if left_out else ""
+    return Checkpoint({str(key): value for key, value in content.items() if torch.is_tensor(value)}, words)
 
 
-def load_weights(module: nn.Module, state: Mapping[str, torch.Tensor], *, origin: str) -> None:
+def load_weights(module: nn.Module, state: Mapping[str, torch.Tensor], *, origin: str) -> str:
     """Copy `state` into `module`; every key and shape must fit.
 
     Args:
@@ -58,12 +72,15 @@ def load_weights(module: nn.Module, state: Mapping[str, torch.Tensor], *, origin
         state: tensors by name. A batch norm's `num_batches_tracked` may be missing (PyTorch before 0.4.1 had none).
         origin: where the tensors came from, for errors.
 
+    Returns:
+        What was not copied plainly, in words; "" where nothing is to say.
+
     Raises:
         ModelError: missing or unexpected keys, tensors that are quantized, sparse, complex or without values, other
             shapes, or values that are not finite.
     """
     own = module.state_dict()
-    state = _strip(state, own)
+    state, words = fit_keys(state, own, origin=origin)
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unexpected = [key for key in state if key not in own]
     if missing or unexpected:
@@ -71,7 +88,7 @@ def load_weights(module: nn.Module, state: Mapping[str, torch.Tensor], *, origin
         raise ModelError(
             f"the weights of {origin} are of another network",
             expected=f"{len(own)} tensors as in {type(module).__name__}",
-            got="; ".join(f"{len(keys)} {what} keys: {_first(keys)}" for what, keys in problems.items() if keys),
+            got="; ".join(f"{len(keys)} {what} keys: {shown(keys)}" for what, keys in problems.items() if keys),
             fix="give the model, width and number of classes that the checkpoint was trained with",
         )
     foreign = [f"{key} ({kind})" for key, value in state.items() if (kind := _foreign(value))]
@@ -79,68 +96,42 @@ def load_weights(module: nn.Module, state: Mapping[str, torch.Tensor], *, origin
         raise ModelError(
             f"{len(foreign)} tensors of {origin} are no plain numbers",
             expected="dense tensors of floats or integers",
-            got=_first(foreign),
+            got=shown(foreign),
             fix="save the weights of the float network, before it is quantized or made sparse",
         )
     wrong = [key for key, value in state.items() if value.shape != own[key].shape]
     if wrong:
         raise ModelError(
             f"{len(wrong)} tensors of {origin} have another shape",
-            expected=_first([f"{key} {list(own[key].shape)}" for key in wrong]),
-            got=_first([f"{key} {list(state[key].shape)}" for key in wrong]),
+            expected=shown([f"{key} {list(own[key].shape)}" for key in wrong]),
+            got=shown([f"{key} {list(state[key].shape)}" for key in wrong]),
             fix="give the width, input channels and number of classes that the checkpoint was trained with",
         )
     broken = [key for key, value in state.items() if not bool(torch.isfinite(value).all())]
     if broken:
-        raise ModelError(f"{len(broken)} tensors of {origin} are not finite", got=_first(broken))
+        raise ModelError(f"{len(broken)} tensors of {origin} are not finite", got=shown(broken))
+    narrow = [key for key, value in state.items() if value.dtype != own[key].dtype]
+    kinds = sorted({str(state[key].dtype).removeprefix("torch.") for key in narrow})
     module.load_state_dict(dict(state), strict=False)
+    converted = f"{len(narrow)} tensors of {', '.join(kinds)} converted to the network's types" if narrow else ""
+    return "; ".join(filter(None, (words, converted)))
 
 
-def _read_safetensors(path: Path) -> Any:
-    try:
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-    except ModuleNotFoundError:
-        raise MissingExtraError("safetensors", extra="build", feature="reading .safetensors") from None
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
+def _way(content: object, depth: int = 0) -> tuple[str, ...] | None:
+    """The keys that lead to the weights; None where there are none, or several that nobody can choose from."""
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
+        return None
+    for key in (*_PLAIN, *_AVERAGED):
+        if (inner := _way(content.get(key), depth + 1)) is not None:
+            return (key, *inner)
+    if any(map(torch.is_tensor, content.values())):
+        return ()
+    others = [key for key, value in content.items() if isinstance(key, str) and _is_state(value)]
+    return (others[0],) if len(others) == 1 else None
 
 
-def _read_torch(path: Path) -> Any:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Weights only load failed" not in str(error):
-            raise _damaged(path, error) from error
-        raise ModelError(
-            f"the checkpoint {path} is damaged or holds Python objects, and those are never unpickled",
-            expected="tensors only",
-            fix="save the weights alone: torch.save(model.state_dict(), path)",
-        ) from error
-    except Exception as error:  # torch.load raises RuntimeError, EOFError, OSError, KeyError, ValueError, ...
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> ModelError:
-    return ModelError(
-        f"the checkpoint {path} cannot be read",
-        expected="a whole .safetensors file, or a file that torch.save wrote",
-        got=f"{type(error).__name__}: {str(error).partition(chr(10))[0]}",
-        fix="copy or save the file again",
-    )
-
-
-def _strip(state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    result = dict(state)
-
-    def is_added(prefix: str) -> bool:
-        return all(key.startswith(prefix) for key in result) and not any(key.startswith(prefix) for key in own)
-
-    while result and (prefix := next(filter(is_added, _PREFIXES), "")):
-        result = {key.removeprefix(prefix): value for key, value in result.items()}
-    return result
+def _is_state(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(map(torch.is_tensor, value.values()))
 
 
 def _foreign(value: torch.Tensor) -> str:
@@ -153,10 +144,14 @@ def _foreign(value: torch.Tensor) -> str:
 
 
 def _describe(content: object) -> str:
-    if isinstance(content, Mapping):
-        return f"a dictionary with {_first(list(map(str, content)))}" if content else "an empty dictionary"
-    return type(content).__name__
+    if isinstance(content, StandIn):
+        return f"an object of the class {printable(content.called)}, and such are never unpickled"
+    if not isinstance(content, Mapping):
+        return type(content).__name__
+    names = shown(_name(key, value) for key, value in content.items())
+    return f"a dictionary with {names}" if content else "an empty dictionary"
 
 
-def _first(items: list[str]) -> str:
-    return ", ".join(items[:_SHOWN]) + (", ..." if len(items) > _SHOWN else "")
+def _name(key: object, value: object) -> str:
+    kind = f" ({printable(value.called)})" if isinstance(value, StandIn) else ""
+    return (printable(key) if isinstance(key, str) else f"a key of type {type(key).__name__}") + kind

@@ -20,7 +20,8 @@ from torch import nn
 
 from ...bench.data.vision import torchvision
 from ...runtime.errors import ModelError
-from .checkpoint import load_weights, read_checkpoint
+from .checkpoint import Checkpoint, load_weights, read_checkpoint
+from .state_keys import fit_keys
 
 __all__ = ["Stem", "build_torchvision", "names"]
 
@@ -75,15 +76,17 @@ def build_torchvision(
     if pretrained is None:
         notes.append("new weights")
     else:
-        state, origin = _pretrained(name, pretrained)
+        found, origin = _pretrained(name, pretrained)
+        state, prefix = fit_keys(found.tensors, module.state_dict(), origin=origin)
         if hasattr(module, "transform_input") and not os.path.isfile(pretrained):  # noqa: PTH113 - see runtime/bundle/reader.py
             module.transform_input = True  # torchvision's weights of GoogLeNet and Inception expect it
-        notes += [f"weights {origin}", *_fit(state, module, first)]
-        load_weights(module, state, origin=origin)
+        fitted = _fit(state, module, first)
+        words = [found.words, prefix, load_weights(module, state, origin=origin)]
+        notes += ["; ".join(filter(None, (f"weights {origin}", *words))), *fitted]
     return module, ", ".join(notes)
 
 
-def _pretrained(name: str, pretrained: str | Path) -> tuple[dict[str, torch.Tensor], str]:
+def _pretrained(name: str, pretrained: str | Path) -> tuple[Checkpoint, str]:
     known = torchvision().models.get_model_weights(name).__members__
     if str(pretrained) not in known:
         if os.path.isfile(pretrained):  # noqa: PTH113
@@ -102,7 +105,7 @@ def _pretrained(name: str, pretrained: str | Path) -> tuple[dict[str, torch.Tens
             got=str(error),
             fix="check the network, or give a checkpoint file",
         ) from error
-    return dict(state), f"{name} {pretrained}"
+    return Checkpoint(dict(state), ""), f"{name} {pretrained}"
 
 
 def _fit(state: dict[str, torch.Tensor], module: nn.Module, first: str) -> list[str]:

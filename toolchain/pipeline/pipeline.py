@@ -84,7 +84,10 @@ def build(
         seed=recipe.seed,
         image_size=recipe.data.image_size,
         download=recipe.data.download,
+        class_order=recipe.data.class_order,
     )
+    if data.notes:
+        progress("data", 1, 1, "; ".join(data.notes))
     _check_stages(recipe, data)
     source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
     _check_training(recipe, source)

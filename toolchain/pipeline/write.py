@@ -94,10 +94,15 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
         proofs={
             "kernels": results.kernels.to_json(),
             "parity": results.parity.to_json(),
-            "lowering": {"skipped": [asdict(skip) for skip in results.skipped]},
+            "lowering": {
+                "skipped": [asdict(skip) for skip in results.skipped],
+                "dropped": list(results.source.dropped),
+            },
             "compression": {"steps": results.compressed.steps_json()},
             "training": {
                 "data": data.source,
+                "data_notes": list(data.notes),
+                "network": results.source.origin,
                 "device": resolve_device(recipe.device),
                 "precision": resolve(recipe.finetune.precision, resolve_device(recipe.device)),
                 "dense": results.dense.to_json(),

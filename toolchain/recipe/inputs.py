@@ -12,6 +12,9 @@ from .section import Section
 
 __all__ = ["DataSource", "Model"]
 
+_WIDEST = 2**16
+"""Wider layers have no use; whether one fits into this machine's memory is asked when it is made."""
+
 
 class DataSource(Section):
     """Where the images come from and how the training split is divided."""
@@ -20,6 +23,9 @@ class DataSource(Section):
     root: Path | None = Field(None, description="folder to look in first for a data set given by name")
     image_size: Annotated[int, Field(ge=8, le=LARGEST_SIZE)] | None = Field(
         None, description="side in pixels to resize every image to"
+    )
+    class_order: str | None = Field(
+        None, description="order of an image folder's classes: name (as strings; default), natural or a text file"
     )
     heldout: Annotated[int, Field(ge=0)] = Field(2000, description="training images held out for early stopping")
     calibration: Annotated[int, Field(ge=1)] = Field(512, description="training images that calibrate quantizers")
@@ -30,8 +36,10 @@ class Model(Section):
     """Which network."""
 
     name: str = Field("cnn8", description="cnn8, a torchvision classifier, a .pt2 file or package.module:factory")
-    width: Annotated[int, Field(ge=1)] | None = Field(None, description="channels of cnn8's first block")
-    hidden: Annotated[int, Field(ge=1)] | None = Field(None, description="units of cnn8's hidden linear layer")
+    width: Annotated[int, Field(ge=1, le=_WIDEST)] | None = Field(None, description="channels of cnn8's first block")
+    hidden: Annotated[int, Field(ge=1, le=_WIDEST)] | None = Field(
+        None, description="units of cnn8's hidden linear layer"
+    )
     stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")
     pretrained: str | None = Field(None, description="weights to start from, by torchvision's name or file")
     checkpoint: Path | None = Field(None, description="trained weights; standard training is then skipped")

@@ -49,7 +49,7 @@ def test_unclear_layouts_are_refused(shape: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64, bool, np.int8])
 def test_images_are_bytes(dtype: type) -> None:
-    with pytest.raises(DataError, match=r"x are not 8-bit pixels; expected: uint8; got: .*; fix: store pixels"):
+    with pytest.raises(DataError, match=r"x are not 8-bit pixels; expected: uint8; got: .*; fix: .*astype"):
         to_nchw(np.zeros((2, 3, 3), dtype), "x")
 
 

@@ -72,7 +72,7 @@ def test_parts_carry_their_names() -> None:
     ]
     assert dataset.input_shape == (1, 2, 3)
     assert {field.name for field in dataclasses.fields(Dataset)} == {
-        "name", "classes", "train", "heldout", "calibration", "test", "source",
+        "name", "classes", "train", "heldout", "calibration", "test", "source", "notes",
     }  # fmt: skip
 
 

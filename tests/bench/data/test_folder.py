@@ -11,6 +11,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from hardtemper.bench.data import folder, physical_memory
 from hardtemper.bench.data.folder import load_folder
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.data.vision import torchvision
@@ -30,12 +31,12 @@ def save(path: Path, *, mode: str = "RGB", size: tuple[int, int] = (9, 7), **opt
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "pets"
+    pets = tmp_path / "pets"
     for split, count in (("train", 3), ("test", 2)):
         for name in ("dog", "cat"):
             for index in range(count):
-                save(folder / split / name / f"{index}.png")
-    return folder
+                save(pets / split / name / f"{index}.png")
+    return pets
 
 
 def test_the_same_as_torchvisions_image_folder(root: Path) -> None:
@@ -127,6 +128,7 @@ def test_hidden_and_other_files_are_not_looked_at(root: Path) -> None:
     splits = load_folder(root)
     assert splits.classes == ("cat", "dog")
     assert len(splits.train_labels) == 6
+    assert splits.notes == ("files left out: 3 hidden, 1 ending in .db, 1 ending in .txt",)
 
 
 def truncate(path: Path) -> None:
@@ -159,10 +161,55 @@ def test_images_of_several_sizes_need_an_image_size(root: Path) -> None:
     assert load_folder(root, image_size=5).test_images.shape == (4, 3, 5, 5)
 
 
-def test_sixteen_bits_are_refused(root: Path) -> None:
-    path = root / "train" / "dog" / "1.png"
-    PIL.Image.fromarray(np.full((7, 9), 40000, np.uint16)).save(path)
-    with pytest.raises(DataError, match=r"1.png is not an 8-bit image; .* got: mode I;16"):
+def test_channels_wider_than_sixteen_bits_are_refused(root: Path) -> None:
+    PIL.Image.fromarray(np.zeros((7, 9), np.float32)).save(root / "train" / "dog" / "1.tif")
+    with pytest.raises(DataError, match=r"1.tif is not an 8-bit image; .* got: mode F"):
+        load_folder(root)
+
+
+def test_images_that_do_not_fit_into_memory(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(physical_memory, "physical_bytes", lambda: 1000)
+    monkeypatch.setattr(folder, "read_pixels", lambda *_, **__: pytest.fail("was decoded"))
+    with pytest.raises(DataError, match=r"the 10 images of .*, 9 x 7, take more memory .*; fix: give a smaller image"):
+        load_folder(root)
+
+
+def test_a_plain_folder_has_nothing_to_say(root: Path) -> None:
+    assert load_folder(root).notes == ()
+
+
+def test_notes(root: Path) -> None:
+    save(root / "train" / "Cow" / "0.png", mode="RGBA")
+    save(root / "val" / "dog" / "0.png")
+    (root / "test" / "dog" / "readme.txt").write_text("x")
+    (root / "train" / "dog" / "gone.png").symlink_to(root / "absent.png")
+    order, *others = load_folder(root).notes
+    assert order.startswith(
+        "class folders in string order, torchvision's: Cow, cat, dog; natural order, timm's, is cat"
+    )
+    assert others == [
+        "files left out: 1 a link to nothing, 1 ending in .txt",
+        "folders left out: 1 beside train and test (val)",
+        "images not read plainly: 1 with transparency (dropped)",
+    ]
+
+
+def test_the_order_of_the_classes(root: Path) -> None:
+    for name in ("1", "2", "10"):
+        for split in ("train", "test"):
+            save(root / split / name / "0.png")
+    assert load_folder(root).classes == ("1", "10", "2", "cat", "dog")
+    natural = load_folder(root, class_order="natural")
+    assert natural.classes == ("1", "2", "10", "cat", "dog")
+    assert natural.test_labels.tolist() == [0, 1, 2, 3, 3, 4, 4]
+    network = load_folder(root, like=("dog", "cat", "2", "10", "1"))
+    assert (network.classes, network.test_labels.tolist()) == (("dog", "cat", "2", "10", "1"), [0, 0, 1, 1, 2, 3, 4])
+
+
+def test_an_empty_class_names_what_is_left_out(root: Path) -> None:
+    (root / "train" / "owl").mkdir()
+    (root / "train" / "owl" / "0.heic").write_bytes(b"")
+    with pytest.raises(DataError, match=r"owl holds no image; .*\.jfif.*; got: files that are left out: 1 ending"):
         load_folder(root)
 
 

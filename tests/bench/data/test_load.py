@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from hardtemper.bench.data import load
@@ -58,7 +59,39 @@ def test_options_reach_their_reader(readers: Path) -> None:
     assert caught.value.args == ("load_named", "svhn", {"root": readers, "download": True})
     with pytest.raises(Reached) as caught:
         load_dataset("pets", image_size=24)
-    assert caught.value.args == ("load_folder", Path("pets"), {"image_size": 24})
+    assert caught.value.args == ("load_folder", Path("pets"), {"image_size": 24, "class_order": "name", "like": ()})
+    with pytest.raises(Reached) as caught:
+        load_dataset("pets", like=("b", "a"))
+    assert caught.value.args[-1] == {"image_size": None, "class_order": "name", "like": ("b", "a")}
+    with pytest.raises(Reached) as caught:
+        load_dataset("pets", class_order="natural", like=("b", "a"))  # what the user says counts
+    assert caught.value.args[-1] == {"image_size": None, "class_order": "natural", "like": ()}
+
+
+@pytest.mark.parametrize("word", ["fashion-mnist", "pets.npz", "package.module:factory"])
+def test_only_folders_have_an_order(readers: Path, word: str) -> None:
+    with pytest.raises(DataError, match=f"{word} takes no --class-order; expected: this only with a folder of images"):
+        load_dataset(word, class_order="natural")
+    with pytest.raises(Reached):
+        load_dataset(word, like=("b", "a"))
+
+
+def test_remarks(tmp_path: Path) -> None:
+    images = np.arange(12, dtype=np.uint8).reshape(6, 2, 1)
+    part = {"train_images": images, "train_labels": np.arange(6) % 3}
+    classes = ["a", "b", "c", "d"]
+    np.savez(
+        tmp_path / "x.npz", **part, test_images=images[1:4],
+        test_labels=np.array([0, 0, 1]), classes=classes,
+    )  # fmt: skip
+    dataset = load_dataset(str(tmp_path / "x.npz"), heldout=1, calibration=1)
+    assert dataset.notes == (
+        "1 of 4 classes have no training image: d",
+        "2 of 4 classes have no test image: c, d",
+        "3 of 3 test images are training images too, pixel for pixel",
+    )
+    np.savez(tmp_path / "y.npz", **part, test_images=images[:3] + np.uint8(100), test_labels=np.arange(3))
+    assert load_dataset(str(tmp_path / "y.npz"), heldout=1, calibration=1).notes == ()
 
 
 @pytest.mark.parametrize("word", ["pets", "pets.npz", "package.module:factory"])

@@ -59,6 +59,15 @@ def test_the_layout_of_medmnist(tmp_path: Path) -> None:
     splits = load_npz(file)
     assert splits.train_images.shape == (6, 1, 28, 28)
     assert splits.train_labels.tolist() == [0, 1, 2, 0, 1, 2]
+    assert splits.notes == ("arrays left out: 2 (val_images, val_labels)",)
+
+
+def test_two_members_of_one_name(path: Path) -> None:
+    """Which of them counts would depend on who reads."""
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("test_labels.npy", archive.read("train_labels.npy"))
+    with pytest.raises(DataError, match=r"cannot be read; .* got: ValueError: test_labels lies in it 2 times"):
+        load_npz(path)
 
 
 def test_objects_are_never_unpickled(tmp_path: Path) -> None:
@@ -94,6 +103,8 @@ def test_missing_keys_are_named(tmp_path: Path) -> None:
 def test_files_of_another_kind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         load_npz(tmp_path / "absent.npz")
+    with pytest.raises(DataError, match="is no file's name; got: embedded null byte"):
+        load_npz(tmp_path / "a\0b.npz")
     file = tmp_path / "x.npz"
     with file.open("wb") as stream:
         np.save(stream, ARRAYS["train_images"])

@@ -79,7 +79,8 @@ def test_a_data_set_known_by_name(bundle: Callable[..., Bundle], opened: list[di
     made = bundle({"data": {"name": name, "root": None, "image_size": side, "download": True}})
     load_recorded_data(made, name=None, root=None)
     load_recorded_data(made, name=None, root=Path("mine"), image_size=9, download=True)
-    plain = {"name": name, "heldout": 0, "calibration": 0}
+    like = made.manifest.output.classes
+    plain = {"name": name, "heldout": 0, "calibration": 0, "class_order": None, "like": like}
     assert opened == [
         {**plain, "root": None, "image_size": side, "download": False},
         {**plain, "root": Path("mine"), "image_size": 9, "download": True},
