@@ -116,7 +116,8 @@ def load(
         path: the bundle's folder, or a bundle that was read, of which only the graph is read and hashed again.
         backend: a name in `BACKENDS`: "onnxruntime" on the processor, or "tensorrt" on the GPU, with the engine that
             `toolchain compile` built on this machine.
-        threads: threads within an operator, 1 to 8192; None for every core. Only for a backend that takes them.
+        threads: threads within an operator, 1 or more, no more than there are cores; None for every core. Only for a
+            backend that takes them.
         check: hash every file of a folder (see `read_bundle`); without it the graph alone.
         digest: the bundle's, as `toolchain build` printed it, 64 hexadecimal digits; None takes any bundle.
 
@@ -159,7 +160,7 @@ def open_onnx(path: str | Path | OnnxFile, *, threads: int | None = None) -> Eng
     Args:
         path: an ONNX file with one input [N, C, H, W], uint8 pixels or float32 in [0, 1], and one output [N, K]; or
             such a file that was read, which is not read again.
-        threads: threads within an operator, 1 to 8192; None for every core.
+        threads: threads within an operator, 1 or more, no more than there are cores; None for every core.
 
     Raises:
         ModelError: the file cannot be used.

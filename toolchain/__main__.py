@@ -1,6 +1,8 @@
 """The command line: `toolchain build | compile | bench | replay | verify | inspect`.
 
 Errors of this package become one line and an exit code (2: bad input, 1: a failed gate); `--debug` shows the traceback.
+So do the errors of Python itself that an input alone can cause: a name that no system can hold, a text that is nested
+too deep, more memory than there is. A reader that closes the pipe ends the command as SIGPIPE ends others, 128 + 13.
 """
 
 from __future__ import annotations
@@ -9,8 +11,20 @@ import os
 import sys
 
 from ..runtime.errors import HardtemperError, InputError, MissingExtraError
+from ..runtime.printable import printable
+from .standard_streams import finish, open_streams, say, shortened
 
 __all__ = ["main"]
+
+_OF_THE_INPUT: dict[type[Exception], str] = {
+    OSError: "the system refuses",
+    RecursionError: "something given is nested too deep",
+    MemoryError: "something given needs more memory than there is",
+    OverflowError: "a number is too large",
+    UnicodeError: "a text cannot be encoded",
+}
+"""Errors of Python's own that no file of this package can foresee everywhere, with what they mean."""
+_BROKEN_PIPE = 141
 
 _SHELL = ("click", "rich")
 """What the command line itself is made of."""
@@ -23,8 +37,21 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: as on the command line; `sys.argv[1:]` if not given.
 
     Returns:
-        The exit code: 0 done, 1 a gate failed, 2 bad input, 130 interrupted.
+        The exit code: 0 done, 1 a gate failed, 2 bad input, 130 interrupted, 141 nobody reads the output.
     """
+    open_streams()
+    code = _guarded(arguments)
+    failure = finish()
+    if isinstance(failure, BrokenPipeError):
+        return _BROKEN_PIPE
+    if failure is not None and code == 0:
+        say(f"error: standard output cannot be written: {failure.strerror}")
+        return 2
+    return code
+
+
+def _guarded(arguments: list[str] | None) -> int:
+    """Run one command; the exit code, whatever happens."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     # OpenMP threads that spin while they wait make training much slower as soon as another process wants a core
@@ -34,13 +61,27 @@ def main(arguments: list[str] | None = None) -> int:
     except HardtemperError as error:
         if debug:
             raise
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
+        say(f"error: {' '.join(str(error).splitlines())}")
         return error.exit_code
     except KeyboardInterrupt:
         command = next((argument for argument in given if not argument.startswith("-")), "")
         goes_on = "; the same command goes on where it stopped" if command in ("build", "bench") else ""
-        print(f"interrupted{goes_on}", file=sys.stderr)
+        say(f"interrupted{goes_on}")
         return 130
+    except BrokenPipeError:
+        return _BROKEN_PIPE
+    except tuple(_OF_THE_INPUT) as error:
+        if debug:
+            raise
+        say(f"error: {_words(error)}; --debug shows where")
+        return 2
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return printable(error.strerror + ("" if error.filename is None else f": {error.filename}"))
+    said = printable(" ".join(str(error).split()))
+    return next(words for kind, words in _OF_THE_INPUT.items() if isinstance(error, kind)) + (said and f" ({said})")
 
 
 def _run(arguments: list[str]) -> int:
@@ -58,6 +99,7 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return 2
     except click.ClickException as error:
+        error.message = shortened(error.message)
         error.show()
         return 2
     except click.Abort:

@@ -44,10 +44,11 @@ def report_table(report: BenchReport) -> Table:
 
 
 def report_lines(report: BenchReport) -> list[str]:
-    """What the data's loader says, alarms, what was skipped and why, what a reader must know, and a bundle's digest."""
+    """What the data set's loader did, alarms, what was skipped and why, what a reader of the table must know, and a
+    bundle's digest; one line each."""
     data = [f"{report.dataset}: {note}" for note in report.notes]
-    lines = [line for subject in report.subjects for line in _remarks(subject)]
-    return [*data, *lines, *([f"digest: {report.bundle_sha256}"] if report.bundle_sha256 else [])]
+    digest = [f"digest: {report.bundle_sha256}"] if report.bundle_sha256 else []
+    return [*data, *(line for subject in report.subjects for line in _remarks(subject)), *digest]
 
 
 def check_writable(path: Path) -> None:

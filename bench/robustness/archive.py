@@ -29,10 +29,13 @@ from ...runtime.files.npz import read_arrays
 from ..attacks.threat.threat_model import ThreatModel
 from .doubt import NO_WHITE_BOX
 
-__all__ = ["FORMAT_VERSION", "Archive", "read_archive", "write_archive"]
+__all__ = ["FORMAT_VERSION", "MOST_BYTES", "Archive", "read_archive", "write_archive"]
 
 FORMAT_VERSION = 1
 """The only one that is written and read."""
+
+MOST_BYTES = 2**32
+"""Bytes of a verdict's arrays, unpacked: 28,000 pictures of 3 x 224 x 224."""
 
 _MOST, _LONGEST = 64, 64
 """Alarms, or answers to an image; and letters of a name."""
@@ -137,7 +140,7 @@ def read_archive(path: Path) -> Archive:
     """
     what = f"format_version {FORMAT_VERSION}, written by `toolchain bench`"
     try:
-        found, _ = read_arrays(path, ("header", *_ARRAYS))
+        found, _ = read_arrays(path, ("header", *_ARRAYS), most=MOST_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read", expected="a verdict", got=error.strerror or str(error)) from None
     except DataError as error:

@@ -45,6 +45,7 @@ from .graph import (
 )
 from .graph_constants import read_constants
 from .int8.onednn import exact
+from .node_order import in_order
 from .packed import PackedPlan
 from .running import run
 from .values.levels import pixel_levels
@@ -67,13 +68,14 @@ class Twin(nn.Module):
 
     Raises:
         UnsupportedOperatorError: operators that the twin does not know, all of them listed.
-        ModelError: a graph that is not an image classifier.
+        ModelError: a graph that is not an image classifier, or whose nodes wait for each other.
     """
 
     def __init__(
         self, model: onnx.ModelProto, *, shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]] | None = None
     ) -> None:
         super().__init__()
+        model = in_order(model)
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._input, self.takes_pixels, self.input_shape, batch = image_input(model.graph)
@@ -150,9 +152,12 @@ class Twin(nn.Module):
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " ..."]:
         """Logits float32 [N, K] of float images [N, C, H, W] in [0, 1].
 
-        Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient.
+        Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient. What is no [N, K] but
+        for axes of size 1, as in the engine, comes as the graph gives it.
         """
-        return dense(self._run(images, ())[self.output]).float()
+        logits = dense(self._run(images, ())[self.output]).float()
+        several = [size for size in logits.shape[1:] if size != 1]
+        return logits.flatten(1) if logits.dim() > 2 and len(several) == 1 else logits  # [N, K, 1, 1] is [N, K]
 
     def activations(self, images: Float[Tensor, "n c h w"]) -> dict[str, Float[Tensor, " ..."]]:
         """Every QuantizeLinear's output as integer-valued tensors, and the logits, by ONNX value name."""

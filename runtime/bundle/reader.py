@@ -23,6 +23,7 @@ from ..errors import BundleError, BundleFormatError, InputError, IntegrityError
 from ..files.json_fields import under
 from ..files.onnx_file import OnnxFile
 from ..files.read_once import read_regular
+from .bundle_limits import MOST_MANIFEST_BYTES
 from .listed_files import check_file, read_file, refuse_escape, refuse_unlisted, require_file
 from .manifest import MANIFEST_NAME, Manifest
 
@@ -153,7 +154,7 @@ def _manifest_bytes(folder: Path) -> bytes:
         )
     refuse_escape(folder, MANIFEST_NAME)
     try:
-        return read_regular(path)
+        return read_regular(path, most=MOST_MANIFEST_BYTES)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read", got=error.strerror or str(error)) from None
 

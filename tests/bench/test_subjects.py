@@ -24,6 +24,7 @@ from hardtemper.bench.subjects import open_others, open_subjects, read_target
 from hardtemper.runtime.bundle import listed_files
 from hardtemper.runtime.bundle.manifest import Manifest
 from hardtemper.runtime.bundle.reader import read_bundle
+from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, InputError, IntegrityError, ModelError
 from hardtemper.runtime.files import read_once
 
@@ -241,3 +242,26 @@ def test_a_digest_is_a_bundles(make_bundle: Callable[..., Path], model_file: Cal
         read_target(bundle.path, digest="0" * 64)
     with pytest.raises(InputError, match=r"model\.onnx: digest; expected: a bundle; got: an ONNX file; fix: leave"):
         read_target(model_file(b"any"), digest=bundle.digest)
+
+
+def test_a_network_to_transfer_from_is_read_once_too(
+    make_bundle: Callable[..., Path],
+    three_classes: Any,
+    data: Dataset,
+    model_file: Callable[[bytes], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path = model_file(three_classes.onnx())
+
+    def swapping(graph: Any, **how: Any) -> Any:
+        path.write_bytes(three_classes.onnx(shift=1e6))
+        return open_onnx(graph, **how)
+
+    monkeypatch.setattr(subjects, "open_onnx", swapping)
+    (other,) = open_others(read_bundle(make_bundle()), parent=False, paths=[path])
+    assert path.read_bytes() != three_classes.onnx()
+    assert other.graph.content == three_classes.onnx()
+    assert np.array_equal(other.engine(data.test.images), three_classes(data.test.images))
+    assert other.twin is not None
+    twin = other.twin(torch.from_numpy(data.test.images).float() / 255)
+    assert np.array_equal(twin.detach().numpy(), three_classes(data.test.images))

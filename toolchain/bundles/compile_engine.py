@@ -32,6 +32,7 @@ from ...runtime.errors import BundleError, IntegrityError, ModelError
 from ...runtime.files.atomic import replace_file
 from ...runtime.files.json_fields import number
 from ...runtime.files.onnx_file import OnnxFile
+from ...runtime.graph_check.check_graph import check_graph
 from ...runtime.progress import ProgressCallback, silent
 from .recorded_recipe import recorded
 
@@ -95,7 +96,9 @@ def compile_bundle(
     if not rebuild and found.is_file():
         with suppress(BundleError):  # a damaged entry is built again
             return Compilation(path=found, entry=read_engine(found)[0])
-    model = onnx.load_model_from_string(source.whole())
+    content = source.whole()
+    check_graph(content, what=str(source.path))
+    model = onnx.load_model_from_string(content)
     cache = _TimingCache(folder, version, gpu)
 
     def build(placement: Placement) -> Compiled:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.compatibility import check_data
 from ...bench.data.dataset import Dataset
+from ...bench.data.physical_memory import check_memory
 from ...export.integer_types import INT8
 from ...export.proofs.executed_kernels import KernelReport, check_integer_share, inspect_kernels
 from ...export.proofs.parity import ParityReport, check_exact, check_parity
@@ -28,7 +30,13 @@ from ...runtime.files.npz import read_arrays
 from ...runtime.progress import ProgressCallback, silent
 from .recorded_recipe import load_recorded_data, recorded
 
-__all__ = ["Verification", "verify_bundle"]
+__all__ = ["MOST_PROOF_BYTES", "MOST_PROOF_IMAGES", "Verification", "verify_bundle"]
+
+MOST_PROOF_BYTES = 2**30
+"""Bytes of a proof's arrays, unpacked: its images may have 3 x 1024 x 1024 pixels."""
+
+MOST_PROOF_IMAGES = 256
+"""Images of a proof; a build stores 64. Zeros pack so well that a small file could hold millions."""
 
 _BATCH = 250
 
@@ -65,6 +73,13 @@ class Verification:
         Raises:
             GateError: see `toolchain verify --help`.
         """
+        if not self.proof_images:  # nothing of what was proved elsewhere is compared then
+            raise GateError(
+                f"{self.bundle.path}: the proof is empty",
+                expected="one image or more with the twin's logits, as a build writes them",
+                got="none",
+                fix="get the bundle again, or build it again",
+            )
         try:
             check_integer_share(self.kernels, self.integer_share)
         except GateError as error:
@@ -119,6 +134,12 @@ def verify_bundle(
     found = engine(stored)
     if found.shape != logits.shape:
         raise BundleError(f"{path}: proof.npz: logits", expected=str(found.shape), got=str(logits.shape))
+    check_memory(
+        f"{images:,} random images take",
+        images * math.prod(engine.input_shape),
+        error=InputError,
+        fix="give fewer (--images)",
+    )
     noise = np.random.default_rng(seed).integers(0, 256, (images, *engine.input_shape), dtype=np.uint8)
     compared, twin = [stored, noise], Twin(model)
     notes: tuple[str, ...] = ()
@@ -161,14 +182,17 @@ def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The stored images and the twin's logits."""
     content = bundle.read("proof.npz")
     try:
-        arrays, _ = read_arrays(bundle.path / "proof.npz", ("images", "logits"), stored=content)
+        arrays, _ = read_arrays(bundle.path / "proof.npz", ("images", "logits"), most=MOST_PROOF_BYTES, stored=content)
         images, logits = arrays["images"], arrays["logits"]
     except (KeyError, DataError) as error:
         what = f"{bundle.path}: proof.npz"
         raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
-    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating):
-        got = f"{images.dtype} and {logits.dtype}"
+    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating) or not images.ndim * logits.ndim:
+        got = f"{images.dtype} {list(images.shape)} and {logits.dtype} {list(logits.shape)}"
         raise BundleError(f"{bundle.path}: proof.npz", expected="uint8 images and float logits", got=got)
+    if not len(images) == len(logits) <= MOST_PROOF_IMAGES:
+        expected, got = f"as many images as logits, at most {MOST_PROOF_IMAGES}", f"{len(images)} and {len(logits)}"
+        raise BundleError(f"{bundle.path}: proof.npz", expected=expected, got=got)
     return images, logits
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -12,11 +11,7 @@ from ...export.quantization.targets import TARGETS
 from ...runtime.errors import RecipeError
 from ..recipe.adversary import ObjectiveName
 from ..recipe.quantization import ScalesName
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from ..recipe.toml_text import TOMLDecodeError, parse_toml
 
 __all__ = ["build"]
 
@@ -106,6 +101,6 @@ def _setting(text: str) -> tuple[str, Any]:
 
         raise RecipeError("--set", expected="KEY=VALUE", got=text, fix=f"recipes: {', '.join(recipe_names())}")
     try:
-        return key.strip(), tomllib.loads(f"value = {value}")["value"]
-    except tomllib.TOMLDecodeError:
+        return key.strip(), parse_toml(f"value = {value}", f"--set {key.strip()}")["value"]
+    except TOMLDecodeError:
         return key.strip(), value  # a bare word is a string

@@ -6,6 +6,7 @@ when it ends.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import TextIO
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from ...runtime.errors import InputError
 from ...runtime.progress import ProgressCallback
 
 __all__ = ["console", "errors", "progress_bars"]
@@ -22,16 +24,71 @@ __all__ = ["console", "errors", "progress_bars"]
 _FILE_WIDTH = 120
 
 
-def _width(stream: TextIO) -> int | None:
+def _width(stream: io.TextIOBase) -> int | None:
     """None lets rich ask the terminal; where there is none it would take 80 columns and break tables."""
     return None if stream.isatty() or "COLUMNS" in os.environ else _FILE_WIDTH
 
 
-console = Console(width=_width(sys.stdout), highlight=False, markup=False, emoji=False)
+class _Stream(io.TextIOBase):
+    """A standard stream of the moment, by name."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def write(self, text: str) -> int:
+        with self._failing():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._failing():
+            self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+    @property
+    def _stream(self) -> TextIO:
+        stream: TextIO = getattr(sys, self._name)
+        return stream
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """What is found must be written; a log that is full, or that nobody reads, ends no work of hours."""
+        try:
+            yield
+        except OSError as error:
+            if self._name == "stderr":
+                return
+            if isinstance(error, BrokenPipeError):
+                raise
+            raise InputError("standard output cannot be written", got=error.strerror or str(error)) from error
+
+
+class _Console(Console):
+    """A console on one of the two streams."""
+
+    def __init__(self, name: str) -> None:
+        stream = _Stream(name)
+        super().__init__(file=stream, width=_width(stream), highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+
+    def on_broken_pipe(self) -> None:
+        """The command line's own exit code, instead of rich's."""
+        raise BrokenPipeError
+
+
+console = _Console("stdout")
 """Results, on stdout."""
 
-errors = Console(width=_width(sys.stderr), stderr=True, highlight=False, markup=False, emoji=False)
-"""Everything else, on stderr."""
+errors = _Console("stderr")
+"""Everything else, on stderr. What cannot be written there is dropped."""
 
 
 @contextmanager

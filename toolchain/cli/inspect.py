@@ -21,7 +21,8 @@ def inspect(bundle: Path, as_json: bool) -> None:
 
     read = read_bundle(bundle)
     if as_json:
-        click.echo(json.dumps({"digest": read.digest, **json.loads(read.manifest.to_json())}, indent=2))
+        said = {"digest": read.digest, **json.loads(read.manifest.to_json())}
+        console.print(json.dumps(said, indent=2), soft_wrap=True, markup=False, highlight=False, emoji=False)
         return
     for table in bundle_report(read.manifest):
         console.print(table)

@@ -157,6 +157,9 @@ def _layers(layers: Iterable[Mapping[str, Any]]) -> Table:
 def _proofs(proofs: Mapping[str, Any]) -> Table:
     table = Table(title="Proofs", show_header=False)
     kernels, parity = _proof(proofs, "kernels"), _proof(proofs, "parity")
+    dropped = items(_proof(proofs, "lowering").get("dropped", []), "proofs.lowering.dropped")
+    if dropped:
+        table.add_row("dropped behind the logits", printable(", ".join(map(str, dropped))))
     if "integer_share" in kernels:
         share = number(kernels["integer_share"], "proofs.kernels.integer_share")
         table.add_row(
@@ -189,6 +192,12 @@ def _summary(manifest: Manifest, title: str) -> Table:
     table.add_row("input", f"uint8 [N, {', '.join(map(str, manifest.input.shape))}]")
     table.add_row("classes", ", ".join(manifest.output.classes))
     table.add_row("scales", _shown(manifest.quantization, "scales"))
+    training = _proof(manifest.proofs, "training")
+    for key in ("network", "data"):
+        if key in training:
+            table.add_row(key, _shown(training, key))
+    for note in items(training.get("data_notes", []), "proofs.training.data_notes"):
+        table.add_row("", printable(str(note)))
     table.add_row("proved on", f"{manifest.provenance.cpu} ({manifest.provenance.instruction_set})")
     return table
 

@@ -12,6 +12,9 @@ from .section import Section
 
 __all__ = ["DataSource", "Model"]
 
+_WIDEST = 2**16
+"""Wider layers have no use; whether one fits into this machine's memory is asked when it is made."""
+
 
 class DataSource(Section):
     """Where the images come from and how the training split is divided."""
@@ -33,8 +36,10 @@ class Model(Section):
     """Which network."""
 
     name: str = Field("cnn8", description="cnn8, a torchvision classifier, a .pt2 file or package.module:factory")
-    width: Annotated[int, Field(ge=1)] | None = Field(None, description="channels of cnn8's first block")
-    hidden: Annotated[int, Field(ge=1)] | None = Field(None, description="units of cnn8's hidden linear layer")
+    width: Annotated[int, Field(ge=1, le=_WIDEST)] | None = Field(None, description="channels of cnn8's first block")
+    hidden: Annotated[int, Field(ge=1, le=_WIDEST)] | None = Field(
+        None, description="units of cnn8's hidden linear layer"
+    )
     stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")
     pretrained: str | None = Field(None, description="weights to start from, by torchvision's name or file")
     checkpoint: Path | None = Field(None, description="trained weights; standard training is then skipped")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import os
-import sys
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -19,17 +18,9 @@ from .adversary import DISTILLING
 from .compression_methods import STEPS, check_steps, unknown_method
 from .describe import recipe_keys
 from .recipe import Recipe
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from .toml_text import LONGEST, TOMLDecodeError, check_value, parse_toml
 
 __all__ = ["load_recipe", "recipe_names", "with_overrides"]
-
-
-_DEEPEST = 20
-"""Deeper than any section; a mapping that holds itself is refused here."""
 
 
 def recipe_names() -> list[str]:
@@ -50,7 +41,8 @@ def load_recipe(name: str) -> dict[str, Any]:
         if not is_file:
             raise RecipeError(f"the recipe {name} does not exist", expected="a TOML file", fix=_shipped())
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
+            with path.open(encoding="utf-8", errors="replace") as file:
+                text = file.read(LONGEST + 1)
         except OSError as error:
             raise RecipeError(f"the recipe {name} cannot be read", got=error.strerror or str(error)) from error
     elif name in recipe_names():
@@ -63,8 +55,8 @@ def load_recipe(name: str) -> dict[str, Any]:
             fix=f"did you mean {near[0]!r}?" if near else "give a recipe's name or a .toml file",
         )
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        return parse_toml(text, f"the recipe {name}")
+    except TOMLDecodeError as error:
         raise RecipeError(f"the recipe {name} is no TOML", got=str(error)) from error
 
 
@@ -85,6 +77,7 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
     Raises:
         RecipeError: an unknown key (with the nearest known one) or a value that does not fit.
     """
+    check_value(settings, "a recipe")
     merged: dict[str, Any] = _copied(settings)
     _check_compress(merged)
     _drop_stale(merged, overrides)
@@ -113,15 +106,13 @@ def _drop_stale(merged: dict[str, Any], overrides: Mapping[str, Any]) -> None:
             merged["adversary"].pop("teacher", None)
 
 
-def _copied(value: Any, depth: int = 0) -> Any:
+def _copied(value: Any) -> Any:
     """A copy that may be changed: mappings become dicts, tuples lists."""
-    if depth > _DEEPEST:
-        raise RecipeError("a recipe", expected=f"settings nested {_DEEPEST} deep at most", got="deeper ones")
     if isinstance(value, Mapping):
         if other := next((key for key in value if not isinstance(key, str)), None):
             raise RecipeError("a recipe", expected="keys that are text", got=repr(other))
-        return {key: _copied(inner, depth + 1) for key, inner in value.items()}
-    return [_copied(inner, depth + 1) for inner in value] if isinstance(value, (list, tuple)) else value
+        return {key: _copied(inner) for key, inner in value.items()}
+    return [_copied(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def _check_compress(merged: Mapping[str, Any]) -> None:
@@ -130,6 +121,7 @@ def _check_compress(merged: Mapping[str, Any]) -> None:
 
 
 def _validated(merged: Mapping[str, Any]) -> Recipe:
+    check_value(merged, "a recipe")
     _check_compress(merged)
     try:
         # strict, or `epochs = true` would be one epoch; by way of JSON, which unlike TOML's Python values has no types

@@ -474,3 +474,40 @@ def test_a_run_that_is_interrupted_goes_on(
     assert main(arguments) == 0
     assert seen == ["fgsm", "pgd-20", "pgd-20"]
     assert not (tmp_path / "model.onnx.bench" / RESUME_FOLDER).exists()
+
+
+def test_a_bundles_digest_is_held_and_told(
+    make_bundle: Callable[..., Path], model: Path, data: Path, tmp_path: Path
+) -> None:
+    path, report = make_bundle({"data": {"name": "elsewhere", "root": None}}), tmp_path / "bench.json"
+    before = read_bundle(path).digest
+    asked = ("--data", data, "--no-robust", "--no-dense", "--digest", before, *SHORT)
+    result = run(path, *asked, "--store", "--json", report)
+    assert result.exit_code == 0, result.output
+    after = read_bundle(path).digest
+    assert after != before
+    assert f"digest: {after}" in result.stderr.splitlines()
+    assert BenchReport.from_json(report.read_text(encoding="utf-8")).bundle_sha256 == after
+    for target, error, message in (
+        (path, IntegrityError, f"another bundle; expected: digest {before}; got: {after}"),
+        (model, InputError, "model.onnx: digest; expected: a bundle; got: an ONNX file; fix: leave the digest out"),
+    ):
+        result = run(target, *asked)
+        assert isinstance(result.exception, error)
+        assert message in str(result.exception)
+
+
+def test_a_bundle_that_changes_meanwhile_gets_no_numbers(
+    make_bundle: Callable[..., Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_bundle({})
+
+    def changed(report: BenchReport, bundle: Any) -> Any:
+        other = update_measurements(bundle, [{"name": "clean accuracy", "value": 1.0, "unit": "share"}])
+        assert other.digest != bundle.digest
+        return store_measurements(report, bundle)
+
+    monkeypatch.setattr("hardtemper.bench.report.to_manifest.store_measurements", changed)
+    result = run(path, "--data", data, "--store", "--no-dense", "--no-robust", *SHORT)
+    assert "changed since it was read" in str(result.exception)
+    assert [row["name"] for row in read_bundle(path).manifest.measurements] == ["clean accuracy"]

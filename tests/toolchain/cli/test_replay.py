@@ -247,3 +247,44 @@ def test_bad_files_end_in_one_line_and_exit_code_2(
 def test_arguments_that_are_missing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", *arguments]) == 2
     assert "Missing argument" in capsys.readouterr().err
+
+
+def test_a_graph_that_is_swapped_after_it_was_read_is_not_replayed(
+    verdict: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.read_bytes())
+
+    def swapping(graph: Any, **how: Any) -> Any:
+        linear(path, seed=3)
+        return open_onnx(graph, **how)
+
+    monkeypatch.setattr("hardtemper.runtime.engine.open_onnx", swapping)
+    assert main(["replay", str(verdict), str(path), "--json", str(tmp_path / "counts.json")]) == 0
+    assert path.read_bytes() != model.read_bytes()
+    (row,) = json.loads((tmp_path / "counts.json").read_text(encoding="utf-8"))["engines"]
+    assert row["same_graph"] is True
+    assert (row["clean"], row["robust"]) == (row["stored_clean"], row["stored_robust"])
+    assert "this is its verdict" in capsys.readouterr().out
+
+
+def test_a_verdict_that_is_swapped_while_it_is_read_is_the_first_one(
+    verdict: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, first = tmp_path / "verdict.npz", read_archive(verdict)
+    path.write_bytes(verdict.read_bytes())
+    other = replace(first, images=255 - first.images, adversarial=255 - first.adversarial)
+    write_archive(other, tmp_path / "other.npz")
+    opened = Path.open
+
+    def swapping(self: Path, *arguments: Any, **how: Any) -> Any:
+        file = opened(self, *arguments, **how)
+        if self == path and (tmp_path / "other.npz").exists():
+            (tmp_path / "other.npz").replace(path)
+        return file
+
+    monkeypatch.setattr(Path, "open", swapping)
+    found = read_archive(path)
+    assert np.array_equal(found.images, first.images)
+    assert np.array_equal(found.adversarial, first.adversarial)
+    assert np.array_equal(read_archive(path).images, other.images)

@@ -38,7 +38,13 @@ def test_what_another_writer_leaves_out_is_left_out(tiny: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "proofs", [{"kernels": {"integer_share": "all"}}, {"parity": {"activations": [1]}}, {"lowering": {"skipped": [1]}}]
+    "proofs",
+    [
+        {"kernels": {"integer_share": "all"}},
+        {"parity": {"activations": [1]}},
+        {"lowering": {"skipped": [1]}},
+        {"lowering": {"dropped": 1}},
+    ],
 )
 def test_a_value_of_another_type_is_named(tiny: Any, proofs: dict[str, Any]) -> None:
     manifest = dataclasses.replace(tiny.build.bundle.manifest, proofs=proofs)
@@ -56,3 +62,11 @@ def test_nodes_that_no_rewrite_could_change(tiny: Any) -> None:
     for text in (shown(build_report(made)), shown(bundle_report(changed))):
         assert "Left as they are" in text
         assert all(word in text for word in skipped.values())
+
+
+def test_what_was_dropped_behind_the_logits(tiny: Any) -> None:
+    manifest = tiny.build.bundle.manifest
+    assert manifest.proofs["lowering"]["dropped"] == []
+    assert "behind the logits" not in shown(bundle_report(manifest))
+    changed = dataclasses.replace(manifest, proofs={"lowering": {"dropped": ["softmax", "log"]}})
+    assert "dropped behind the logits │ softmax, log" in shown(bundle_report(changed))

@@ -19,6 +19,7 @@ from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError, RecipeError
+from hardtemper.runtime.files.onnx_file import read_onnx
 from hardtemper.runtime.progress import ProgressCallback, silent
 from hardtemper.toolchain.pipeline.checkpoints import StageCheckpoints, Workspace
 from hardtemper.toolchain.pipeline.pipeline import build
@@ -252,3 +253,23 @@ def test_a_teacher_that_cannot_be_is_found_before_training(
     with pytest.raises(error) as caught:
         build(with_overrides(distilling, changes), out=tmp_path / "out", progress=unwanted)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["bundle", "file"])
+def test_a_teacher_that_is_swapped_after_it_was_read_does_not_teach(
+    tiny: Any, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = Path(shutil.copytree(tiny.path, tmp_path / "tiny"))
+    graph = folder / ("model.onnx" if kind == "bundle" else "dense.onnx")
+    before, given = load_teacher(folder if kind == "bundle" else graph, data), read_onnx(graph)
+
+    def swapping(graph_read: Any, **how: Any) -> Any:
+        graph.write_bytes((folder / ("dense.onnx" if kind == "bundle" else "model.onnx")).read_bytes())
+        return open_onnx(graph_read, **how)
+
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.teacher.open_onnx", swapping)
+    teacher = load_teacher(folder if kind == "bundle" else graph, data)
+    assert graph.read_bytes() != given.content
+    assert teacher.graph_sha256 == before.graph_sha256 == given.digest
+    x = torch.from_numpy(data.test.images).float() / 255
+    assert torch.equal(teacher.twin(x), before.twin(x))

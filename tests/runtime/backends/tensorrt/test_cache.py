@@ -129,8 +129,9 @@ def test_the_engine_of_a_graph_is_found(folder: Path, tmp_path: Path) -> None:
 def test_a_damaged_entry_is_passed_by(folder: Path, tmp_path: Path) -> None:
     graph = OnnxFile(path=tmp_path / "model.onnx", content=GRAPH)
     write_engine(folder, entry(), ENGINE).write_bytes(ENGINE + b"!")
-    with pytest.raises(BundleError, match=r"no TensorRT engine.*changed"):
+    with pytest.raises(BundleError, match=r"no TensorRT engine") as caught:
         find_engine(folder, graph, **HERE)
+    assert "changed" in caught.value.got
     other = replace(entry(), driver="13.0")
     write_engine(folder, other, ENGINE)
     assert find_engine(folder, graph, **HERE)[0] == other
