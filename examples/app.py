@@ -17,7 +17,7 @@ import hardtemper
 def read_image(path: str, shape: tuple[int, int, int]) -> Any:
     """The file as uint8 [1, C, H, W], gray or in colour and resized as the engine wants it."""
     channels, height, width = shape
-    with Image.open(path) as image:
+    with Image.open(path, formats=["JPEG", "PNG", "WEBP"]) as image:  # no format that starts an interpreter
         fitted = image.convert("L" if channels == 1 else "RGB").resize((width, height))
     return np.asarray(fitted, np.uint8).reshape(1, height, width, channels).transpose(0, 3, 1, 2)
 

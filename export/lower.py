@@ -196,7 +196,13 @@ def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
         ],
     )
     passes.ShapeInferencePass()(model)
-    folds = [AffineToConv(), MergeConvs(), FoldIntoGemm(), FeatureAffineToConv(), ClampBeforeFlatten()]
+    folds: list[NodePass[Any]] = [
+        AffineToConv(),
+        MergeConvs(),
+        FoldIntoGemm(),
+        FeatureAffineToConv(),
+        ClampBeforeFlatten(),
+    ]
     skipped = _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), *folds])
     passes.ShapeInferencePass()(model)
     passes.ClearMetadataAndDocStringPass()(model)

@@ -180,7 +180,10 @@ class _Engine:
             black = np.zeros((self._fixed - count, *pixels.shape[1:]), np.uint8)
             pixels = np.concatenate([pixels, black])
         images = pixels if self._pixels else pixels.astype(np.float32) / 255
-        outputs = self._session.run(self._names, {self._session.get_inputs()[0].name: images})
+        try:
+            outputs = self._session.run(self._names, {self._session.get_inputs()[0].name: images})
+        except Exception as error:  # as above: what the engine runs fused may fail node for node
+            raise ModelError("ONNX Runtime cannot run the graph", got=str(error).splitlines()[0]) from error
         return {name: output[:count] for name, output in zip(self._names, outputs, strict=True)}
 
 

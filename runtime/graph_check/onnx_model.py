@@ -55,7 +55,7 @@ def read_model(wire: Wire) -> Model:
         elif tag == 12 << 3 | _BYTES:
             model.outputs.append(_value(wire, start, end))
         elif tag == 13 << 3 | _BYTES:
-            model.described.append(_value(wire, start, end, whole=False))
+            model.described.append(_described(wire, start, end))
         elif tag >> 3 == 15:
             others.append("sparse initializers")
     return model._replace(others=tuple(dict.fromkeys(others)))
@@ -150,8 +150,19 @@ def _entry(wire: Wire, start: int, end: int) -> bytes:
     return found.get(2 << 3 | _BYTES, b"") if found.get(1 << 3 | _BYTES) == b"location" else b""
 
 
-def _value(wire: Wire, start: int, end: int, *, whole: bool = True) -> Value:
-    """`whole`: with element type and shape."""
+def _described(wire: Wire, start: int, end: int) -> Value:
+    """A value of which only name and kind count."""
+    data = wire.data
+    # nearly all are a name and a tensor's type, less than 128 bytes together: told without a walk
+    if 4 < end - start < 0x80 and data[start] == 0x0A:
+        kind = start + 2 + data[start + 1]
+        plain = kind + 4 <= end and data[kind] == 0x12 and data[kind + 2] == 0x0A
+        if plain and kind + 2 + data[kind + 1] == end == kind + 4 + data[kind + 3]:
+            return Value(data[start + 2 : kind], 0, None, "")
+    return _value(wire, start, end)._replace(data_type=0, shape=None)
+
+
+def _value(wire: Wire, start: int, end: int) -> Value:
     name = b""
     types: list[Span] = []
     for tag, at, stop in wire.fields(start, end):
@@ -164,9 +175,6 @@ def _value(wire: Wire, start: int, end: int, *, whole: bool = True) -> Value:
     if len(types) > 1:
         raise WireError("a type that is given twice")
     tensors: list[Span] = []
-    at, stop = types[0]
-    if not whole and wire.data[at : at + 1] == b"\x0a" and stop - at == 2 + wire.data[at + 1] < 0x82:
-        return Value(name, 0, None, "")  # nothing but a tensor's type, the usual case, in fewer steps
     for tag, at, stop in wire.fields(*types[0]):
         if tag >> 3 in _TYPES:
             return Value(name, 0, None, _TYPES[tag >> 3])
@@ -174,7 +182,7 @@ def _value(wire: Wire, start: int, end: int, *, whole: bool = True) -> Value:
             tensors.append((at, stop))
     if len(tensors) > 1:
         raise WireError("a type that is given twice")
-    return _tensor_value(wire, name, tensors[0]) if tensors and whole else Value(name, 0, None, "")
+    return _tensor_value(wire, name, tensors[0]) if tensors else Value(name, 0, None, "")
 
 
 def _tensor_value(wire: Wire, name: bytes, place: Span) -> Value:

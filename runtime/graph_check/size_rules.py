@@ -59,6 +59,7 @@ def _concat(first: int, step: int) -> Rule:
         shapes = [given.shape(place) for place in range(first, len(given.shapes), step)]
         need(bool(shapes) and b"axis" in given.attributes)
         axis = axis_of(given.number(b"axis", 0), len(shapes[0]))
+        need(len({len(shape) for shape in shapes}) == 1)
         need(len({(*shape[:axis], -1, *shape[axis + 1 :]) for shape in shapes}) == 1)
         return [(*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])]
 

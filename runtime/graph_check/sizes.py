@@ -137,7 +137,7 @@ class _Followed:
             self._leave("Constant", node.outputs)
 
     def _integers(self, node: Node, place: int) -> tuple[int, ...]:
-        name = node.inputs[place]
+        name = node.inputs[place] if place < len(node.inputs) else b""
         if name in self._numbers:
             return self._numbers[name]
         tensor = self._tensors.get(name)

@@ -23,6 +23,7 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 from case import Case
+from forked_trial import fork_trials
 
 import hardtemper
 from hardtemper.bench import run as bench_run
@@ -71,6 +72,7 @@ def prepare() -> None:
     def offline(*_: Any, **__: Any) -> NoReturn:
         raise OSError("no network while fuzzing")
 
+    fork_trials()
     pipeline.lower = stop
     socket.socket.connect = offline  # type: ignore[method-assign]
     # a process of its own for each mutant would take most of the time

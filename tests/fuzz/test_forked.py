@@ -55,3 +55,32 @@ def test_what_a_piece_does_to_its_process_is_seen() -> None:
     ]
     assert found[1][2] == "SIGSEGV"
     assert found[5][2] == "exit 3"
+
+
+TRIAL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from forked_trial import fork_trials
+from hardtemper.runtime.backends import trial
+from hardtemper.runtime.errors import ModelError
+
+fork_trials()
+for name in ("many/model.onnx", "data.npz"):
+    trial.try_graph((Path(sys.argv[1]) / "corpus" / name).read_bytes(), ["X"], what="x")
+trial.TRIAL_BYTES = 1
+from hardtemper.runtime.backends import trial_child
+trial_child.open_session = lambda *_: sys.exit(3)
+try:
+    trial.try_graph(b"", ["X"], what="x")
+except ModelError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="it forks")
+def test_a_trial_in_a_fork_ends_as_one_in_a_new_python() -> None:
+    command = [sys.executable, "-c", TRIAL, str(Path(__file__).parent)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "expected: a process that ends by itself; got: exit status 1" in done.stdout

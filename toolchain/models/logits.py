@@ -43,7 +43,8 @@ def return_logits(module: nn.Module, images: Tensor) -> tuple[str, ...]:
     Returns:
         What is dropped, in the order in which it was computed: ("softmax", "log"); empty where nothing is.
     """
-    with torch.no_grad(), _Watch() as watch:
+    watch = _Watch()
+    with torch.no_grad(), watch:
         result = module(images)
     dropped = watch.behind_logits(result)
     if dropped:

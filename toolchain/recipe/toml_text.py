@@ -2,7 +2,7 @@
 
 Python's parser recurses into arrays and tables, and Python refuses to make an integer of more than 4300 decimal digits,
 but not of hexadecimal ones. So the text's length is limited, and whole numbers are those that TOML asks every parser to
-take: 64 bits, signed (TOML 1.0.0, "Integer").
+take: 64 bits (TOML 1.0.0, "Integer").
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST = 2**20
 """In characters; the longest shipped recipe has a thousandth of that."""
 _DEEPEST = 20
 """Deeper than any section; a mapping that holds itself is refused here."""
-_LARGEST = 2**63
+_LARGEST = 2**64
 
 
 def parse_toml(text: str, what: str) -> dict[str, Any]:
@@ -56,7 +56,7 @@ def parse_toml(text: str, what: str) -> dict[str, Any]:
 
 
 def check_value(value: Any, what: str, depth: int = 0) -> None:
-    """Refuse what is nested too deep or a whole number of more than 64 bits, signed.
+    """Refuse what is nested too deep or a whole number of more than 64 bits.
 
     Args:
         value: mappings, lists, and anything else.
@@ -68,7 +68,7 @@ def check_value(value: Any, what: str, depth: int = 0) -> None:
     """
     if depth > _DEEPEST:
         raise _too_deep(what)
-    if isinstance(value, int) and not -_LARGEST <= value < _LARGEST:
+    if isinstance(value, int) and abs(value) >= _LARGEST:
         raise _too_large(what)
     inner = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
     for item in inner:

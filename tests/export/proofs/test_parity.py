@@ -175,3 +175,14 @@ def test_fewer_bits_are_advised_only_where_they_help(
     with pytest.raises(GateError) as caught:
         check_exact(EXACT, weight_bits=bits, stored_logits=1)
     assert caught.value.fix == ("build with quantize.weight_bits = 7" if fix else "")
+
+
+def test_a_graph_that_onnxruntime_opens_and_cannot_run(residual_integer: IntegerGraph, pixels: Pixels) -> None:
+    changed = onnx.ModelProto()
+    changed.CopyFrom(residual_integer.model)
+    tensor = onnx.helper.make_tensor("three", onnx.TensorProto.INT64, [1], [3])
+    changed.graph.initializer.append(tensor)
+    changed.graph.node.insert(0, onnx.helper.make_node("Reshape", [changed.graph.input[0].name, "three"], ["unused"]))
+    changed.graph.output.append(onnx.helper.make_tensor_value_info("unused", onnx.TensorProto.UINT8, [3]))
+    with pytest.raises(ModelError, match="ONNX Runtime cannot run the graph"):
+        check_parity(changed, pixels(12, SHAPE), twin=Twin(residual_integer.model))

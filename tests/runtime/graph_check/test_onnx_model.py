@@ -128,6 +128,22 @@ def test_any_bytes_are_read_or_refused(content: bytes) -> None:
         return
 
 
+@pytest.mark.parametrize(
+    "value",
+    [b"", b"\x0a", b"\x0a\x01", b"\x0a\x01v\x12", b"\x0a\x01v\x12\x01\x0a", b"\x0a\x01v\x12\x02\x0a",
+     b"\x0a\x7fv\x12\x02\x0a\x00",
+     b"\x0a\x01v\x12\x02\x0a\x01", b"\x0a\x01v\x12\x03\x0a\x00\x22"],
+)  # fmt: skip
+def test_a_described_value_that_is_cut_off_where_the_file_ends(value: bytes) -> None:
+    graph = b"\x6a" + bytes([len(value)]) + value
+    content = b"\x3a" + bytes([len(graph)]) + graph
+    try:
+        found = read_model(Wire(content, most=MOST)).described
+    except WireError:
+        return
+    assert same(Model([], [], [], [], found, ()), onnx.load_from_string(content))
+
+
 def twice(make_model: Any, change: Any) -> bytes:
     return bytes(make_model([helper.make_node("Relu", ["x"], ["y"])], change=change))
 

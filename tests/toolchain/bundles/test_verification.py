@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hardtemper.bench.data.load import load_dataset
 from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.bundle.manifest import Manifest
 from hardtemper.runtime.bundle.reader import read_bundle
-from hardtemper.runtime.errors import BundleError, DataError, GateError
+from hardtemper.runtime.errors import BundleError, DataError, GateError, InputError
 from hardtemper.toolchain.bundles.verification import MOST_PROOF_IMAGES, verify_bundle
 
 
@@ -32,6 +33,36 @@ def test_the_gates_of_a_verification(tiny: Any) -> None:
     dataclasses.replace(result, proof_logits=9, exact=False).gate()
     with pytest.raises(GateError, match=f"{tiny.path}: twin and engine.*9 stored logits, 0 other logits"):
         dataclasses.replace(result, proof_logits=9).gate()
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("images", [0, 2])
+def test_an_empty_proof_is_no_pass(tiny: Any, tmp_path: Path, images: int, exact: bool) -> None:
+    """Whoever empties it writes the manifest anew too, so that every hash fits."""
+    folder = tmp_path / "emptied"
+    shutil.copytree(tiny.path, folder)
+    with np.load(folder / "proof.npz") as stored:
+        empty = {name: stored[name][:0] for name in ("images", "logits")}
+    np.savez(folder / "proof.npz", **empty)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    content = (folder / "proof.npz").read_bytes()
+    entry = next(entry for entry in manifest["files"] if entry["path"] == "proof.npz")
+    entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    result = dataclasses.replace(verify_bundle(folder, images=images, seed=0), exact=exact)
+    with pytest.raises(GateError, match="the proof is empty; expected: one image or more with the twin's") as caught:
+        result.gate()
+    assert caught.value.exit_code == 1
+
+
+def test_more_random_images_than_fit_into_memory(tiny: Any) -> None:
+    with pytest.raises(InputError, match=r"random images take more memory .*; fix: give fewer \(--images\)"):
+        verify_bundle(tiny.path, images=10**15, seed=0)
+
+
+def test_what_the_loader_says_of_the_test_images(tiny: Any, npz: Path) -> None:
+    result = verify_bundle(tiny.path, images=0, seed=0, test_images=1, data=str(npz))
+    assert result.notes == load_dataset(str(npz), heldout=0, calibration=0).notes
 
 
 @pytest.mark.parametrize(("here", "bits", "helps"), [("x86-64-avx2", 8, True), ("x86-64-vnni", 8, False)])

@@ -179,7 +179,7 @@ def test_a_graph_that_is_no_onnx(
     error: Callable[..., str], bundle: Path, content: bytes, replace: Callable[[str, bytes], None]
 ) -> None:
     replace("model.onnx", content)
-    assert f"{bundle / 'model.onnx'}: ONNX Runtime cannot load the file" in error("verify", bundle)
+    assert f"{bundle / 'model.onnx'}: no ONNX file; expected: a ModelProto" in error("verify", bundle)
 
 
 def test_a_graph_that_only_onnxruntime_reads(

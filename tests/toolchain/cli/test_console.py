@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+import sys
 
 import pytest
 from rich.console import Console
 
+from hardtemper.runtime.errors import InputError
 from hardtemper.toolchain.cli import console as module
 from hardtemper.toolchain.cli.console import progress_bars
 
@@ -48,3 +50,30 @@ def test_bars_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "train [a]" in text
     assert "4/4" in text
     assert "loss [0]" in text
+
+
+class Failing(io.StringIO):
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+    def write(self, text: str) -> int:
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), BrokenPipeError(32, "Broken pipe")])
+def test_a_log_that_cannot_be_written_ends_no_work(monkeypatch: pytest.MonkeyPatch, error: OSError) -> None:
+    monkeypatch.setattr(sys, "stderr", Failing(error))
+    with progress_bars() as progress:
+        progress("train", 0, 4, "")
+        progress("train", 4, 4, "")
+    module.errors.print("a remark")
+
+
+def test_results_that_cannot_be_written_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", Failing(OSError(28, "No space left on device")))
+    with pytest.raises(InputError, match="standard output cannot be written; got: No space left on device"):
+        module.console.print("a table")
+    monkeypatch.setattr(sys, "stdout", Failing(BrokenPipeError(32, "Broken pipe")))
+    with pytest.raises(BrokenPipeError):
+        module.console.print("a table")

@@ -142,6 +142,12 @@ def test_new_weights_come_from_the_seed_and_leave_torchs_generator_alone() -> No
     assert torch.equal(weights(seed=5), by_hand.features[0].weight)
 
 
+@pytest.mark.parametrize("sizes", [{"width": 2**16}, {"width": 2**16, "hidden": 2**16}])
+def test_a_network_that_does_not_fit_into_memory(sizes: dict[str, int]) -> None:
+    with pytest.raises(ModelError, match=r"cnn8 of width 65536, hidden \d+, takes more memory .*; fix: give a smaller"):
+        load("cnn8", **sizes)
+
+
 def test_checkpoints(folder: Path) -> None:
     trained = load("cnn8", width=2, normalize="imagenet").module
     for name, state in {"plain": trained.model.state_dict(), "whole": trained.state_dict()}.items():

@@ -31,3 +31,11 @@ def test_normalization_is_a_name_or_numbers() -> None:
     assert Model(normalize=((0.5,), (0.25,))).normalize == ((0.5,), (0.25,))
     with pytest.raises(ValidationError, match="normalize"):
         Model.model_validate({"normalize": "imagnet"})
+
+
+@pytest.mark.parametrize("key", ["width", "hidden"])
+@pytest.mark.parametrize("value", [0, 2**16 + 1, 10**6, 10**12])
+def test_layers_of_no_use(key: str, value: int) -> None:
+    with pytest.raises(ValidationError, match=key):
+        Model.model_validate({key: value})
+    assert getattr(Model.model_validate({key: 2**16}), key) == 2**16

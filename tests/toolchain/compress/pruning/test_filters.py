@@ -295,6 +295,24 @@ def test_residual_groups_go_by_the_sum_of_norms() -> None:
     assert all(set(rows(result)[name].removed) == weakest for name in tied)
 
 
+def test_batch_norms_of_features_stay_in_step() -> None:
+    """A channel is 16 features behind the Flatten."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.BatchNorm1d(128), nn.Dropout(),
+        nn.Linear(128, 12), nn.ReLU(), nn.BatchNorm1d(12), nn.Linear(12, 5), nn.BatchNorm1d(5),
+    )  # fmt: skip
+    for norm in (net[4], net[8], net[10]):
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    net = settled(net, (3, 8, 8))
+    result = prune_filters(net, FilterPruning(sparsity=0.5, linear=True), Context(input_shape=(3, 8, 8)))
+    found = rows(result)
+    assert [found[name].channels_after for name in ("0", "4", "6", "8", "9", "10")] == [4, 64, 6, 6, 5, 5]
+    kept = [channel for channel in range(8) if channel not in found["0"].removed]
+    features = [16 * channel + pixel for channel in kept for pixel in range(16)]
+    assert torch.equal(result.module.get_buffer("4.running_mean"), net[4].running_mean[features])
+
+
 def shuffle(x: Tensor, groups: int) -> Tensor:
     n, c, h, w = x.shape
     return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
