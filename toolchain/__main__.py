@@ -73,7 +73,7 @@ def _guarded(arguments: list[str] | None) -> int:
     except tuple(_OF_THE_INPUT) as error:
         if debug:
             raise
-        say(f"error: {_words(error)}; --debug shows where")
+        say(shortened(f"error: {_words(error)}; --debug shows where"))
         return 2
 
 
