@@ -2,15 +2,19 @@
 # make test   install, then all tests, lint, types and import contracts
 # make lint   ruff, mypy, import-linter
 # make bench  the benchmarks of this repository
+# make fuzz   mutated files of every kind, for a quarter of an hour; FUZZ="--bundles 200 --inputs 50 --seed 7" for others
+# make soak   kills, full disks, two writers, threads; SOAK="--kills 10 --disk 0 --writers 0" for fewer
 # make gpu    every check that needs a GPU; results in out/gpu/check.json
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 DATA := /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
+FUZZ ?= --bundles 20000 --inputs 5000 --seed 0 --json bench/results/fuzz.json
+SOAK ?= --kills 100 --disk 1 --writers 20 --calls 10000 --concurrent 1000000 --seed 0 --json bench/results/soak.json
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: demo test lint bench gpu clean install
+.PHONY: demo test lint bench fuzz soak gpu clean install
 
 demo: install $(DATA)
 	$(BIN)/toolchain build --recipe demo --robust --out out/demo --overwrite
@@ -29,6 +33,12 @@ lint: install
 bench: install $(DATA)
 	$(BIN)/python -m hardtemper.toolchain.studies.engine_latency --json bench/results/engines.json
 	$(BIN)/python -m hardtemper.toolchain.studies.startup_time --json bench/results/startup.json
+
+fuzz: install
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/fuzz/campaign.py $(FUZZ)
+
+soak: install
+	OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/soak/soak.py $(SOAK)
 
 gpu: install $(DATA)
 	$(BIN)/python tests/gpu/check.py --out out/gpu

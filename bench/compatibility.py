@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..runtime.backends.image_classifier import channels_last
 from ..runtime.engine import Engine
 from ..runtime.errors import DataError
 from .data.dataset import Dataset
@@ -27,6 +28,7 @@ def check_data(engine: Engine, dataset: Dataset, target: Path) -> None:
 
     Raises:
         DataError: shape, number or order of the classes differ.
+        ModelError: the network takes these images with the channels last.
     """
     check_image_shape(engine, dataset.input_shape, dataset.name, target, fix=_FIX)
     if len(dataset.classes) != len(engine.labels):
@@ -58,7 +60,10 @@ def check_image_shape(engine: Engine, shape: tuple[int, ...], name: str, target:
 
     Raises:
         DataError: the network takes images of another shape.
+        ModelError: it takes these images with the channels last.
     """
+    if shape != engine.input_shape and (*shape[1:], *shape[:1]) == engine.input_shape:
+        raise channels_last(str(target), ("N", *engine.input_shape))
     if shape != engine.input_shape:
         raise DataError(
             f"{name}: the images do not fit {target}",

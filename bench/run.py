@@ -13,11 +13,13 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from ..runtime.bundle.reader import Bundle
+from ..runtime.files.onnx_file import OnnxFile
 from ..runtime.progress import ProgressCallback, silent
 from .attacks.presets import wants_parent
 from .attacks.threat.threat_model import ThreatModel
 from .compatibility import check_data
 from .data.dataset import Dataset, Part
+from .diagnosis.diagnose import diagnose
 from .measurement import Environment, Measurement, Skip
 from .performance.footprint import measure_peak_memory, measure_weights
 from .performance.latency import measure_latency
@@ -36,7 +38,7 @@ __all__ = ["run_bench"]
 
 
 def run_bench(
-    target: Path | Bundle,
+    target: Path | OnnxFile | Bundle,
     dataset: Dataset,
     settings: BenchSettings | None = None,
     *,
@@ -47,8 +49,8 @@ def run_bench(
     """Measure a bundle or an ONNX file.
 
     Args:
-        target: a bundle's folder, a bundle that was read and checked, or an ONNX file with 8-bit pixels, or floats in
-            [0, 1], as input.
+        target: a bundle's folder or an ONNX file with 8-bit pixels, or floats in [0, 1], as input; or either as
+            `read_target` read it.
         dataset: its test part is used.
         settings: see `BenchSettings`.
         work: a folder for the verdicts with their adversarial images (`archive.py`); None keeps none.
@@ -61,13 +63,13 @@ def run_bench(
         DataError: the data set does not fit the network, or no image is left to attack.
         RecipeError: no attack fits, or the target is no class.
         InputError: `work` or `store` cannot be written.
-        IntegrityError: the target was replaced meanwhile.
+        IntegrityError: a file of a bundle is not the one that its manifest lists.
     """
     settings = settings or BenchSettings()
     start, created = time.perf_counter(), datetime.now(timezone.utc)
     threat = settings.threat or default_threat(dataset.input_shape)
-    opened = target if isinstance(target, Bundle) else read_target(target)
-    path = opened.path if isinstance(opened, Bundle) else opened
+    opened = read_target(target) if isinstance(target, Path) else target
+    path = opened.path
     subjects = open_subjects(opened, dense=settings.dense, threads=(settings.threads,))
     for subject in subjects:
         check_data(subject.engine, dataset, path)
@@ -105,6 +107,7 @@ def run_bench(
         settings=settings.to_dict(threat),
         environment=Environment.here(),
         subjects=tuple(reports),
+        bundle_sha256=opened.digest if isinstance(opened, Bundle) else "",
         notes=dataset.notes,
     )
 
@@ -152,28 +155,34 @@ class _Run:
         clean = self._case(subject, self._clean, store, progress)
         measurements, skipped = [*measure_weights(subject.graph, subject.twin), *times], list[Skip]()
         for index, batch in enumerate(settings.batches):
-            memory = measure_peak_memory(subject.path, batch=batch, threads=settings.threads)
+            memory = measure_peak_memory(
+                subject.path, digest=subject.whole_digest, batch=batch, threads=settings.threads
+            )
             if isinstance(memory, Skip):
                 skipped.append(memory)
             else:
                 measurements.append(memory)
             progress("memory", index + 1, len(settings.batches), "")
-        measurements += measure_clean_accuracy(clean)
+        answers = measure_clean_accuracy(clean)
+        diagnosis = diagnose(answers, subject.engine, self.dataset, seed=settings.seed, progress=progress)
+        doubts = (diagnosis.alarm, answers.no_answer)
+        raised = ", ".join(alarm.name for alarm in doubts if alarm.raised) or "none"
+        measurements += answers.measurements(seed=settings.seed, alarms=raised)
+        measurements += [alarm.measurement(seed=settings.seed) for alarm in doubts]
         if settings.corruptions:
             some = self.dataset.test.at_most(settings.images, seed=settings.seed)
             measurements += evaluate_corruptions(self._case(subject, some, store, progress)).measurements()
         assessment = Assessment(skipped=(Skip(what="robust accuracy", reason="--no-robust was given"),))
         if schedule is not None:
             case = self._case(subject, self.attacked, store, progress)
-            assessment = assess(case, subject, self.attacked, schedule=schedule, settings=settings)
-        subject.check()
+            assessment = assess(case, subject, self.attacked, schedule=schedule, settings=settings, clean=doubts)
         return SubjectReport(
             name=subject.name,
             path=str(subject.path),
             graph_sha256=subject.digest,
             measurements=(*measurements, *assessment.measurements),
             skipped=(*skipped, *assessment.skipped),
-            notes=(*subject.notes, *self._stored(subject, assessment, schedule)),
+            notes=(*subject.notes, *diagnosis.notes, *self._stored(subject, assessment, schedule)),
             perturbations=assessment.perturbations,
             robustness=assessment.result,
         )
@@ -206,5 +215,6 @@ class _Run:
             part=self.attacked,
             schedule=schedule,
             settings=self.settings,
+            alarms=assessment.raised,
         )
         return (f"adversarial images, for `toolchain replay`: {path}",)

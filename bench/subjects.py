@@ -1,9 +1,9 @@
 """What is measured: a bundle's engine beside the dense network it came from, or one ONNX file alone.
 
-Each is opened once for each number of threads, and its graph hashed right afterwards: what was opened is what is
-hashed. When everything about a subject is measured, `Subject.check` hashes the graph once more. Each subject has its
-own twin, made from the very graph that the engine runs. Where no twin can be made the reason is kept, and only attacks
-on scores remain. Other networks may be opened too, for candidates that transfer.
+A graph is read once. Its digest is of these bytes, the twin is made of them, and so are the engines, one for each
+number of threads; a bundle's are hashed against its manifest. So what is measured is what the digest names, whatever
+happens to the file meanwhile. Where no twin can be made the reason is kept, and only attacks on scores remain. Other
+networks may be opened too, for candidates that transfer.
 """
 
 from __future__ import annotations
@@ -15,16 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
-import torch
 from torch import nn
 
 from ..export.twin.twin import Twin
 from ..runtime.bundle.reader import Bundle, read_bundle
 from ..runtime.engine import Engine, is_onnx_file, load, open_onnx
-from ..runtime.errors import HardtemperError, IntegrityError, ModelError
-from .attacks.white_box.gradient import frozen
+from ..runtime.errors import InputError, ModelError
+from ..runtime.files.onnx_file import OnnxFile, read_onnx
 from .attacks.white_box.half_precision import HalfPrecisionGradients
-from .graph_digest import digest_of, graph_files
+from .twin_trial import try_twin
 
 __all__ = ["Subject", "Threads", "open_others", "open_subjects", "read_target"]
 
@@ -44,7 +43,7 @@ class Subject:
     Attributes:
         name: "dense" or "shipped" for a bundle, "model" for an ONNX file.
         path: the bundle's folder or the ONNX file.
-        graph: the ONNX file that runs.
+        graph: the ONNX file that runs, as it was read.
         digest: SHA-256 of the graph with its weights.
         engines: its sessions, by number of threads; one for every core (None) at least.
         twin: its differentiable form; None where there is none.
@@ -54,7 +53,7 @@ class Subject:
 
     name: str
     path: Path
-    graph: Path
+    graph: OnnxFile = field(repr=False)
     digest: str
     engines: Mapping[Threads, Engine] = field(repr=False)
     twin: Twin | None = field(repr=False)
@@ -67,35 +66,37 @@ class Subject:
         return self.engines[None]
 
     @property
+    def whole_digest(self) -> str:
+        """Of all that lies at `path`: the bundle's where it is one, else the graph's."""
+        return self.digest if self.engine.bundle is None else self.engine.bundle.digest
+
+    @property
     def searched(self) -> nn.Module | None:
         """What white-box attacks follow: the twin, of a float network with gradients in half precision."""
         return self.twin if self.twin is None or self.twin.quantizers else HalfPrecisionGradients(self.twin)
 
-    def check(self) -> None:
-        """Refuse a graph that is not that of `digest` any more: what was measured may be of another network.
 
-        Raises:
-            IntegrityError: it is not.
-        """
-        try:
-            digest = digest_of(self.graph)
-        except Exception as error:  # a file that is being replaced may be missing, cut off, anything
-            digest = f"{type(error).__name__}: {error}"
-        if digest != self.digest:
-            raise _changed(self.graph, "measured", expected=f"SHA-256 {self.digest}", got=digest)
+def read_target(path: Path, *, digest: str | None = None) -> OnnxFile | Bundle:
+    """A bundle, read and checked, or an ONNX file, read.
 
-
-def read_target(path: Path) -> Path | Bundle:
-    """A bundle, read and checked; or the path of an ONNX file as it is.
+    Args:
+        path: a bundle's folder or an ONNX file.
+        digest: the bundle's, see `read_bundle`.
 
     Raises:
-        BundleError: neither.
+        BundleError, ModelError: it cannot be read.
+        InputError: `digest` is no SHA-256, or the target is an ONNX file.
+        IntegrityError: the bundle has another digest, or a file is not the one that its manifest lists.
     """
-    return path if is_onnx_file(path) else read_bundle(path)
+    if not is_onnx_file(path):
+        return read_bundle(path, digest=digest)
+    if digest is not None:
+        raise InputError(f"{path}: digest", expected="a bundle", got="an ONNX file", fix="leave the digest out")
+    return read_onnx(path)
 
 
 def open_subjects(
-    target: Path | Bundle, *, dense: bool = True, threads: Collection[Threads] = ()
+    target: OnnxFile | Bundle, *, dense: bool = True, threads: Collection[Threads] = ()
 ) -> tuple[Subject, ...]:
     """Open a bundle (with `dense`, its dense network first, where it holds one) or an ONNX file.
 
@@ -106,20 +107,18 @@ def open_subjects(
 
     Raises:
         BundleError, ModelError: it cannot be opened.
-        IntegrityError: it was replaced meanwhile.
+        IntegrityError: a file of the bundle was replaced meanwhile.
     """
-    if isinstance(target, Path):
-        return (_subject("model", target, target, _file(target), threads),)
-    parent, graph = target.manifest.dense, target.file(target.manifest.graph)
-    shipped = _subject("shipped", target.path, graph, lambda count: load(target, threads=count), threads)
-    if parent is None or not dense:
+    if isinstance(target, OnnxFile):
+        return (_subject("model", target.path, target, _bare(target), threads),)
+    shipped = _subject("shipped", target.path, target.graph(), lambda count: load(target, threads=count), threads)
+    if target.manifest.dense is None or not dense:
         return (shipped,)
-    path = target.file(parent)
-    return (_subject("dense", path, path, _file(path), threads), shipped)
+    return (_dense(target, target.manifest.dense, "dense", threads), shipped)
 
 
 def open_others(
-    target: Path | Bundle, *, parent: bool, paths: Sequence[Path], opened: Sequence[Subject] = ()
+    target: OnnxFile | Bundle, *, parent: bool, paths: Sequence[Path], opened: Sequence[Subject] = ()
 ) -> tuple[Subject, ...]:
     """Other networks: candidates made on them are tried on the target.
 
@@ -131,13 +130,12 @@ def open_others(
 
     Raises:
         BundleError, ModelError: one cannot be opened, or has no twin.
-        IntegrityError: one was replaced meanwhile.
+        IntegrityError: a file of a bundle is not the one that its manifest lists.
     """
     found = []
     if parent and isinstance(target, Bundle) and target.manifest.dense is not None:
-        dense = target.file(target.manifest.dense)
-        known = [replace(subject, name="parent") for subject in opened if subject.graph == dense]
-        found += known or [_subject("parent", dense, dense, _file(dense), ())]
+        known = [replace(subject, name="parent") for subject in opened if subject.name == "dense"]
+        found += known or [_dense(target, target.manifest.dense, "parent", ())]
     for path in paths:
         (other,) = open_subjects(read_target(path), dense=False)
         if other.twin is None:
@@ -153,22 +151,25 @@ def _free(name: str, taken: set[str]) -> str:
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
-def _file(path: Path) -> _Open:
-    return lambda count: open_onnx(path, threads=count)
+def _dense(bundle: Bundle, relative: str, name: str, threads: Collection[Threads]) -> Subject:
+    graph = bundle.onnx_file(relative)
+    return _subject(name, graph.path, graph, _bare(graph), threads)
 
 
-def _subject(name: str, path: Path, graph: Path, open_engine: _Open, threads: Collection[Threads]) -> Subject:
-    before = _identity(graph)
+def _bare(graph: OnnxFile) -> _Open:
+    return lambda count: open_onnx(graph, threads=count)
+
+
+def _subject(name: str, path: Path, graph: OnnxFile, open_engine: _Open, threads: Collection[Threads]) -> Subject:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         engines = {count: open_engine(count) for count in dict.fromkeys([None, *threads])}
     engine = engines[None]
-    model = onnx.load(graph)
-    digest = digest_of(graph)
-    if _identity(graph) != before:
-        raise _changed(graph, "opened", expected="one file from the first byte to the last", got="another one")
-    twin, reason = _twin(model, engine)
+    model = onnx.load_model_from_string(graph.whole())
+    twin, reason, differs = try_twin(model, engine)
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
+    if differs:
+        notes.append(differs)
     if engine.backend.batch is not None:
         notes.append(f"the graph takes batches of {engine.backend.batch} only: calls are cut or padded to that")
     last = [node.op_type for node in model.graph.node if model.graph.output[0].name in node.output]
@@ -178,41 +179,9 @@ def _subject(name: str, path: Path, graph: Path, open_engine: _Open, threads: Co
         name=name,
         path=path,
         graph=graph,
-        digest=digest,
+        digest=graph.digest,
         engines=engines,
         twin=twin,
         no_twin=reason,
         notes=tuple(notes),
     )
-
-
-def _identity(graph: Path) -> list[tuple[int, int, int]] | None:
-    """Which files lie there and when each was last written, without hashing; None where that cannot be told."""
-    try:
-        found = [file.stat() for file in graph_files(graph)]
-    except Exception:  # no such file, or no graph: opening it says what is wrong
-        return None
-    return [(stat.st_ino, stat.st_size, stat.st_mtime_ns) for stat in found]
-
-
-def _changed(graph: Path, doing: str, *, expected: str, got: str) -> IntegrityError:
-    what = f"{graph}: the file changed while it was {doing}"
-    return IntegrityError(what, expected=expected, got=got, fix="run bench again")
-
-
-def _twin(model: onnx.ModelProto, engine: Engine) -> tuple[Twin | None, str]:
-    """The twin, or None and the reason; tried on one black image, since a graph may fail only when it runs."""
-    try:
-        twin = Twin(model)
-        with frozen(twin):
-            logits = twin(torch.zeros(1, *engine.input_shape, requires_grad=True))
-    except HardtemperError as error:
-        return None, f"no twin: {error}"
-    except Exception as error:  # a graph from anywhere may break an operator's assumptions in any way
-        lines = str(error).strip().splitlines()
-        return None, f"no twin: {type(error).__name__}{': ' + lines[0] if lines else ''}"
-    if not logits.requires_grad:
-        return None, "no twin: its logits are cut off from the image, so there is no gradient to follow"
-    if logits.shape != (1, len(engine.labels)):
-        return None, f"no twin: it gives {list(logits.shape)} where the engine gives [1, {len(engine.labels)}]"
-    return twin, ""

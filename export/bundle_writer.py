@@ -20,8 +20,9 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..runtime.bundle.listed_files import unlisted_files
 from ..runtime.bundle.manifest import MANIFEST_NAME, FileEntry, Input, Manifest, Output, Provenance, check_path
-from ..runtime.bundle.reader import Bundle, read_bundle, unlisted_files
+from ..runtime.bundle.reader import Bundle, digest_of_manifest, read_bundle
 from ..runtime.errors import BundleError
 from ..runtime.files.atomic import replace_file, sync_folder, write_synced
 
@@ -73,11 +74,12 @@ def write_bundle(
     with _as_bundle_error(f"{path}: cannot write the bundle"), _sibling(target, "new") as temporary:
         temporary.mkdir(parents=True)
         manifest = contents.manifest([_write_file(temporary, relative, files[relative]) for relative in sorted(files)])
-        write_synced(temporary / MANIFEST_NAME, manifest.to_json().encode())
+        content = manifest.to_json().encode()
+        write_synced(temporary / MANIFEST_NAME, content)
         for folder, _, _ in os.walk(temporary, topdown=False):
             sync_folder(Path(folder))
         _put_in_place(temporary, target)
-    return Bundle(path=Path(path), manifest=manifest)
+    return Bundle(path=Path(path), manifest=manifest, digest=digest_of_manifest(content))
 
 
 def check_target(path: str | Path, *, overwrite: bool) -> Path:
@@ -113,21 +115,22 @@ def check_target(path: str | Path, *, overwrite: bool) -> Path:
 
 
 def update_measurements(bundle: Bundle, measurements: Sequence[Mapping[str, Any]]) -> Bundle:
-    """Replace a bundle's measured numbers; nothing but the manifest is written, in one step.
+    """Replace a bundle's measured numbers; nothing but the manifest is written, in one step, so the digest changes.
 
     Raises:
         BundleFormatError: a measurement without name, value or unit.
         BundleError: the bundle is not the one that was read any more, or cannot be written.
     """
     manifest = replace(bundle.manifest, measurements=tuple(measurements))
-    if read_bundle(bundle.path, check=False).manifest != bundle.manifest:
+    if read_bundle(bundle.path, check=False).digest != bundle.digest:
         # Another build's files under this manifest's hashes would make a bundle that nobody can open.
         raise BundleError(f"{bundle.path}: changed since it was read", fix="read the bundle again")
     target = Path(os.path.realpath(bundle.path))
     # Beside the bundle, not in it: what a kill leaves in the folder would be a file that the manifest does not list.
     with _as_bundle_error(f"{bundle.path}: cannot write the manifest"), _sibling(target, "json") as temporary:
-        replace_file(target / MANIFEST_NAME, manifest.to_json().encode(), temporary=temporary)
-    return Bundle(path=bundle.path, manifest=manifest)
+        content = manifest.to_json().encode()
+        replace_file(target / MANIFEST_NAME, content, temporary=temporary)
+    return Bundle(path=bundle.path, manifest=manifest, digest=digest_of_manifest(content))
 
 
 def _refuse_long_names(target: Path) -> None:

@@ -30,7 +30,10 @@ from .integer_types import UINT8
 from .passes.affine_to_conv import AffineToConv
 from .passes.average_pool_to_conv import AveragePoolToConv
 from .passes.canonical_pools import CanonicalPools
+from .passes.clamp_before_flatten import ClampBeforeFlatten
+from .passes.feature_affine_to_conv import FeatureAffineToConv
 from .passes.fold_clip import FoldClip
+from .passes.fold_into_gemm import FoldIntoGemm
 from .passes.matmul_to_gemm import MatMulToGemm
 from .passes.merge_convs import MergeConvs
 from .passes.node_pass import NodePass, SkippedNode
@@ -157,7 +160,9 @@ def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool, largest: int = 
     model = ir.from_proto(graph.model)
     PixelInput(scale)(model)
     pools, clips = ([AveragePoolToConv()], [FoldClip(largest)]) if exact else ([], [])
-    skipped = _run(model, [*pools, MergeConvs(), StandaloneRelu(), *clips], skipped=graph.skipped)
+    skipped = _run(
+        model, [MergeConvs(), FoldIntoGemm(), *pools, MergeConvs(), StandaloneRelu(), *clips], skipped=graph.skipped
+    )
     return PixelGraph(model=model, skipped=skipped)
 
 
@@ -169,9 +174,9 @@ def _run(
         step(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.TopologicalSortPass()(model)
-    left = {node.outputs[0].name for node in model.graph}
+    left = {(node.op_type, node.outputs[0].name) for node in model.graph}
     every = dict.fromkeys((*skipped, *(skip for step in steps for skip in step.skipped)))
-    return tuple(skip for skip in every if skip.result in left)
+    return tuple(skip for skip in every if (skip.operator, skip.result) in left)
 
 
 def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
@@ -191,7 +196,14 @@ def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
         ],
     )
     passes.ShapeInferencePass()(model)
-    skipped = _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), AffineToConv(), MergeConvs()])
+    folds: list[NodePass[Any]] = [
+        AffineToConv(),
+        MergeConvs(),
+        FoldIntoGemm(),
+        FeatureAffineToConv(),
+        ClampBeforeFlatten(),
+    ]
+    skipped = _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), *folds])
     passes.ShapeInferencePass()(model)
     passes.ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from numpy.typing import NDArray
 
 from .backends.onnxruntime import OnnxRuntimeBackend
 from .backends.protocol import Backend
-from .backends.table import BACKENDS
+from .backends.table import BACKENDS, BackendOpener, OpenedGraph
 from .bundle.manifest import MANIFEST_NAME, Manifest
-from .bundle.reader import Bundle, read_bundle
+from .bundle.reader import Bundle, check_files, read_manifest
 from .cpu import instruction_set, sums_can_saturate
 from .errors import BundleFormatError, InputError, ModelError
+from .files.onnx_file import OnnxFile, read_onnx
 from .pixels import check_images, to_pixels
 from .shapes import Float32, Int64, UInt8
 
@@ -107,20 +109,24 @@ def load(
     backend: str = "onnxruntime",
     threads: int | None = None,
     check: bool = True,
+    digest: str | None = None,
 ) -> Engine:
-    """Open a bundle.
+    """Open a bundle: its graph is read once, and the bytes that were hashed are the bytes that run.
 
     Args:
-        path: the bundle's folder, or a bundle that was read, which is not read or hashed again.
+        path: the bundle's folder, or a bundle that was read, of which only the graph is read and hashed again.
         backend: a name in `BACKENDS`: "onnxruntime" on the processor, or "tensorrt" on the GPU, with the engine that
             `toolchain compile` built on this machine.
-        threads: threads within an operator, 1 to 8192; None for every core. Only for a backend that takes them.
-        check: hash every file of a folder first (see `read_bundle`).
+        threads: threads within an operator, 1 or more, no more than there are cores; None for every core. Only for a
+            backend that takes them.
+        check: hash every file of a folder (see `read_bundle`); without it the graph alone.
+        digest: the bundle's, as `toolchain build` printed it, 64 hexadecimal digits; None takes any bundle.
 
     Raises:
         BundleError: the folder, its manifest or one of its files cannot be used, or no engine was built from it here.
+        IntegrityError: a file is not the one that the manifest lists, or the manifest is not that of `digest`.
         ModelError: the graph or the engine cannot be used.
-        InputError: `threads` out of range or given for the GPU, no such backend, or no GPU.
+        InputError: `threads` out of range or given for the GPU, no such backend, no GPU, or `digest` is no SHA-256.
         MissingExtraError: the backend's packages are not installed.
 
     Warns:
@@ -132,8 +138,12 @@ def load(
         names = (name if row.takes_threads else f"{name} without threads" for name, row in BACKENDS.items())
         got = f"{backend!r}" if threads is None else f"{backend!r} with threads {threads}"
         raise InputError("backend", expected=" or ".join(names), got=got)
-    bundle = path if isinstance(path, Bundle) else read_bundle(path, check=check)
-    opened = opener.open(bundle.file(bundle.manifest.graph), threads)
+    if isinstance(path, Bundle):
+        path.hold(digest)
+        bundle, opened = path, opener.open(path.graph(), threads)
+    else:
+        bundle = read_manifest(path, digest=digest)
+        opened = _open_checked(bundle, opener, threads, check=check)
     _compare(bundle, opened.fields)
     if opener.on_processor:
         _warn_of_other_kernels(bundle.manifest)
@@ -145,19 +155,32 @@ def is_onnx_file(path: Path) -> bool:
     return path.suffix == ".onnx" and not path.is_dir()
 
 
-def open_onnx(path: str | Path, *, threads: int | None = None) -> Engine:
+def open_onnx(path: str | Path | OnnxFile, *, threads: int | None = None) -> Engine:
     """Open a bare ONNX classifier on ONNX Runtime; its labels are "0", "1", ...
 
     Args:
-        path: an ONNX file with one input [N, C, H, W], uint8 pixels or float32 in [0, 1], and one output [N, K].
-        threads: threads within an operator, 1 to 8192; None for every core.
+        path: an ONNX file with one input [N, C, H, W], uint8 pixels or float32 in [0, 1], and one output [N, K]; or
+            such a file that was read, which is not read again.
+        threads: threads within an operator, 1 or more, no more than there are cores; None for every core.
 
     Raises:
         ModelError: the file cannot be used.
         InputError: `threads` out of range.
     """
-    backend = OnnxRuntimeBackend(path, threads=threads)
+    graph = path if isinstance(path, OnnxFile) else read_onnx(path)
+    backend = OnnxRuntimeBackend(graph, threads=threads)
     return Engine(backend=backend, labels=tuple(str(index) for index in range(backend.classes)))
+
+
+def _open_checked(bundle: Bundle, opener: BackendOpener, threads: int | None, *, check: bool) -> OpenedGraph:
+    """Open the graph while the other files are hashed: neither needs the processor that the other has."""
+    graph = bundle.manifest.graph
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        others = pool.submit(check_files, bundle, check=check, leave_out=graph)
+        try:
+            return opener.open(bundle.graph(), threads)
+        finally:
+            others.result()  # what is wrong with a file is told before what is wrong with the graph
 
 
 def _compare(bundle: Bundle, found: Mapping[str, object]) -> None:

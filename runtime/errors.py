@@ -16,14 +16,19 @@
                                that `toolchain verify` finds); the command line exits with 1
 
 Each message says what is wrong and, where known, what was expected, what was got and how to fix it. It may name what
-an untrusted file calls itself, so nothing in it but a line break acts on a terminal (`printable.py`).
+an untrusted file calls itself, so nothing in it but a line break acts on a terminal (`printable.py`), and it has at
+most `MOST_CHARACTERS`: of parts that are too long the middle is left out, the same length being left of each of these.
+The attributes keep them whole.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from .printable import printable
 
 __all__ = [
+    "MOST_CHARACTERS",
     "BundleError",
     "BundleFormatError",
     "CompressionError",
@@ -38,6 +43,12 @@ __all__ = [
     "RecipeError",
     "UnsupportedOperatorError",
 ]
+
+
+MOST_CHARACTERS = 390
+"""Of one message. With "error: " before it, the command line's is below 400."""
+
+_GAP = " ... "
 
 
 class HardtemperError(Exception):
@@ -57,14 +68,9 @@ class HardtemperError(Exception):
         self.expected = expected
         self.got = got
         self.fix = fix
-        parts = [what]
-        if expected:
-            parts.append(f"expected: {expected}")
-        if got:
-            parts.append(f"got: {got}")
-        if fix:
-            parts.append(f"fix: {fix}")
-        super().__init__("\n".join(map(printable, "; ".join(parts).split("\n"))))
+        named = (("", what), ("expected: ", expected), ("got: ", got), ("fix: ", fix))
+        parts = [label + "\n".join(map(printable, part.split("\n"))) for label, part in named if part or not label]
+        super().__init__("; ".join(_shortened(parts, MOST_CHARACTERS - 2 * (len(parts) - 1))))
 
 
 class InputError(HardtemperError):
@@ -121,3 +127,20 @@ class MissingExtraError(InputError):
 
 class GateError(HardtemperError):
     """A proof failed its gate."""
+
+
+def _shortened(parts: Sequence[str], room: int) -> list[str]:
+    """Parts of `room` characters together at most; what is left of the longest is the same length."""
+    most = room
+    for left, length in enumerate(sorted(map(len, parts))):
+        share = room // (len(parts) - left)
+        if length > share:
+            most = share
+            break
+        room -= length
+    return [part if len(part) <= most else _without_middle(part, most) for part in parts]
+
+
+def _without_middle(text: str, most: int) -> str:
+    kept = most - len(_GAP)
+    return text[: kept - kept // 2] + _GAP + text[len(text) - kept // 2 :]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,7 @@ def bench(
     threat: str | ThreatModel | None = None,
     work: str | Path | None = None,
     store: bool = False,
+    digest: str | None = None,
     json_path: str | Path | None = None,
     show: Callable[[BenchReport], None] | None = None,
     progress: ProgressCallback = silent,
@@ -111,7 +113,9 @@ def bench(
         threat: norm:epsilon in units of pixel / 255, such as linf:8/255; by default the bundle's adversary's, or
             linf:0.1 for gray and linf:8/255 for colour images.
         work: folder for the verdicts with their adversarial images, by default TARGET.bench.
-        store: store the numbers and alarms in the bundle's manifest.
+        store: store the numbers and alarms in the bundle's manifest; the bundle has another digest then, see
+            `BenchReport.bundle_sha256`.
+        digest: the bundle's, as `build` printed it; None takes any.
         json_path: store the report there as JSON.
         show: called with the report while the run could still go on from its finished parts; they are removed when it
             returns, and stay where it fails.
@@ -120,6 +124,7 @@ def bench(
 
     Raises:
         InputError: the target, the data or a setting cannot be used, or a file cannot be written.
+        IntegrityError: a bundle's file is missing, not listed or of another hash, or its manifest is not of `digest`.
         MissingExtraError: an extra that this run needs is not installed.
     """
     from ..bench.attacks.threat.threat_model import ThreatModel
@@ -135,7 +140,7 @@ def bench(
     target = Path(target)
     if store:
         check_stores(target)
-    opened = read_target(target)
+    opened = read_target(target, digest=digest)
     bundle = opened if isinstance(opened, Bundle) else None
     if threat is None and bundle is not None and recorded(bundle, "robust", boolean):
         threat = recorded(bundle, "adversary.threat", text)
@@ -156,10 +161,10 @@ def bench(
     unfinished = ResumeStore(folder / RESUME_FOLDER)
     report = run_bench(opened, dataset, resolved, work=folder, store=unfinished, progress=progress)
     # Stored first: what is shown may go to a pipe that is closed. Until then the finished parts are all there is.
+    if store and bundle is not None:
+        report = replace(report, bundle_sha256=store_measurements(report, bundle).digest)
     if json_path is not None:
         write_report(report, Path(json_path))
-    if store:
-        store_measurements(report, target)
     if show is not None:
         show(report)
     unfinished.remove()
@@ -173,6 +178,7 @@ def verify(
     test_images: int = 0,
     data: str | None = None,
     data_root: str | Path | None = None,
+    digest: str | None = None,
     seed: int = 0,
     progress: ProgressCallback = silent,
 ) -> Verification:
@@ -186,11 +192,12 @@ def verify(
         test_images: test images to compare, clean and under PGD-20.
         data: the data set of the test images; by default the bundle's, if that is known by name.
         data_root: folder to look in first for a data set given by name.
+        digest: the bundle's, as `build` printed it; None takes any.
         seed: of the random images.
         progress: told how far each task is.
 
     Raises:
-        IntegrityError: a file is missing, not listed or of another hash.
+        IntegrityError: a file is missing, not listed or of another hash, or the manifest is not of `digest`.
         BundleError: the bundle cannot be read.
         ModelError: the graph cannot be run.
         DataError: test images are asked for and the data set cannot be read, or is the user's to give.
@@ -205,6 +212,7 @@ def verify(
         test_images=test_images,
         data=data,
         data_root=None if data_root is None else Path(data_root),
+        digest=digest,
         progress=progress,
     )
 

@@ -42,6 +42,7 @@ from .white_box.multi_targeted import multi_targeted
 from .white_box.on_pixels import attack_pixels
 from .white_box.pgd import pgd
 from .white_box.r_fgsm import r_fgsm
+from .white_box.surrogate import surrogate
 from .white_box.wrm import wrm
 
 __all__ = ["ATTACKS", "AttackPlan", "Maker", "on_twin", "transfer"]
@@ -150,6 +151,10 @@ ATTACKS: Mapping[str, Maker] = {
     "apgd-dlr": partial(_apgd, "apgd-dlr", "dlr"),
     "apgd-t": partial(_apgd, "apgd-t", "dlr-targeted"),
     "bpda": lambda *_: on_twin("bpda", bpda, leak=0.05, steps=100, restarts=3),
+    "surrogate": lambda *_: on_twin("surrogate", surrogate, passes="both", noise=0.25, steps=100, restarts=2),
+    "surrogate-backward": lambda *_: on_twin(
+        "surrogate-backward", surrogate, passes="backward", noise=0.1, steps=100, restarts=2
+    ),
     "fab": lambda *_: on_twin("fab", fab, steps=100),
     "fab-t": lambda *_: on_twin("fab-t", fab, targeted=True, targets=9, steps=100),
     "multi-targeted": _multi_targeted,

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from ...runtime.errors import ModelError
+from ...runtime.files.onnx_file import OnnxFile
 from ..measurement import Measurement, Skip, measured
 from .memory import Memory, measure_memory
 from .size import measure_size
@@ -15,7 +16,7 @@ from .size import measure_size
 __all__ = ["measure_peak_memory", "measure_weights"]
 
 
-def measure_weights(graph: Path, twin: nn.Module | None) -> list[Measurement]:
+def measure_weights(graph: OnnxFile, twin: nn.Module | None) -> list[Measurement]:
     """Size and gzipped size of a graph in bytes, and the number of its weights where there is a twin to count them."""
     found = [*measure_size(graph)]
     if twin is not None:
@@ -24,19 +25,20 @@ def measure_weights(graph: Path, twin: nn.Module | None) -> list[Measurement]:
 
 
 def measure_peak_memory(
-    path: Path, *, batch: int, threads: int | None, measure: Callable[..., Memory] = measure_memory
+    path: Path, *, digest: str, batch: int, threads: int | None, measure: Callable[..., Memory] = measure_memory
 ) -> Measurement | Skip:
     """The peak in MiB, or why it is missing: the engine runs in this process too, so a failure there ends nothing.
 
     Args:
         path: a bundle's folder or an ONNX file.
+        digest: `Bundle.digest` or `OnnxFile.digest` of what may be measured.
         batch: images a call, 1 or more.
         threads: threads within an operator; None for every core.
         measure: called as `measure_memory`.
     """
     what = f"peak memory, batch {batch}"
     try:
-        measurement = measure(path, batch=batch, threads=threads).measurement()
+        measurement = measure(path, digest=digest, batch=batch, threads=threads).measurement()
     except ModelError as error:
         return Skip(what=what, reason=str(error))
     return measurement or Skip(what=what, reason="this system does not report peak memory")

@@ -54,18 +54,19 @@ class Memory:
         )
 
 
-def measure_memory(path: Path, *, batch: int, threads: int | None = None) -> Memory:
+def measure_memory(path: Path, *, digest: str, batch: int, threads: int | None = None) -> Memory:
     """Run the bundle or ONNX file at `path` in a process of its own.
 
     Args:
         path: a bundle's folder or an ONNX file.
+        digest: `Bundle.digest` or `OnnxFile.digest` of what may be measured: the child reads `path` again.
         batch: images a call, 1 or more.
         threads: threads within an operator; None for every core.
 
     Raises:
-        ModelError: the engine cannot be opened or run there.
+        ModelError: the engine cannot be opened or run there, or another file lies there.
     """
-    command = [sys.executable, "-m", _CHILD, str(path.resolve()), str(batch), str(threads or 0)]
+    command = [sys.executable, "-m", _CHILD, str(path.resolve()), str(batch), str(threads or 0), digest]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode != 0:
         lines = child.stderr.strip().splitlines()

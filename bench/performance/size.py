@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import zlib
-from pathlib import Path
 
-from ..graph_digest import graph_files
+from ...runtime.files.onnx_file import OnnxFile
 from ..measurement import Measurement, measured
 
 __all__ = ["measure_size"]
 
-_CHUNK_BYTES = 1 << 20
 _GZIP = 31  # zlib's code for the largest window in a gzip envelope
 
 
-def measure_size(graph: Path) -> tuple[Measurement, Measurement]:
+def measure_size(graph: OnnxFile) -> tuple[Measurement, Measurement]:
     """Size and gzipped size of a graph with its weights, in bytes."""
-    files = graph_files(graph)
-    plain = sum(file.stat().st_size for file in files)
+    files = (graph.content, *graph.outside.values())
+    plain = sum(len(file) for file in files)
     packed = sum(_gzip_bytes(file) for file in files)
     return (
         measured("size", plain, n=len(files)),
@@ -25,10 +23,6 @@ def measure_size(graph: Path) -> tuple[Measurement, Measurement]:
     )
 
 
-def _gzip_bytes(path: Path) -> int:
+def _gzip_bytes(content: bytes) -> int:
     packer = zlib.compressobj(9, zlib.DEFLATED, _GZIP)
-    total = 0
-    with path.open("rb") as source:
-        while chunk := source.read(_CHUNK_BYTES):
-            total += len(packer.compress(chunk))
-    return total + len(packer.flush())
+    return len(packer.compress(content)) + len(packer.flush())

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ...runtime.errors import InputError
+from ...runtime.errors import GateError, InputError
 from ..measurement import Environment, Measurement, Setting, Skip
 from ..robustness.verdict import RobustnessResult
 
@@ -15,6 +15,9 @@ __all__ = ["FORMAT_VERSION", "BenchReport", "SubjectReport"]
 
 FORMAT_VERSION = 1
 """Of the JSON form, the only one that is written and read."""
+
+_TOLD = 4
+"""Doubts that an error names."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +46,11 @@ class SubjectReport:
     perturbations: tuple[tuple[int, float | None], ...] = ()
     robustness: RobustnessResult | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """The names of the alarms that are raised."""
+        return tuple(str(m.settings["alarm"]) for m in self.measurements if m.name == "alarm" and m.settings["raised"])
+
     def find(self, name: str, **settings: Setting) -> Measurement | None:
         """The first measurement of that name with these settings, among others."""
         for measurement in self.measurements:
@@ -64,6 +72,8 @@ class BenchReport:
         settings: as given, defaults filled in.
         environment: machine and versions.
         subjects: the dense network first where there is one.
+        bundle_sha256: the bundle's digest, of the one that these numbers were stored in where they were; "" for an
+            ONNX file.
         notes: what the data set's loader left out or read in another way than plainly.
     """
 
@@ -75,17 +85,50 @@ class BenchReport:
     settings: Mapping[str, Any]
     environment: Environment
     subjects: tuple[SubjectReport, ...]
+    bundle_sha256: str = ""
     notes: tuple[str, ...] = ()
 
     def subject(self, name: str) -> SubjectReport:
         """By name; a KeyError where there is none."""
         return {subject.name: subject for subject in self.subjects}[name]
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Why a figure of this run is not to be trusted, one line each; empty where all are.
+
+        Every raised alarm, every figure that is withheld, and each robust accuracy that was asked for and is missing.
+        """
+        found = []
+        for subject in self.subjects:
+            names = {m.name for m in subject.measurements}
+            found += [f"{subject.name}: alarm {name}" for name in subject.alarms]
+            if "robust-accuracy-withheld" in names:
+                found.append(f"{subject.name}: robust accuracy withheld")
+            if self.settings["robust"] and names.isdisjoint({"robust-accuracy", "robust-accuracy-withheld"}):
+                found.append(f"{subject.name}: no robust accuracy")
+        return tuple(found)
+
+    def gate(self) -> None:
+        """Refuse a run with a figure that is not to be trusted.
+
+        Raises:
+            GateError: there are `doubts`.
+        """
+        doubts = self.doubts
+        if doubts:
+            raise GateError(
+                f"{self.target}: figures that are not to be trusted",
+                expected="no alarm, and nothing withheld",
+                got=", ".join(doubts[:_TOLD]) + (f" and {len(doubts) - _TOLD} more" if len(doubts) > _TOLD else ""),
+                fix="docs/alarms says what each alarm means",
+            )
+
     def to_json(self) -> str:
         """As JSON, keys sorted, two spaces of indent; `from_json` gives it back, save for `robustness`."""
         value = {
             "format_version": FORMAT_VERSION,
             "target": self.target,
+            "bundle_sha256": self.bundle_sha256,
             "dataset": self.dataset,
             "source": self.source,
             "notes": list(self.notes),

@@ -44,9 +44,11 @@ def report_table(report: BenchReport) -> Table:
 
 
 def report_lines(report: BenchReport) -> list[str]:
-    """Alarms, what was skipped and why, and what a reader of the table must know; one line each."""
+    """What the data set's loader did, alarms, what was skipped and why, what a reader of the table must know, and a
+    bundle's digest; one line each."""
     data = [f"{report.dataset}: {note}" for note in report.notes]
-    return [*data, *(line for subject in report.subjects for line in _remarks(subject))]
+    digest = [f"digest: {report.bundle_sha256}"] if report.bundle_sha256 else []
+    return [*data, *(line for subject in report.subjects for line in _remarks(subject)), *digest]
 
 
 def check_writable(path: Path) -> None:
@@ -126,6 +128,8 @@ def _phrases(m: Measurement) -> dict[str, str]:
     by = "" if largest is None else f", by {largest:.0e}"
     return {
         "scope": ", remaining only" if settings.get("remaining_only") else "",
+        "worth": f", {settings['standing']}" if settings.get("standing") else "",
+        "unanswered": f", no answer for {settings['without_answer']}" if settings.get("without_answer") else "",
         "doubt": "" if alarms == "none" else f" ALARM: {alarms}",
         "state": "RAISED" if settings.get("raised") else "quiet",
         "runtime_alone": "" if baseline is None else f" (runtime alone {baseline:.1f})",

@@ -9,10 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...export.bundle_writer import update_measurements
-from ...runtime.bundle.reader import Bundle, read_bundle
+from ...runtime.bundle.reader import Bundle
 from ...runtime.engine import is_onnx_file
 from ...runtime.errors import InputError, IntegrityError
-from ..graph_digest import digest_of
 from .report import BenchReport
 
 __all__ = ["check_stores", "store_measurements"]
@@ -29,18 +28,19 @@ def check_stores(path: Path) -> None:
         raise InputError(what, fix="leave --store out; --json stores the report")
 
 
-def store_measurements(report: BenchReport, path: Path) -> Bundle:
+def store_measurements(report: BenchReport, bundle: Bundle) -> Bundle:
     """Write what was measured of a bundle's engine into its manifest, each row with when and where ("bench").
 
+    Returns:
+        The bundle with another manifest, and so another digest.
+
     Raises:
-        InputError: `path` is an ONNX file.
-        BundleError: the bundle cannot be read or written.
+        BundleError: another manifest lies there now, or none can be written.
         IntegrityError: the bundle holds another graph than the one that was measured.
     """
-    check_stores(path)
-    bundle, measured = read_bundle(path), report.subject("shipped")
-    if (digest := digest_of(bundle.file(bundle.manifest.graph))) != measured.graph_sha256:
-        what = f"{path}: not the graph that was measured, nothing was stored"
+    measured = report.subject("shipped")
+    if (digest := bundle.graph().digest) != measured.graph_sha256:
+        what = f"{bundle.path}: not the graph that was measured, nothing was stored"
         raise IntegrityError(what, expected=f"SHA-256 {measured.graph_sha256}", got=digest, fix="run bench again")
     about = {
         "created": report.created,

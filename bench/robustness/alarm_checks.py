@@ -32,13 +32,13 @@ from ..attacks.threat.geometry import ball_of
 from ..attacks.white_box.apgd import apgd
 from ..attacks.white_box.gradient import device_of, frozen, logits_and_gradient, logits_of
 from ..attacks.white_box.multi_targeted import multi_targeted
-from ..measurement import Measurement, Setting, Skip, share, wilson
-from .alarm_table import ALARMS
+from ..measurement import Skip
+from .alarm import Alarm
 from .case import Case
 from .radii import large_threat
 from .verdict import RobustnessResult
 
-__all__ = ["Alarm", "Checks", "look_for_alarms"]
+__all__ = ["Checks", "look_for_alarms", "some_of"]
 
 _IMAGES = 128
 """Images that are looked at, at most, where that costs passes."""
@@ -48,38 +48,6 @@ _SURVIVORS = 10
 
 _BATCH = 128
 _RANDOM_STEPS = 5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Alarm:
-    """One check.
-
-    Attributes:
-        name: a key of `ALARMS`.
-        count: images with the sign, 0 to n.
-        n: images that were looked at, 1 or more.
-        threshold: share of n up to which nothing is wrong.
-    """
-
-    name: str
-    count: int
-    n: int
-    threshold: float
-
-    @property
-    def raised(self) -> bool:
-        """Whether more than chance lies above the threshold; one image is chance, save where there is none (0)."""
-        return self.count >= (2 if self.threshold else 1) and wilson(self.count, self.n)[0] > self.threshold
-
-    @property
-    def says(self) -> str:
-        """What the sign means, in a sentence."""
-        return ALARMS[self.name].meaning
-
-    def measurement(self, **settings: Setting) -> Measurement:
-        """The share in per cent, as "alarm"."""
-        about: dict[str, Setting] = {"alarm": self.name, "raised": self.raised, "threshold": 100 * self.threshold}
-        return share("alarm", self.count, self.n, **settings, **about, says=self.says)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -107,13 +75,13 @@ def look_for_alarms(case: Case, result: RobustnessResult) -> Checks:
         case: what was attacked. Progress is told after each check.
         result: the verdict on it.
     """
-    chosen = _draw(result.right, result.seed)
+    chosen = some_of(result.right, result.seed)
     found = [_random(case, chosen)] if len(chosen) else []
     found += _twin_differs(result)
     skipped: list[Skip] = []
     if case.twin is None:
         return Checks(alarms=tuple(found), skipped=())
-    survivors = _draw(result.robust, result.seed)
+    survivors = some_of(result.robust, result.seed)
     checks: list[Callable[[], Alarm | None]] = [
         partial(_without_gradients, case, result),
         partial(_zero_gradient, case, chosen),
@@ -131,11 +99,7 @@ def look_for_alarms(case: Case, result: RobustnessResult) -> Checks:
     return Checks(alarms=tuple(found), skipped=tuple(skipped))
 
 
-def _alarm(name: str, count: int, n: int) -> Alarm:
-    return Alarm(name=name, count=count, n=n, threshold=ALARMS[name].threshold)
-
-
-def _draw(mask: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
+def some_of(mask: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
     """At most `_IMAGES` of those that the mask holds."""
     where = np.flatnonzero(mask)
     if len(where) <= _IMAGES:
@@ -146,15 +110,15 @@ def _draw(mask: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
 def _twin_differs(result: RobustnessResult) -> list[Alarm]:
     attacked = sum(outcome.attacked for outcome in result.attacks)
     only = [(outcome.broken_twin_only, outcome.broken_engine_only) for outcome in result.attacks]
-    if not attacked or (None, None) in only:
+    if not attacked or (None, None) in only or result.draws > 1:  # by chance, both vote as they like near a tie
         return []
-    return [_alarm("twin differs", sum((twin or 0) + (engine or 0) for twin, engine in only), attacked)]
+    return [Alarm.of("twin differs", sum((twin or 0) + (engine or 0) for twin, engine in only), attacked)]
 
 
 def _random(case: Case, rows: NDArray[np.int64]) -> Alarm:
     images = case.images[rows]
     differs = (case.engine(images) != case.engine(images)).any(1)
-    return _alarm("random", int(differs.sum()), len(rows))
+    return Alarm.of("random", int(differs.sum()), len(rows))
 
 
 def _tensors(case: Case, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
@@ -170,7 +134,7 @@ def _zero_gradient(case: Case, rows: NDArray[np.int64]) -> Alarm:
         with frozen(case.white_box):
             grad = logits_and_gradient(case.white_box, x, (y,), ce, _BATCH)[2].flatten(1)
         count = int(((grad == 0).all(1) | ~grad.isfinite().all(1)).sum())
-    return _alarm("zero gradient", count, len(rows))
+    return Alarm.of("zero gradient", count, len(rows))
 
 
 def _flat_loss(case: Case, rows: NDArray[np.int64]) -> Alarm:
@@ -190,7 +154,7 @@ def _flat_loss(case: Case, rows: NDArray[np.int64]) -> Alarm:
             noise = [torch.randn(x.shape, generator=generator).to(x.device) for _ in range(_RANDOM_STEPS)]
             best = torch.stack([gain(direction) for direction in noise]).amax(0)
             count = int((~(gain(grad.nan_to_num()) > best.clamp(min=0))).sum())
-    return _alarm("flat loss", count, len(rows))
+    return Alarm.of("flat loss", count, len(rows))
 
 
 def _rivalry(logits: Tensor, y: Tensor) -> Tensor:
@@ -211,18 +175,18 @@ def _without_gradients(case: Case, result: RobustnessResult) -> Alarm | None:
         plans.append(on_twin(name, multi_targeted, steps=50, step_size=case.threat.epsilon / 10, targets=9))
     for plan in plans:
         missed = missed[case.withstands(plan, missed, seed=_other_seed(case))]
-    return _alarm("without gradients", len(missed), result.clean)
+    return Alarm.of("without gradients", len(missed), result.clean)
 
 
 def _large_epsilon(case: Case, rows: NDArray[np.int64]) -> Alarm:
     threat = replace(large_threat(case.threat, case.images.shape[1:]), target=None)
     stood = case.withstands(on_twin("alarm large epsilon", apgd, steps=50), rows, threat=threat)
-    return _alarm("large epsilon", int(stood.sum()), len(rows))
+    return Alarm.of("large epsilon", int(stood.sum()), len(rows))
 
 
 def _more_steps(case: Case, rows: NDArray[np.int64], result: RobustnessResult) -> Alarm:
     stood = case.withstands(_stronger("alarm more steps", result), rows, seed=_other_seed(case))
-    return _alarm("more steps", int((~stood).sum()), len(rows))
+    return Alarm.of("more steps", int((~stood).sum()), len(rows))
 
 
 def _stronger(name: str, result: RobustnessResult) -> AttackPlan:

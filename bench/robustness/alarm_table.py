@@ -2,7 +2,7 @@
 
 An alarm is a share of images, k of n, with a threshold. It is raised where the lower end of the 95 % Wilson interval of
 k / n is above the threshold, and by two images at least where the threshold is not 0: a sound network may stay below it
-by chance, hardly above.
+by chance, hardly above. Some signs are of the whole run: then all of its images have them, or none.
 """
 
 from __future__ import annotations
@@ -32,6 +32,32 @@ class AlarmKind:
 
 
 _KINDS = (
+    AlarmKind(
+        name="data mismatch",
+        threshold=0.0,
+        meaning="clean accuracy is near chance, or another form of the input or order of the classes gives far more: "
+        "network and data do not fit, and no accuracy of this run means anything",
+        advice="do what the line on the clean accuracy says, and run bench again",
+    ),
+    AlarmKind(
+        name="no answer",
+        threshold=0.0,
+        meaning="the engine gives NaN or infinity for clean images: these count as wrong, never as robust",
+        advice="look for a division by zero, a logarithm or an overflow in float16 in the graph",
+    ),
+    AlarmKind(
+        name="wrong twin",
+        threshold=0.01,
+        meaning="on clean images the twin is another function than the engine: white-box attacks were made on another "
+        "network, and what they leave is an upper bound",
+        advice="report the file, and attack the engine itself meanwhile (square, hop-skip-jump)",
+    ),
+    AlarmKind(
+        name="no white-box attack",
+        threshold=0.0,
+        meaning="only queries and other networks were tried: images that count as robust may fall to the gradient",
+        advice="choose an attack on the twin (apgd-ce), or export the network with operators that the twin knows",
+    ),
     AlarmKind(
         name="random",
         threshold=0.0,
@@ -68,6 +94,13 @@ _KINDS = (
         threshold=0.05,
         meaning="images withstand a ball in which nothing can be told apart: the attack does not work here",
         advice="distrust every white-box figure of this run until an attack breaks all images in that ball",
+    ),
+    AlarmKind(
+        name="no attack works",
+        threshold=0.05,
+        meaning="in a ball in which nothing can be told apart, images withstand the attacks that follow an alarm too: "
+        "nothing here finds what this network hides",
+        advice="do not report the figure, and look at what hides the gradient in the graph",
     ),
     AlarmKind(
         name="more steps",

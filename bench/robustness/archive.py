@@ -27,11 +27,18 @@ from ...runtime.errors import DataError, InputError, RecipeError
 from ...runtime.files.atomic import write_whole
 from ...runtime.files.npz import read_arrays
 from ..attacks.threat.threat_model import ThreatModel
+from .doubt import NO_WHITE_BOX
 
-__all__ = ["FORMAT_VERSION", "Archive", "read_archive", "write_archive"]
+__all__ = ["FORMAT_VERSION", "MOST_BYTES", "Archive", "read_archive", "write_archive"]
 
 FORMAT_VERSION = 1
 """The only one that is written and read."""
+
+MOST_BYTES = 2**32
+"""Bytes of a verdict's arrays, unpacked: 28,000 pictures of 3 x 224 x 224."""
+
+_MOST, _LONGEST = 64, 64
+"""Alarms, or answers to an image; and letters of a name."""
 
 _ARRAYS = {"images": "u1", "labels": "i8", "indices": "i8", "adversarial": "u1"}
 _ARRAYS |= {"rows": "i8", "attacks": "i8", "on_engine": "b1", "on_twin": "b1"}
@@ -44,7 +51,9 @@ class Archive:
     Attributes:
         header: "threat" with "norm", "epsilon" and "target" (a class or null); "classes", how many; "attacks", each
             with "name", "target" and "settings", in the order of `attacks`' numbers; "clean" and "robust", how many of
-            the N images the engine gets right, and of these withstand every candidate; and whatever else is known.
+            the N images the engine gets right, and of these withstand every candidate; "alarms", the names of those
+            that were raised, a list; "draws", answers to an image, more than 1 where the engine is random; and whatever
+            else is known.
 
     Raises:
         DataError: a header out of range, arrays that contradict it or each other, or a candidate outside the ball.
@@ -88,6 +97,18 @@ class Archive:
         return tuple(str(attack["name"]) for attack in self.header["attacks"])
 
     @property
+    def draws(self) -> int:
+        """Answers to an image that the verdict is about."""
+        return int(self.header.get("draws", 1))
+
+    @property
+    def alarms(self) -> tuple[str, ...]:
+        """The names of the alarms that were raised; without white-box attacks that one, whatever the header says."""
+        found = dict.fromkeys(map(str, self.header.get("alarms", [])))
+        white = any(attack["target"] == "twin" for attack in self.header["attacks"])
+        return tuple(found if white else found | {NO_WHITE_BOX: None})
+
+    @property
     def threat(self) -> ThreatModel:
         """The threat model that the candidates were searched in."""
         about = self.header["threat"]
@@ -119,7 +140,7 @@ def read_archive(path: Path) -> Archive:
     """
     what = f"format_version {FORMAT_VERSION}, written by `toolchain bench`"
     try:
-        found, _ = read_arrays(path, ("header", *_ARRAYS))
+        found, _ = read_arrays(path, ("header", *_ARRAYS), most=MOST_BYTES)
     except OSError as error:
         raise DataError(f"{path}: cannot be read", expected="a verdict", got=error.strerror or str(error)) from None
     except DataError as error:
@@ -153,6 +174,12 @@ def _check_header(header: Mapping[str, Any], n: int) -> None:
         ThreatModel(norm, epsilon, target)
     except RecipeError as error:
         raise DataError(f"header.threat: {error.what}", expected=error.expected, got=error.got) from None
+    _expect(_whole(header.get("draws", 1), 1, _MOST), "header.draws", f"1 to {_MOST}", repr(header.get("draws")))
+    alarms = header.get("alarms", [])
+    fits = isinstance(alarms, list) and all(isinstance(name, str) and len(name) <= _LONGEST for name in alarms[:_MOST])
+    _expect(fits and len(alarms) <= _MOST, "header.alarms", "a short list of names", repr(alarms)[:100])
+    for attack in header["attacks"]:
+        _expect(isinstance(attack["target"], str), "header.attacks", "each with a target", repr(attack)[:100])
     for name in ("clean", "robust"):
         count = header.get(name, 0)
         _expect(_whole(count, 0, n), f"header.{name}", f"0 to {n} images", repr(count))

@@ -46,6 +46,7 @@ class Case:
         threat: what an attacker may do.
         seed: of everything random, 0 or more.
         batch_size: images at once, 1 or more; with the seed, it fixes the random numbers.
+        draws: answers to an image that engine and twin are judged by, 1 where they are not random.
         store: where finished searches are kept, so that an interrupted run goes on; None keeps nothing.
         keep: told of every candidate that the engine is asked about on the way to another figure.
         progress: told after each batch.
@@ -62,6 +63,7 @@ class Case:
     threat: ThreatModel
     seed: int = 0
     batch_size: int = 256
+    draws: int = 1
     store: ResumeStore | None = None
     keep: CandidateCallback = forget
     progress: ProgressCallback = silent

@@ -65,6 +65,7 @@ def evaluate_robustness(
         threat=case.threat,
         seed=case.seed,
         batch_size=case.batch_size,
+        draws=case.draws,
         right=right,
         attacks=tuple(outcomes),
         robust=robust,

@@ -2,7 +2,9 @@
 
 Candidates were searched for one graph. On another graph they are transferred, so the robust accuracy here is an upper
 bound. On the graph that they were made for it is the verdict itself, and has to be what the verdict says. Graphs are
-told apart by their SHA-256; what counts as broken is in `criteria.py`. Needs numpy alone beside the engine.
+told apart by their SHA-256; what counts as broken is in `criteria.py`. A random engine votes
+(`votes.py`), with as many answers as for the verdict; its counts differ by chance, so no gate holds them. Needs numpy
+alone beside the engine.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from ...runtime.errors import DataError, GateError
 from ...runtime.progress import ProgressCallback, silent
 from .archive import Archive
 from .criteria import right_answers, withstood
+from .votes import Votes, is_random
 
 __all__ = ["Replay", "ReplayedAttack", "replay"]
 
@@ -60,6 +63,8 @@ class Replay:
         same_graph: whether the engine runs the graph that the verdict is about; None where that is not known.
         stored_clean: `clean` as the verdict says it; None where it does not say both.
         stored_robust: `robust` as the verdict says it; None where it does not say both.
+        draws: answers to an image; more than 1 where the verdict is about a random engine.
+        alarms: names of the alarms that were raised when the verdict was made.
     """
 
     engine: str
@@ -70,12 +75,14 @@ class Replay:
     same_graph: bool | None
     stored_clean: int | None
     stored_robust: int | None
+    alarms: tuple[str, ...]
+    draws: int
 
     @property
     def differs(self) -> bool:
-        """Whether the graph is the verdict's and a count is not."""
+        """Whether the graph is the verdict's, is not random, and a count is another."""
         stored = (self.stored_clean, self.stored_robust)
-        return self.same_graph is True and stored not in ((None, None), (self.clean, self.robust))
+        return self.same_graph is True and self.draws == 1 and stored not in ((None, None), (self.clean, self.robust))
 
     def gate(self) -> None:
         """Refuse a verdict that its own graph does not give.
@@ -112,20 +119,23 @@ def replay(
         archive: the verdict.
         engine: uint8 [N, C, H, W] -> logits [N, K].
         name: the engine's, for the result.
-        graph_sha256: `digest_of` what the engine runs; None where that is not known.
+        graph_sha256: `OnnxFile.digest` of what the engine runs; None where that is not known.
         progress: told after each batch; the task is `name`.
 
     Raises:
         DataError: the engine has another number of classes.
     """
     total = len(archive.images) + len(archive.rows)
+    # what the header says is not enough: it would take a verdict out of the gate
+    draws = archive.draws if archive.draws > 1 and is_random(engine, archive.images) else 1
+    answers = engine if draws == 1 else Votes(engine, draws)
 
     def asked(images: NDArray[np.uint8], labels: NDArray[np.int64], rule: _Criterion, before: int) -> NDArray[np.bool_]:
         """What the rule says of the engine's answers, a batch at a time: bool [N]."""
         found = np.zeros(len(images), bool)
         for start in range(0, len(images), _BATCH):
             batch = slice(start, start + _BATCH)
-            logits = engine(images[batch])
+            logits = answers(images[batch])
             if logits.shape[1] != archive.header["classes"]:
                 expected = f"{archive.header['classes']} classes"
                 raise DataError(f"{name}: the verdict does not fit", expected=expected, got=str(logits.shape[1]))
@@ -150,6 +160,8 @@ def replay(
         same_graph=header["graph_sha256"] == graph_sha256 if known else None,
         stored_clean=counts[0],
         stored_robust=counts[1],
+        alarms=archive.alarms,
+        draws=draws,
     )
 
 

@@ -15,6 +15,7 @@ from ..data.dataset import Part
 from ..measurement import Measurement, Setting, measured, share
 from .agreement import Agreement
 from .archive import Archive
+from .doubt import standing, withheld
 
 __all__ = ["AttackOutcome", "Candidates", "RobustnessResult"]
 
@@ -80,7 +81,7 @@ class AttackOutcome:
         return None if found.on_twin is None else int((found.on_engine & ~found.on_twin).sum())
 
     def measurement(self, **shared: Setting) -> Measurement:
-        """Its figure, as "robust-accuracy"."""
+        """Its figure, as "robust-accuracy"; `shared` says what it is worth ("standing")."""
         agreement = self.agreement
         settings: dict[str, Setting] = {
             **shared,
@@ -107,6 +108,7 @@ class RobustnessResult:
         threat: the ball.
         seed: of everything random in the attacks.
         batch_size: images that were attacked at once; with the seed, it fixes the random numbers.
+        draws: answers to an image that it was judged by; more than 1 where the engine is random.
         right: bool [N], which images the engine gets right as they are.
         attacks: in the order they ran, those on the twin first in a sequential run; then incidental candidates.
         robust: bool [N], which images withstood everything.
@@ -117,6 +119,7 @@ class RobustnessResult:
     threat: ThreatModel
     seed: int
     batch_size: int
+    draws: int = 1
     right: NDArray[np.bool_] = field(repr=False)
     attacks: tuple[AttackOutcome, ...]
     robust: NDArray[np.bool_] = field(repr=False)
@@ -168,19 +171,27 @@ class RobustnessResult:
         return replace(self, attacks=(*self.attacks, outcome), robust=robust, adversarial=adversarial)
 
     def measurements(self, alarms: Sequence[str] = ()) -> tuple[Measurement, ...]:
-        """The figure of each attack, then of the union with the alarms' names; the images that only queries or transfer
+        """The figure of each attack, then of the union with the alarms' names, which withhold it where `doubt.py` says
+        so, under another name as an upper bound; the images that only queries or transfer
         broke; how often twin and engine differ on the candidates, and on how many images their verdicts differ."""
         shared: dict[str, Setting] = {"threat": str(self.threat), "seed": self.seed, "batch_size": self.batch_size}
-        found = [outcome.measurement(**shared) for outcome in self.attacks]
+        if self.draws > 1:
+            shared["draws"] = self.draws
+        found = [
+            outcome.measurement(**shared, standing=standing(alarms, outcome.plan.target)) for outcome in self.attacks
+        ]
         union: dict[str, Setting] = {
             **shared,
             "attack": "union",
             "of": " + ".join(outcome.plan.name for outcome in self.attacks),
             "clean": self.clean,
+            "standing": standing(alarms),
             "alarms": ", ".join(alarms) or "none",
             "seconds": sum(outcome.seconds for outcome in self.attacks),
         }
-        found.append(share("robust-accuracy", int(self.robust.sum()), self.n, **union))
+        left = int(self.robust.sum())
+        name = "robust-accuracy-withheld" if withheld(alarms, left) else "robust-accuracy"
+        found.append(share(name, left, self.n, **union))
         only = {"broken-by-queries-only": self.queries_only, "broken-by-transfer-only": self.transfer_only}
         found += [share(name, count, self.n, **shared) for name, count in only.items() if count is not None]
         agreements = [outcome.agreement for outcome in self.attacks if outcome.agreement is not None]
@@ -205,6 +216,7 @@ class RobustnessResult:
             ],
             "seed": self.seed,
             "batch_size": self.batch_size,
+            "draws": self.draws,
             "clean": self.clean,
             "robust": int(self.robust.sum()),
             **about,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,17 +35,19 @@ def store_verdict(
     part: Part,
     schedule: AttackSchedule,
     settings: BenchSettings,
+    alarms: Sequence[str],
 ) -> Path:
     """Write a verdict.
 
     Args:
         result: the verdict.
         folder: where the file shall lie.
-        subject: what was attacked; it was checked after the last question to its engine.
+        subject: what was attacked.
         dataset: where the images come from.
         part: the images that were attacked, in that order.
         schedule: the attacks that were planned.
         settings: of the run.
+        alarms: names of those that are raised.
 
     Returns:
         The file.
@@ -63,6 +66,7 @@ def store_verdict(
         source=dataset.source,
         split="test",
         sequential=settings.remaining_only,
+        alarms=list(alarms),
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         environment=Environment.here().to_dict(),
     )

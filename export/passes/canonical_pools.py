@@ -1,6 +1,7 @@
 """Pools in one form each.
 
 ReduceMean over H and W          = GlobalAveragePool (and a Flatten behind it where keepdims = 0)
+ReduceMax over H and W           = GlobalMaxPool = MaxPool over the whole image (a Flatten likewise)
 a pool over one pixel            = x, which as a pool would be requantized
 ceil_mode without an overhang    = the pool without it
 """
@@ -18,17 +19,17 @@ __all__ = ["CanonicalPools"]
 
 _POOLS = ("AveragePool", "GlobalAveragePool", "GlobalMaxPool", "MaxPool")
 
-Form = Literal["mean", "one pixel", "no overhang"]
+Form = Literal["mean", "maximum", "one pixel", "no overhang"]
 
 
 class CanonicalPools(NodePass[Form]):
-    """ReduceMean over the two spatial axes of [N, C, H, W] becomes GlobalAveragePool; pools over one pixel go."""
+    """ReduceMean and ReduceMax over the two spatial axes of [N, C, H, W] become pools; pools over one pixel go."""
 
     def match(self, node: ir.Node) -> Form | None:
-        """Which of the three equations holds."""
-        if node.op_type == "ReduceMean":
-            _check_mean(node)
-            return "mean"
+        """Which of the four equations holds."""
+        if node.op_type in ("ReduceMean", "ReduceMax"):
+            _check_axes(node)
+            return "mean" if node.op_type == "ReduceMean" else _maximum(node)
         x = node.inputs[0] if node.op_type in _POOLS else None
         if x is None:
             return None
@@ -36,6 +37,8 @@ class CanonicalPools(NodePass[Form]):
             if node.outputs[0].is_graph_output():
                 raise RefusedError("it is a pool over one pixel, but the caller reads it")
             return "one pixel"
+        if node.op_type == "GlobalMaxPool":
+            return _maximum(node)
         if node.op_type in ("AveragePool", "MaxPool") and attribute(node, "ceil_mode", 0):
             _check_overhang(node, x)
             return "no overhang"
@@ -45,7 +48,9 @@ class CanonicalPools(NodePass[Form]):
         x = node.inputs[0]
         assert x is not None
         if found == "mean":
-            _replace_mean(node, x)
+            _replace(node, x, ir.node("GlobalAveragePool", [x]))
+        elif found == "maximum":
+            _replace(node, x, ir.node("MaxPool", [x], {"kernel_shape": _sizes(x), "strides": [1, 1]}))
         elif found == "one pixel":
             node.outputs[0].replace_all_uses_with(x)
             graph.remove(node, safe=True)
@@ -53,7 +58,7 @@ class CanonicalPools(NodePass[Form]):
             del node.attributes["ceil_mode"]
 
 
-def _check_mean(node: ir.Node) -> None:
+def _check_axes(node: ir.Node) -> None:
     x = node.inputs[0]
     if x is None or x.shape is None or channels(x) is None:
         raise RefusedError("it is not on [N, C, H, W]")
@@ -64,13 +69,26 @@ def _check_mean(node: ir.Node) -> None:
         raise RefusedError("it is not over H and W")
 
 
-def _replace_mean(node: ir.Node, x: ir.Value) -> None:
+def _maximum(node: ir.Node) -> Form:
+    """ "maximum", or the node is refused."""
+    x = node.inputs[0]
+    if x is None or not all(isinstance(size, int) for size in _sizes(x)):
+        raise RefusedError("the size of its images is not known")
+    return "maximum"
+
+
+def _sizes(x: ir.Value) -> list[int]:
+    """H and W, as far as they are known."""
+    return list(x.shape.dims[2:]) if x.shape is not None else []  # type: ignore[arg-type]
+
+
+def _replace(node: ir.Node, x: ir.Value, pool: ir.Node) -> None:
+    """`pool` of `x` in the node's place, with a Flatten behind it where the node keeps no axes of size 1."""
     assert x.shape is not None
-    pool = ir.node("GlobalAveragePool", [x])
     pool.outputs[0].shape = ir.Shape([x.shape[0], x.shape[1], 1, 1])
     pool.outputs[0].type = x.type
     chain = [pool]
-    if not attribute(node, "keepdims", 1):
+    if node.op_type.startswith("Reduce") and not attribute(node, "keepdims", 1):
         chain.append(ir.node("Flatten", [pool.outputs[0]], {"axis": 1}))
     replace_by_chain(node, chain)
 

@@ -154,7 +154,8 @@ def _profile(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, lis
         profile = Path(session.end_profiling())
     except Exception as error:  # onnxruntime raises a dozen types of its own
         raise ModelError("ONNX Runtime refuses the graph", got=str(error).splitlines()[0]) from error
-    events = [e for e in json.loads(profile.read_text()) if e.get("cat") == "Node" and "op_name" in e.get("args", {})]
+    events = json.loads(profile.read_text(encoding="utf-8", errors="replace"))
+    events = [e for e in events if e.get("cat") == "Node" and "op_name" in e.get("args", {})]
     return onnx.load(str(folder / "optimized.onnx")), [e for e in events if e["name"].endswith(_SUFFIX)]
 
 
@@ -225,8 +226,15 @@ def _product(sizes: Any) -> int:
 
 
 def macs_as_written(model: onnx.ModelProto) -> dict[str, int]:
-    """MACs per image of each convolution and matrix product, by its result, before any optimization."""
-    inferred = onnx.shape_inference.infer_shapes(model).graph
+    """MACs per image of each convolution and matrix product, by its result, before any optimization.
+
+    Raises:
+        ModelError: ONNX cannot infer the graph's shapes.
+    """
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model).graph
+    except Exception as error:  # ONNX's parser and its inference raise errors of several kinds
+        raise ModelError("ONNX cannot tell the graph's shapes", got=str(error).splitlines()[0]) from error
     shapes = {t.name: tuple(t.dims) for t in inferred.initializer}
     for value in [*inferred.input, *inferred.value_info, *inferred.output]:
         if value.name not in shapes:

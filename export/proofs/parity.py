@@ -180,7 +180,10 @@ class _Engine:
             black = np.zeros((self._fixed - count, *pixels.shape[1:]), np.uint8)
             pixels = np.concatenate([pixels, black])
         images = pixels if self._pixels else pixels.astype(np.float32) / 255
-        outputs = self._session.run(self._names, {self._session.get_inputs()[0].name: images})
+        try:
+            outputs = self._session.run(self._names, {self._session.get_inputs()[0].name: images})
+        except Exception as error:  # as above: what the engine runs fused may fail node for node
+            raise ModelError("ONNX Runtime cannot run the graph", got=str(error).splitlines()[0]) from error
         return {name: output[:count] for name, output in zip(self._names, outputs, strict=True)}
 
 
@@ -191,10 +194,12 @@ class _Count:
         self._elements, self._mismatches, self._largest = 0, 0, 0
 
     def add(self, mine: _Array, other: _Array) -> None:
-        gap = np.abs(mine.astype(np.int64) - other.astype(np.int64))
+        gap = np.abs(
+            mine.astype(np.float64) - other.astype(np.float64)
+        )  # exact; scales of a foreign graph may give NaN
         self._elements += gap.size
-        self._mismatches += int((gap > 0).sum())
-        self._largest = max(self._largest, int(gap.max(initial=0)))
+        self._mismatches += int((gap != 0).sum())
+        self._largest = max(self._largest, int(gap[np.isfinite(gap)].max(initial=0)))
 
     def parity(self, name: str) -> ActivationParity:
         return ActivationParity(name=name, elements=self._elements, mismatches=self._mismatches, largest=self._largest)

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from ...runtime.shapes import Shaped
 from ..integer_types import INT8, UINT8
-from .graph import Node
 from .int8.onednn import ByteConv, ByteGemm, rescaling, trusted
+from .nodes import Node
 from .operators.integer import in_units
 from .operators.supported import OPERATORS
 from .values.levels import ByteLayer, Levels, accumulated, added, byte_levels, layer_levels
@@ -31,15 +31,20 @@ from .windows import text, window
 __all__ = ["Plan", "Step", "byte_plan", "node_plan"]
 
 _MOVES = frozenset({"Flatten", "MaxPool", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-_PLAIN_GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 1}
+_GEMM = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}  # by default
+_PLAIN_GEMM = _GEMM | {"transB": 1}
 
 
 class Step(NamedTuple):
-    """`operator(*inputs)` gives the outputs; the names are the graph's, "" for an input that is not given."""
+    """`operator(*inputs)` gives the outputs; the names are the graph's, "" for an input that is not given.
+
+    `label` is what a message calls the node.
+    """
 
     operator: Callable[..., Value | tuple[Value, ...]]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    label: str
 
 
 class Plan(NamedTuple):
@@ -82,7 +87,7 @@ def byte_plan(nodes: Sequence[Node], constants: Mapping[str, Shaped[Tensor, " ..
 
 
 def _step(node: Node) -> Step:
-    return Step(partial(OPERATORS[node.op_type], node.attributes), node.inputs, node.outputs)
+    return Step(partial(OPERATORS[node.op_type], node.attributes), node.inputs, node.outputs, node.label)
 
 
 def _plan(steps: Sequence[Step], known: Mapping[str, Value]) -> Plan:
@@ -125,17 +130,17 @@ class _Graph:
         if before.op_type == "Relu" and target.zero == 0:  # the clamp does it too
             before = self._only(before.inputs[0])
         if before is not None and before.op_type in ("Conv", "Gemm"):
-            return self._layer(before, target, node.outputs)
+            return self._layer(before, target, node)
         if before is not None and before.op_type == "Add":
-            return self._sum(before, target, node.outputs)
+            return self._sum(before, target, node)
         source = self._writer.get(before.inputs[0]) if before is not None and before.op_type in _MOVES else None
         if before is None or source is None or self._grid(source) != target:
             return None
-        return Step(_step(before).operator, (source.inputs[0], *before.inputs[1:]), node.outputs)
+        return Step(_step(before).operator, (source.inputs[0], *before.inputs[1:]), node.outputs, before.label)
 
     def accumulated(self, node: Node) -> Step | None:
         """A Conv or Gemm of bytes."""
-        return self._layer(node, None, node.outputs)
+        return self._layer(node, None, node)
 
     def _only(self, name: str) -> Node | None:
         """Who writes a value that is read once."""
@@ -150,7 +155,7 @@ class _Graph:
             return None
         return _Grid(scale.reshape(()), float(zero)) if zero.numel() == scale.numel() == 1 else None
 
-    def _sum(self, node: Node, target: _Grid, outputs: tuple[str, ...]) -> Step | None:
+    def _sum(self, node: Node, target: _Grid, last: Node) -> Step | None:
         sources = [self._writer.get(name) for name in node.inputs]
         grids = [self._grid(s) for s in sources if s is not None and s.op_type == "DequantizeLinear"]
         found = [grid for grid in grids if grid is not None]
@@ -162,9 +167,10 @@ class _Graph:
             return None
         offset = target.zero - (first * found[0].zero + second * found[1].zero)
         operator = partial(_added, (first, second), offset)
-        return Step(operator, tuple(source.inputs[0] for source in sources if source is not None), outputs)
+        inputs = tuple(source.inputs[0] for source in sources if source is not None)
+        return Step(operator, inputs, last.outputs, node.label)
 
-    def _layer(self, node: Node, target: _Grid | None, outputs: tuple[str, ...]) -> Step | None:
+    def _layer(self, node: Node, target: _Grid | None, last: Node) -> Step | None:
         source, weight = self._writer.get(node.inputs[0]), self._known.get(node.inputs[1])
         grid = None if source is None or source.op_type == "QuantizeLinear" else self._grid(source)
         biases = [self._known.get(name) for name in node.inputs[2:] if name]
@@ -192,13 +198,13 @@ class _Graph:
             if not trusted(settings) or text(node.attributes, "auto_pad", "NOTSET") != "NOTSET":
                 return None
             layer = ByteConv(weight.n, int(grid.zero), settings, int(node.attributes.get("group", 1)), rescaled)
-        elif any(node.attributes.get(name, value) != value for name, value in _PLAIN_GEMM.items()):
+        elif {name: node.attributes.get(name, value) for name, value in _GEMM.items()} != _PLAIN_GEMM:
             return None
         else:
             layer = ByteGemm(weight.n, int(grid.zero), rescaled)
         shape = (1, -1, 1, 1) if node.op_type == "Conv" else (1, -1)
         operator = partial(_requantized, layer) if target else partial(_accumulated, layer, scale.reshape(shape))
-        return Step(operator, source.inputs[:1], outputs)
+        return Step(operator, source.inputs[:1], last.outputs, node.label)
 
 
 def _levels(x: Value) -> Levels:

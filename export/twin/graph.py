@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 import numpy.typing as npt
 import onnx
-from onnx import numpy_helper
+from onnx import TensorProto
 
 from ...runtime.errors import ModelError, UnsupportedOperatorError
+from .graph_constants import constant_types
+from .nodes import BLACK_BOX, ELEMENT_TYPE, INTEGERS, RESULT_TYPE, Node
+from .operators.attributes import unknown_setting
 from .operators.integer import REQUANTIZED
 from .operators.real import FLATTENED
-from .operators.supported import OPERATORS, SEVERAL, unknown_setting
+from .operators.supported import OPERATORS, SEVERAL
+from .qoperators import MICROSOFT, QUANTIZED, lowered
+from .value_types import element_types
 
 __all__ = [
     "Input",
-    "Node",
     "Stored",
-    "free_batch",
     "image_input",
-    "read_constants",
+    "in_single_precision",
+    "read_names",
     "read_nodes",
+    "refuse_unknown",
     "stored_integers",
     "trained",
 ]
@@ -39,15 +43,6 @@ class Input(NamedTuple):
     is_pixels: bool
     shape: tuple[int, int, int]
     batch: int
-
-
-class Node(NamedTuple):
-    """A node with its attributes as plain Python values."""
-
-    op_type: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attributes: Mapping[str, Any]
 
 
 class Stored(NamedTuple):
@@ -84,31 +79,38 @@ def image_input(graph: onnx.GraphProto) -> Input:
     return Input(inputs[0].name, kind == onnx.TensorProto.UINT8, (dims[1], dims[2], dims[3]), dims[0])
 
 
-def read_nodes(model: onnx.ModelProto) -> list[Node]:
-    """Every node but the constants, in graph order.
+def read_names(graph: onnx.GraphProto) -> set[str]:
+    """What the nodes behind the first output read, and that output."""
+    names = {name for node in _needed(graph) for name in node.input}
+    return {*names, graph.output[0].name} - {""}
 
-    Raises:
-        UnsupportedOperatorError: operators that the twin does not know, all of them listed.
+
+def read_nodes(model: onnx.ModelProto, constants: dict[str, Array]) -> list[Node]:
+    """The nodes that the first output is made of, but for the constants, in graph order.
+
+    Operators on quantized tensors are replaced by what they compute (`qoperators.py`).
+
+    Args:
+        model: of known operators (`refuse_unknown`).
+        constants: as `read_constants` gives them; those that replaced operators read are added.
     """
-    _refuse_unknown(model.graph)
-    opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+    opset, graph = _opset(model), model.graph
+    found = lowered([node for node in _needed(graph) if node.op_type != "Constant"], constants)
     readers: dict[str, list[onnx.NodeProto]] = {}
-    constants = {tensor.name for tensor in model.graph.initializer} | {""}
-    for node in model.graph.node:
+    fixed = {*constants, ""}
+    for node in found:
         for name in node.input:
             readers.setdefault(name, []).append(node)
-        if node.op_type in ("Constant", "DequantizeLinear"):
-            constants.add(node.output[0])
+        if node.op_type == "DequantizeLinear":
+            fixed.add(node.output[0])
+    types = element_types(found, graph.input, constant_types(graph, constants))
     return [
-        _node(
-            node, opset, requantized=constants.issuperset(node.input[1:]) and _is_requantized(node.output[0], readers)
-        )
-        for node in model.graph.node
-        if node.op_type != "Constant"
+        _node(node, opset, types, requantized=fixed.issuperset(node.input[1:]) and _is_requantized(node, readers))
+        for node in found
     ]
 
 
-def _node(node: onnx.NodeProto, opset: int, *, requantized: bool) -> Node:
+def _node(node: onnx.NodeProto, opset: int, types: Mapping[str, int], *, requantized: bool) -> Node:
     attributes = _attributes(node)
     if node.op_type == "Split":
         attributes.setdefault("num_outputs", len(node.output))  # what it was before opset 18
@@ -117,15 +119,36 @@ def _node(node: onnx.NodeProto, opset: int, *, requantized: bool) -> Node:
         attributes[FLATTENED] = True
     if node.op_type in ("Conv", "Gemm"):
         attributes[REQUANTIZED] = requantized
-    return Node(node.op_type, tuple(node.input), tuple(node.output), attributes)
+    attributes[ELEMENT_TYPE] = types.get(node.input[0], 0) if node.input else 0
+    attributes[RESULT_TYPE] = types.get(node.output[0], 0)
+    return Node(node.op_type, tuple(node.input), tuple(node.output), attributes, _label(node))
+
+
+def _label(node: onnx.NodeProto) -> str:
+    return f"{node.op_type} (node {(node.name or node.output[0])!r})"
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=1)
+
+
+def _needed(graph: onnx.GraphProto) -> list[onnx.NodeProto]:
+    """The nodes behind the first output."""
+    wanted, needed = {graph.output[0].name}, []
+    for node in reversed(graph.node):
+        if wanted.intersection(node.output):
+            needed.append(node)
+            wanted.update(node.input)
+    return needed[::-1]
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
     return {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute}
 
 
-def _is_requantized(name: str, readers: Mapping[str, Sequence[onnx.NodeProto]]) -> bool:
-    """Whether one QuantizeLinear alone reads the value, through clamps at most."""
+def _is_requantized(node: onnx.NodeProto, readers: Mapping[str, Sequence[onnx.NodeProto]]) -> bool:
+    """Whether one QuantizeLinear alone reads the result, through clamps at most."""
+    name = node.output[0]
     while len(readers.get(name, ())) == 1:
         (reader,) = readers[name]
         if reader.op_type == "QuantizeLinear":
@@ -136,78 +159,56 @@ def _is_requantized(name: str, readers: Mapping[str, Sequence[onnx.NodeProto]]) 
     return False
 
 
-def _refuse_unknown(graph: onnx.GraphProto) -> None:
+def refuse_unknown(model: onnx.ModelProto) -> None:
+    """Refuse a graph that the twin cannot compute.
+
+    Raises:
+        UnsupportedOperatorError: operators that the twin does not know, all of them listed.
+        ModelError: operators newer than the package onnx.
+    """
+    opset, newest = _opset(model), onnx.defs.onnx_opset_version()
+    if opset > newest:
+        raise ModelError("the ONNX graph", expected=f"opset {newest} or older", got=f"opset {opset}", fix=BLACK_BOX)
     unknown: dict[str, list[str]] = {}
-    for node in graph.node:
-        if what := _unknown(node):
+    for node in _needed(model.graph):
+        if what := _unknown(node, opset):
             unknown.setdefault(what, []).append(node.name or node.output[0])
     if unknown:
         raise UnsupportedOperatorError(
             "the twin does not know all operators of this graph",
-            expected=", ".join(sorted(OPERATORS)),
             got=", ".join(f"{op} ({', '.join(names[:3])})" for op, names in sorted(unknown.items())),
-            fix="attack this graph with black-box attacks only",
+            fix=BLACK_BOX,
         )
 
 
-def _unknown(node: onnx.NodeProto) -> str:
+def _unknown(node: onnx.NodeProto, opset: int) -> str:
     """What the twin does not know about a node, "" where it knows it."""
     label = f"{node.domain}.{node.op_type}" if node.domain else node.op_type
-    ours = node.domain in ("", "ai.onnx") or (node.domain == "com.microsoft" and node.op_type in _FROM_MICROSOFT)
+    microsoft = node.domain == "com.microsoft"
+    ours = node.domain in ("", "ai.onnx") or (microsoft and node.op_type in _FROM_MICROSOFT | MICROSOFT)
     if ours and node.op_type == "Constant":
         return ""
-    if not ours or node.op_type not in OPERATORS:
+    quantized = node.op_type in QUANTIZED and microsoft == (node.op_type in MICROSOFT)
+    if not ours or not (node.op_type in OPERATORS or quantized):
         return label
     more = [name for name in node.output[1:] if name]
     if more and node.op_type not in SEVERAL:
         return f"{label} with {1 + len(more)} outputs"
-    setting = unknown_setting(node.op_type, _attributes(node))
+    setting = unknown_setting(node, opset)
     return f"{label} with {setting}" if setting else ""
 
 
-def read_constants(graph: onnx.GraphProto) -> dict[str, Array]:
-    """Initializers and Constant nodes, by value name.
-
-    Raises:
-        ModelError: an element type that torch does not have.
-    """
-    arrays = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
-    arrays |= {node.output[0]: _constant(node) for node in graph.node if node.op_type == "Constant"}
-    for name, array in arrays.items():
-        if array.dtype.kind not in "fiub":
-            raise ModelError(
-                f"the constant {name!r}", expected="floats, integers or booleans", got=f"element type {array.dtype}"
-            )
-    return arrays
+def in_single_precision(nodes: Sequence[Node]) -> bool:
+    """Whether all that depends on the image is float32, so that lower precision changes only the last bits of it."""
+    return not any(
+        node.attributes[RESULT_TYPE] in _OTHER_FLOATS
+        or node.op_type in ("ConvInteger", "DynamicQuantizeLinear", "MatMulInteger", "QuantizeLinear")
+        or (node.op_type in ("Cast", "CastLike") and node.attributes[RESULT_TYPE] in INTEGERS)
+        for node in nodes
+    )
 
 
-def _constant(node: onnx.NodeProto) -> Array:
-    (attribute,) = node.attribute
-    value = onnx.helper.get_attribute_value(attribute)
-    if isinstance(value, onnx.TensorProto):
-        return numpy_helper.to_array(value)
-    return np.array(value, np.float32 if attribute.name.startswith("value_float") else None)
-
-
-def free_batch(nodes: Sequence[Node], constants: dict[str, Array], batch: int) -> list[Node]:
-    """Let a graph that was exported for `batch` images take any number: where images, or what was made of them, are
-    reshaped to [batch, ...], the first dimension is copied instead.
-
-    Returns:
-        The nodes; the shapes that some of them now read are added to `constants`.
-    """
-    fixed, free = {*constants, ""}, []
-    for node in nodes:
-        if fixed.issuperset(node.inputs):
-            fixed.update(node.outputs)
-        elif node.op_type == "Reshape" and not node.attributes.get("allowzero", 0):
-            name = node.inputs[1]
-            shape = constants.get(name)
-            if shape is not None and shape.size and shape[0] == batch:
-                constants[f"{name} of any batch"] = np.concatenate([[0], shape[1:]]).astype(np.int64)
-                node = node._replace(inputs=(node.inputs[0], f"{name} of any batch"))  # noqa: PLW2901
-        free.append(node)
-    return free
+_OTHER_FLOATS = (TensorProto.BFLOAT16, TensorProto.DOUBLE, TensorProto.FLOAT16)
 
 
 def trained(nodes: Sequence[Node]) -> set[str]:
@@ -228,11 +229,13 @@ def trained(nodes: Sequence[Node]) -> set[str]:
 
 
 def stored_integers(nodes: Sequence[Node]) -> dict[str, Stored]:
-    """What DequantizeLinear reads, by name."""
+    """What DequantizeLinear reads, by name, but for what is stored in blocks or in 4 bits."""
     return {
         node.inputs[0]: Stored(
             node.inputs[1], node.inputs[2] if len(node.inputs) > 2 else "", node.attributes.get("axis", 1)
         )
         for node in nodes
         if node.op_type == "DequantizeLinear"
+        and not node.attributes.get("block_size", 0)
+        and node.attributes[ELEMENT_TYPE] not in (TensorProto.INT4, TensorProto.UINT4)
     }

@@ -30,10 +30,24 @@ from torch import Tensor, nn
 
 from ...runtime.shapes import Float, Float32
 from ..integer_types import INT8, UINT8, IntegerType
+from .batches import agree, free_batch, in_pieces
 from .execution import Plan, byte_plan, node_plan
 from .gradients import round_ste
-from .graph import Stored, free_batch, image_input, read_constants, read_nodes, stored_integers, trained
+from .graph import (
+    Stored,
+    image_input,
+    in_single_precision,
+    read_names,
+    read_nodes,
+    refuse_unknown,
+    stored_integers,
+    trained,
+)
+from .graph_constants import read_constants
 from .int8.onednn import exact
+from .node_order import in_order
+from .packed import PackedPlan
+from .running import run
 from .values.levels import pixel_levels
 from .values.scaled import Value, along, dense
 
@@ -54,21 +68,23 @@ class Twin(nn.Module):
 
     Raises:
         UnsupportedOperatorError: operators that the twin does not know, all of them listed.
-        ModelError: a graph that is not an image classifier.
+        ModelError: a graph that is not an image classifier, or whose nodes wait for each other.
     """
 
     def __init__(
         self, model: onnx.ModelProto, *, shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]] | None = None
     ) -> None:
         super().__init__()
+        model = in_order(model)
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
         self._input, self.takes_pixels, self.input_shape, batch = image_input(model.graph)
         self.output = model.graph.output[0].name
-        self._nodes = read_nodes(model)
-        constants = read_constants(model.graph)
-        if batch:
-            self._nodes = free_batch(self._nodes, constants, batch)
+        refuse_unknown(model)
+        constants = read_constants(model.graph, read_names(model.graph))
+        nodes = read_nodes(model, constants)
+        self._nodes = free_batch(nodes, constants, batch) if batch else nodes
+        self._single = in_single_precision(nodes)
         self._keys = {name: f"c{index}" for index, name in enumerate(constants)}
         self._limits: dict[str, tuple[float, float]] = {}
         weights, stored = trained(self._nodes), stored_integers(self._nodes)
@@ -78,7 +94,19 @@ class Twin(nn.Module):
             if name in weights and name in stored and array.dtype.kind in "iu":
                 self._train_integers(name, stored[name], (shadow or {}).get(name))
         self._by_node = node_plan(self._nodes)
-        self._on_bytes: _BytePlan | None = None
+        self._on_bytes: PackedPlan | None = None
+        self._pieces = 0
+        if batch and not self._is_free(node_plan(nodes), batch):
+            self._nodes, self._by_node, self._pieces = nodes, node_plan(nodes), batch
+
+    def _is_free(self, fixed: Plan, batch: int) -> bool:
+        with torch.no_grad():
+            return agree(
+                lambda x: self._logits(x, self._by_node), lambda x: self._logits(x, fixed), batch, self.input_shape
+            )
+
+    def _logits(self, images: Tensor, plan: Plan) -> Tensor:
+        return dense(self._compute(images, (), plan)[self.output])
 
     def _load(self, name: str, array: npt.NDArray[np.generic], is_weight: bool) -> None:
         tensor = torch.from_numpy(np.array(array, order="C"))
@@ -124,9 +152,12 @@ class Twin(nn.Module):
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " ..."]:
         """Logits float32 [N, K] of float images [N, C, H, W] in [0, 1].
 
-        Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient.
+        Where the graph takes pixels, x * 255 is rounded to them with a straight-through gradient. What is no [N, K] but
+        for axes of size 1, as in the engine, comes as the graph gives it.
         """
-        return dense(self._run(images, ())[self.output])
+        logits = dense(self._run(images, ())[self.output]).float()
+        several = [size for size in logits.shape[1:] if size != 1]
+        return logits.flatten(1) if logits.dim() > 2 and len(several) == 1 else logits  # [N, K, 1, 1] is [N, K]
 
     def activations(self, images: Float[Tensor, "n c h w"]) -> dict[str, Float[Tensor, " ..."]]:
         """Every QuantizeLinear's output as integer-valued tensors, and the logits, by ONNX value name."""
@@ -140,28 +171,20 @@ class Twin(nn.Module):
         return tuple(node.outputs[0] for node in nodes if node.inputs[0] not in self._keys)
 
     def _run(self, images: Tensor, keep: Iterable[str]) -> dict[str, Value]:
-        if self.quantizers and torch.is_autocast_enabled(images.device.type):
-            with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold the integers
+        if not self._single and torch.is_autocast_enabled(images.device.type):
+            with torch.autocast(images.device.type, enabled=False):  # bfloat16 does not hold integers, nor a double
                 return self._run(images, keep)
-        plan = self._plan(images)
-        values: dict[str, Value] = dict(plan.known)
-        values[self._input] = self._image(images, on_bytes=plan is not self._by_node)
-        wanted = {*keep, self.output}
-        kept: dict[str, Value] = {}
-        left = dict(plan.readers)
-        for step in plan.steps:
-            arguments = [
-                None if not name else values[name] if name in values else self._constant(name) for name in step.inputs
-            ]
-            result = step.operator(*arguments)
-            results = result if isinstance(result, tuple) else (result,)
-            values.update(zip(step.outputs, results, strict=False))  # what nobody reads has no name
-            kept.update({name: values[name] for name in step.outputs if name in wanted})
-            for name in step.inputs:
-                left[name] -= 1
-                if left[name] == 0:
-                    values.pop(name, None)
-        return kept
+        if not self._pieces:
+            return self._compute(images, keep, self._plan(images))
+
+        def compute(piece: Tensor) -> dict[str, Tensor]:
+            return {name: dense(value) for name, value in self._compute(piece, keep, self._plan(piece)).items()}
+
+        return dict(in_pieces(compute, images, self._pieces))
+
+    def _compute(self, images: Tensor, keep: Iterable[str], plan: Plan) -> dict[str, Value]:
+        image = self._image(images, on_bytes=plan is not self._by_node)
+        return run(plan, {self._input: image}, self._constant, {*keep, self.output})
 
     def _image(self, images: Tensor, *, on_bytes: bool) -> Value:
         if not self.takes_pixels:
@@ -178,7 +201,7 @@ class Twin(nn.Module):
             with torch.no_grad():
                 constants = {name: self._constant(name) for name in self._keys}
                 plan = byte_plan(self._nodes, constants, self.output)
-            self._on_bytes = _BytePlan(plan, self)
+            self._on_bytes = PackedPlan(plan, self)
         return self._on_bytes.plan
 
     def __getstate__(self) -> dict[str, Any]:
@@ -198,7 +221,7 @@ class Twin(nn.Module):
 
     def _write(self, tensor: onnx.TensorProto, name: str) -> None:
         """Untouched bytes where nothing was trained."""
-        if self._keys[name] not in self._parameters:
+        if self._keys.get(name) not in self._parameters:
             return
         with torch.no_grad():
             values = self._constant(name).cpu().numpy()
@@ -211,27 +234,7 @@ class Twin(nn.Module):
         return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}
 
 
-class _BytePlan:
-    """A plan of 8-bit kernels, and the weights that were packed into it."""
-
-    def __init__(self, plan: Plan, twin: Twin) -> None:
-        self.plan = plan
-        self._weights = [weight.detach().clone() for weight in twin.parameters()]
-        self._buffers = [(buffer, _version(buffer)) for buffer in twin.buffers()]
-
-    def is_current(self, twin: Twin) -> bool:
-        """Whether the twin's weights are those of the plan. They are compared: `.data` leaves no trace of a write."""
-        buffers = zip(self._buffers, twin.buffers(), strict=True)
-        return all(was is now and version == _version(now) for (was, version), now in buffers) and all(
-            torch.equal(was, now) for was, now in zip(self._weights, twin.parameters(), strict=True)
-        )
-
-
 _SEVEN_BITS = IntegerType(7, signed=True).high
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
 
 
 def _limits(integers: Tensor, zero: Tensor) -> tuple[float, float]:

@@ -16,7 +16,6 @@ int8 activations (the graphs made for TensorRT) run in integer kernels here too:
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,60 +23,81 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..errors import InputError, ModelError
+from ..files.onnx_file import OnnxFile
+from ..graph_check.check_graph import check_graph
 from ..shapes import Float32, Shaped
+from .image_classifier import as_logits, counted_classes, declared_classes, only_input, only_output, read_image_input
+from .trial import try_graph
 
-__all__ = ["OnnxRuntimeBackend", "session_options"]
+__all__ = ["OnnxRuntimeBackend", "open_session", "session_options"]
 
-_LOG_ERRORS_ONLY = 3
-_INPUT_DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32"}
-_OUTPUT_TYPES = ("tensor(float)", "tensor(double)", "tensor(float16)")
-_MOST_THREADS = 8192
-"""Processors that Linux can have (NR_CPUS)."""
+_LOG_NOTHING = 4
 
 
 def session_options(*, threads: int | None = None, optimize: bool = True) -> Any:
     """The `onnxruntime.SessionOptions` that every session of this package runs with.
 
     Args:
-        threads: threads within an operator, 1 to 8192; None lets ONNX Runtime take every core.
+        threads: threads within an operator, 1 or more, of which no more than this machine has cores are taken; None
+            lets ONNX Runtime take every core.
         optimize: False runs the graph node for node as it is written, without any fusion (the reference for parity
             proofs).
 
     Raises:
-        InputError: `threads` out of range.
+        InputError: `threads` below 1, or no integer.
     """
-    if threads is not None and not (isinstance(threads, (int, np.integer)) and 1 <= threads <= _MOST_THREADS):
-        expected = f"an integer from 1 to {_MOST_THREADS}, or None for every core"
-        raise InputError("threads", expected=expected, got=repr(threads))
+    whole = isinstance(threads, (int, np.integer)) and not isinstance(threads, bool)
+    if threads is not None and not (whole and threads >= 1):
+        raise InputError("threads", expected="an integer from 1, or None for every core", got=repr(threads))
     options = ort.SessionOptions()
-    options.log_severity_level = _LOG_ERRORS_ONLY
+    # what it logs has the file's own names in it; its exceptions say the same, and come out of here as one line
+    options.log_severity_level = _LOG_NOTHING
     level = ort.GraphOptimizationLevel
     options.graph_optimization_level = level.ORT_ENABLE_ALL if optimize else level.ORT_DISABLE_ALL
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     options.add_session_config_entry("session.qdqisint8allowed", "1")
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # else the bytes may say that they are others
     if threads is not None:
-        options.intra_op_num_threads = int(threads)
+        options.intra_op_num_threads = min(int(threads), os.cpu_count() or 1)
     return options
 
 
-class OnnxRuntimeBackend:
-    """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K].
+def open_session(content: bytes, options: Any) -> Any:
+    """An `onnxruntime.InferenceSession` on the processor, which prints nothing by itself.
 
     Args:
-        path: the ONNX file.
+        content: an ONNX file that was checked (`check_graph`), with every weight inside.
+        options: of `session_options`.
+
+    Raises:
+        Exception: ONNX Runtime refuses the file; its exceptions share no base class of their own.
+    """
+    # its fallback to the very same provider would first print the exception
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+
+
+class OnnxRuntimeBackend:
+    """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K],
+    axes of size 1 behind it aside (`image_classifier.py`).
+
+    Args:
+        graph: the ONNX file, read; its bytes are what runs.
         threads, optimize: as for `session_options`.
 
     Raises:
         InputError: `threads` out of range.
-        ModelError: no file, no valid ONNX, or no image classifier with fixed channels, height and width.
+        ModelError: no valid ONNX, or no image classifier with fixed channels, height and width.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None, optimize: bool = True) -> None:
-        self._path = Path(path)
-        self._session = _open(self._path, threads=threads, optimize=optimize)
-        self._input, self._output = self._only("input"), self._only("output")
-        self._input_dtype, self._batch, self._shape = self._read_input()
-        self._classes = self._read_output() or self._count_classes()
+    def __init__(self, graph: OnnxFile, *, threads: int | None = None, optimize: bool = True) -> None:
+        self._path = graph.path
+        self._session = _open(graph, threads=threads, optimize=optimize)
+        origin = str(self._path)
+        self._input = only_input(self._session.get_inputs(), origin=origin)
+        self._input_dtype, self._batch, self._shape = read_image_input(self._input, origin=origin)
+        self._output = only_output(self._session.get_outputs(), origin=origin)
+        self._logits = f"{self._path}: output {self._output.name!r}"
+        self._classes = declared_classes(self._output.shape, origin=self._logits) or self._count_classes()
 
     @property
     def name(self) -> str:
@@ -114,75 +134,32 @@ class OnnxRuntimeBackend:
             ModelError: ONNX Runtime failed, or gave no [N, K]: what a graph declares, or gave for another image, need
                 not hold.
         """
-        logits = self._run(images)
-        if logits.shape != (len(images), self._classes):
-            raise self._no_logits(f"[{len(images)}, {self._classes}]", logits)
-        return logits
+        return as_logits(self._run(images), batch=len(images), classes=self._classes, origin=self._logits)
 
-    def _run(self, images: NDArray[Any]) -> NDArray[np.float32]:
+    def _run(self, images: NDArray[Any]) -> NDArray[Any]:
         try:
-            (logits,) = self._session.run([self._output.name], {self._input.name: images})
+            (result,) = self._session.run([self._output.name], {self._input.name: images})
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
             raise ModelError(f"{self._path}: ONNX Runtime cannot run the graph", got=_first_line(error)) from None
-        return np.asarray(logits, np.float32)
-
-    def _no_logits(self, expected: str, got: NDArray[Any]) -> ModelError:
-        return ModelError(f"{self._path}: output", expected=f"{expected} logits", got=str(list(got.shape)))
-
-    def _only(self, side: str) -> Any:
-        nodes = self._session.get_inputs() if side == "input" else self._session.get_outputs()
-        if len(nodes) != 1:
-            names = ", ".join(node.name for node in nodes) or "none"
-            raise ModelError(f"{self._path}: {side}s", expected=f"one {side}", got=names)
-        return nodes[0]
-
-    def _read_input(self) -> tuple[str, int | None, tuple[int, int, int]]:
-        what = f"{self._path}: input {self._input.name!r}"
-        if self._input.type not in _INPUT_DTYPES:
-            raise ModelError(what, expected=" or ".join(_INPUT_DTYPES), got=self._input.type)
-        sizes = [_fixed(size) for size in self._input.shape]
-        if len(sizes) != 4 or None in sizes[1:]:
-            raise ModelError(
-                what,
-                expected="[N, C, H, W] with fixed C, H and W",
-                got=str(self._input.shape),
-                fix="python -m onnxruntime.tools.make_dynamic_shape_fixed",
-            )
-        batch, channels, height, width = sizes
-        return _INPUT_DTYPES[self._input.type], batch, (channels or 0, height or 0, width or 0)
-
-    def _read_output(self) -> int | None:
-        """K; None where the file does not say."""
-        what = f"{self._path}: output {self._output.name!r}"
-        if self._output.type not in _OUTPUT_TYPES:
-            raise ModelError(what, expected="float logits", got=self._output.type)
-        sizes = [_fixed(size) for size in self._output.shape]
-        return sizes[1] if len(sizes) == 2 else None
+        return np.asarray(result)
 
     def _count_classes(self) -> int:
         """K of one black image."""
         black = np.zeros((self._batch or 1, *self._shape), self._input_dtype)
-        logits = self._run(black)
-        if logits.ndim != 2 or len(logits) != len(black) or not logits.shape[1]:
-            raise self._no_logits(f"[{len(black)}, K]", logits)
-        return int(logits.shape[1])
+        return counted_classes(self._run(black).shape, batch=len(black), origin=self._logits)
 
 
-def _open(path: Path, *, threads: int | None, optimize: bool) -> Any:
-    # unlike Path.is_file, os.path.isfile says no to a name that no system can hold
-    if not os.path.isfile(path):  # noqa: PTH113
-        got = "a folder" if os.path.isdir(path) else "nothing"  # noqa: PTH112
-        raise ModelError(f"{path}: no such model", expected="an ONNX file", got=got)
+def _open(graph: OnnxFile, *, threads: int | None, optimize: bool) -> Any:
     options = session_options(threads=threads, optimize=optimize)
+    content = graph.whole()
+    if operators := check_graph(content, what=str(graph.path)):
+        try_graph(content, operators, what=str(graph.path))
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        session = open_session(content, options)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        raise ModelError(f"{path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
-
-
-def _fixed(size: object) -> int | None:
-    """A dimension's size; None where it is symbolic, unknown or 0."""
-    return size if isinstance(size, int) and size > 0 else None
+        raise ModelError(f"{graph.path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
+    session._model_bytes = None  # kept to open it again on another provider: the graph's size in memory, for nothing
+    return session
 
 
 def _first_line(error: Exception) -> str:

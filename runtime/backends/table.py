@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from ..files.onnx_file import OnnxFile
 from .protocol import Backend
 
 __all__ = ["BACKENDS", "BackendOpener", "OpenedGraph"]
@@ -34,17 +34,17 @@ class BackendOpener:
     """One row of the table.
 
     Attributes:
-        open: opens the graph in a bundle with a number of threads, None for every core.
+        open: opens a bundle's graph, as it was read, with a number of threads, None for every core.
         takes_threads: whether the number of threads means anything to it.
         on_processor: whether its kernels are this processor's, so that another instruction set may change logits.
     """
 
-    open: Callable[[Path, int | None], OpenedGraph]
+    open: Callable[[OnnxFile, int | None], OpenedGraph]
     takes_threads: bool
     on_processor: bool
 
 
-def _open_onnxruntime(graph: Path, threads: int | None) -> OpenedGraph:
+def _open_onnxruntime(graph: OnnxFile, threads: int | None) -> OpenedGraph:
     from .onnxruntime import OnnxRuntimeBackend
 
     backend = OnnxRuntimeBackend(graph, threads=threads)
@@ -56,7 +56,7 @@ def _open_onnxruntime(graph: Path, threads: int | None) -> OpenedGraph:
     return OpenedGraph(backend=backend, fields=_shapes(backend) | fields)
 
 
-def _open_tensorrt(graph: Path, _: int | None) -> OpenedGraph:
+def _open_tensorrt(graph: OnnxFile, _: int | None) -> OpenedGraph:
     from .tensorrt.open import open_cached
 
     backend = open_cached(graph)

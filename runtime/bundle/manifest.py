@@ -19,8 +19,20 @@ from typing import Any
 
 from ..errors import BundleFormatError
 from ..files.json_fields import exact_keys, integer, items, json_object, kind, number, parse_object, text, under
+from ..files.read_once import MOST_BYTES
+from ..graph_check.limits import MOST_CLASSES
+from .bundle_limits import MOST_BUNDLE_BYTES, MOST_FILES, MOST_LABEL_CHARACTERS
 
-__all__ = ["FORMAT_VERSION", "MANIFEST_NAME", "FileEntry", "Input", "Manifest", "Output", "Provenance", "check_path"]
+__all__ = [
+    "FORMAT_VERSION",
+    "MANIFEST_NAME",
+    "FileEntry",
+    "Input",
+    "Manifest",
+    "Output",
+    "Provenance",
+    "check_path",
+]
 
 FORMAT_VERSION = 1
 """The format that this version writes, and the only one that it reads."""
@@ -61,7 +73,8 @@ class FileEntry:
         check_path(self.path, "path")
         if not _SHA256.fullmatch(text(self.sha256, "sha256")):
             raise BundleFormatError("sha256", expected="64 lower-case hexadecimal digits", got=repr(self.sha256))
-        integer(self.bytes, "bytes", least=0)
+        if integer(self.bytes, "bytes", least=0) > MOST_BYTES:
+            raise BundleFormatError("bytes", expected=f"at most {MOST_BYTES}", got=str(self.bytes))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -93,9 +106,11 @@ class Output:
     name: str
 
     def __post_init__(self) -> None:
-        classes = tuple(text(label, f"classes[{index}]") for index, label in enumerate(items(self.classes, "classes")))
-        if not classes:
-            raise BundleFormatError("classes", expected="one label or more", got="none")
+        labels = items(self.classes, "classes")
+        if not 1 <= len(labels) <= MOST_CLASSES:
+            raise BundleFormatError("classes", expected=f"1 to {MOST_CLASSES} labels", got=str(len(labels)))
+        most = MOST_LABEL_CHARACTERS
+        classes = tuple(text(label, f"classes[{index}]", most=most) for index, label in enumerate(labels))
         object.__setattr__(self, "classes", classes)
         text(self.name, "name")
 
@@ -171,6 +186,8 @@ class Manifest:
             if not isinstance(value, cls):
                 raise BundleFormatError(field, expected=cls.__name__, got=kind(value))
         object.__setattr__(self, "files", items(self.files, "files"))
+        if len(self.files) > MOST_FILES:
+            raise BundleFormatError("files", expected=f"at most {MOST_FILES}", got=str(len(self.files)))
         seen: dict[str, int] = {}
         for index, entry in enumerate(self.files):
             if not isinstance(entry, FileEntry):
@@ -180,6 +197,8 @@ class Manifest:
                 raise BundleFormatError(
                     f"files[{index}].path", expected="each path once", got=f"that of files[{first}]"
                 )
+        if (total := sum(entry.bytes for entry in self.files)) > MOST_BUNDLE_BYTES:
+            raise BundleFormatError("files", expected=f"at most {MOST_BUNDLE_BYTES} bytes together", got=str(total))
         paths = {entry.path for entry in self.files}
         for field, path in (("graph", self.graph), ("dense", self.dense)):
             if not (field == "dense" and path is None) and check_path(path, field) not in paths:

@@ -2,66 +2,147 @@
 
 Rule: a bundle is whole if every listed file is a regular file inside the folder with the recorded size and SHA-256, and
 nothing else lies in it. One flipped bit, one file too many or a link that leads out is an error that names the file.
+
+What is used are the bytes that were hashed: `Bundle.read` reads a file once and gives what it checked. The manifest has
+the SHA-256 of every file, so one digest is over all of a bundle:
+
+    digest = SHA-256(the bytes of manifest.json)
 """
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
-from collections.abc import Callable, Collection, Iterator
+import posixpath
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BundleError, BundleFormatError, IntegrityError
-from ..files.hashing import hash_file
+from ..errors import BundleError, BundleFormatError, InputError, IntegrityError
 from ..files.json_fields import under
-from .manifest import MANIFEST_NAME, FileEntry, Manifest
+from ..files.onnx_file import OnnxFile
+from ..files.read_once import read_regular
+from .bundle_limits import MOST_MANIFEST_BYTES
+from .listed_files import check_file, read_file, refuse_escape, refuse_unlisted, require_file
+from .manifest import MANIFEST_NAME, Manifest
 
-__all__ = ["Bundle", "read_bundle", "unlisted_files"]
+__all__ = ["Bundle", "check_files", "digest_of_manifest", "read_bundle", "read_manifest"]
+
+_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bundle:
-    """A bundle that was read: its folder and its manifest."""
+    """A bundle that was read.
+
+    Attributes:
+        path: its folder.
+        manifest: what lies in it.
+        digest: SHA-256 of the manifest's bytes, 64 hex digits; as the manifest has that of every file, of all of it.
+    """
 
     path: Path
     manifest: Manifest
+    digest: str
 
-    def file(self, relative: str) -> Path:
-        """Where a listed file lies.
+    def read(self, relative: str) -> bytes:
+        """The bytes of a listed file, read once; these very bytes have the recorded size and SHA-256.
 
         Raises:
             BundleError: the manifest does not list `relative`.
+            IntegrityError: it is missing, larger than 2 GiB, differs from its record or leads out of the folder.
         """
-        listed = [entry.path for entry in self.manifest.files]
+        listed = {entry.path: entry for entry in self.manifest.files}
         if relative not in listed:
             raise BundleError(f"{self.path}: no file {relative!r}", expected=f"one of {', '.join(listed)}")
-        return self.path / relative
+        return read_file(self.path, listed[relative])
+
+    def graph(self) -> OnnxFile:
+        """The graph that the engine runs; raises what `onnx_file` does."""
+        return self.onnx_file(self.manifest.graph)
+
+    def onnx_file(self, relative: str) -> OnnxFile:
+        """A listed ONNX file; the files that it keeps weights in are listed too.
+
+        Raises:
+            BundleError, IntegrityError: as `read`, of each.
+            ModelError: it keeps weights in files outside of its folder, or onnx is not installed to find them.
+        """
+        folder = posixpath.dirname(relative)
+        return OnnxFile.of(
+            self.path / relative, self.read(relative), lambda name: self.read(posixpath.join(folder, name))
+        )
+
+    def hold(self, digest: str | None) -> None:
+        """Refuse a bundle of another digest than `digest`; None takes any.
+
+        Raises:
+            InputError: `digest` is no SHA-256.
+            IntegrityError: the bundle's is another.
+        """
+        _hold(self.path, digest, self.digest)
 
 
-def read_bundle(path: str | Path, *, check: bool = True) -> Bundle:
+def digest_of_manifest(content: bytes) -> str:
+    """The digest of the bundle that has this manifest, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_bundle(path: str | Path, *, check: bool = True, digest: str | None = None) -> Bundle:
     """Read a bundle's manifest and check its files.
 
     Args:
         path: the bundle's folder.
         check: hash every file and look for files that do not belong. Without it only the presence of the listed files
             is checked, which is enough where the folder was checked before and cannot have changed since.
+        digest: the bundle's, as `toolchain build` printed it; None takes any.
 
     Raises:
         BundleError: no folder, or no manifest in it.
         BundleFormatError: the manifest cannot be used.
-        IntegrityError: a file is missing, differs from its record, leads out of the folder, or is not listed.
+        InputError: `digest` is no SHA-256.
+        IntegrityError: the bundle is not that of `digest`, or a file is missing, differs from its record, leads out of
+            the folder, or is not listed.
     """
+    bundle = read_manifest(path, digest=digest)
+    check_files(bundle, check=check)
+    return bundle
+
+
+def read_manifest(path: str | Path, *, digest: str | None = None) -> Bundle:
+    """As `read_bundle`, with no look at the files yet: `check_files` is that."""
     folder = Path(path)
     if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path.is_dir it says no to a name that no system can hold
         raise _no_folder(folder)
+    content = _manifest_bytes(folder)
+    found = digest_of_manifest(content)
+    _hold(folder, digest, found)
     with under(f"{folder}{os.sep}"):
-        manifest = Manifest.from_json(_read_manifest(folder))
-    for entry in manifest.files:
-        _check_file(folder, entry, check=check)
+        try:
+            text = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BundleFormatError(f"{MANIFEST_NAME}: invalid JSON", expected="UTF-8 text", got=str(error)) from None
+        return Bundle(path=folder, manifest=Manifest.from_json(text), digest=found)
+
+
+def check_files(bundle: Bundle, *, check: bool, leave_out: str | None = None) -> None:
+    """Hash every file of a bundle and look for files that do not belong, or look whether the files are there.
+
+    Args:
+        bundle: its manifest was read.
+        check: hash them.
+        leave_out: the path of a file that is read, and so checked, elsewhere.
+
+    Raises:
+        IntegrityError: a file is missing, differs from its record, leads out of the folder, or is not listed.
+    """
+    for entry in bundle.manifest.files:
+        if entry.path == leave_out:
+            continue
+        (check_file if check else require_file)(bundle.path, entry)
     if check:
-        _refuse_unlisted(folder, manifest)
-    return Bundle(path=folder, manifest=manifest)
+        refuse_unlisted(bundle.path, {entry.path for entry in bundle.manifest.files})
 
 
 def _no_folder(folder: Path) -> BundleError:
@@ -74,77 +155,25 @@ def _no_folder(folder: Path) -> BundleError:
     return BundleError(f"{folder}: no such bundle", expected="a folder", got="nothing", fix=fix)
 
 
-def _read_manifest(folder: Path) -> str:
+def _manifest_bytes(folder: Path) -> bytes:
     path = folder / MANIFEST_NAME
     if not path.is_file():
         raise BundleError(
             f"{folder}: not a bundle", expected=f"a file {MANIFEST_NAME} in the folder", got="no such file"
         )
-    _refuse_escape(folder, MANIFEST_NAME)
+    refuse_escape(folder, MANIFEST_NAME)
     try:
-        return path.read_bytes().decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise BundleFormatError(f"{MANIFEST_NAME}: invalid JSON", expected="UTF-8 text", got=str(error)) from None
+        return read_regular(path, most=MOST_MANIFEST_BYTES)
     except OSError as error:
         raise BundleError(f"{path}: cannot be read", got=error.strerror or str(error)) from None
 
 
-def _check_file(folder: Path, entry: FileEntry, *, check: bool) -> None:
-    path = folder / entry.path
-    try:
-        _refuse_escape(folder, entry.path)
-        # A pipe or a device would block or never end: only regular files are opened.
-        if not path.is_file():
-            got = "something that is no regular file" if path.exists() else "nothing"
-            raise IntegrityError(f"{path}: a file of the bundle is missing", expected="a file", got=got)
-        size = path.stat().st_size
-    except OSError as error:
-        raise IntegrityError(f"{path}: cannot be read", got=error.strerror or str(error)) from None
-    if not check:
+def _hold(folder: Path, digest: str | None, found: str) -> None:
+    if digest is None:
         return
-    fix = "fetch or build the bundle again"
-    if size != entry.bytes:
-        raise IntegrityError(f"{path}: size differs", expected=f"{entry.bytes} bytes", got=f"{size} bytes", fix=fix)
-    if (digest := hash_file(path)) != entry.sha256:
-        raise IntegrityError(f"{path}: SHA-256 differs", expected=entry.sha256, got=digest, fix=fix)
-
-
-def _refuse_escape(folder: Path, relative: str) -> None:
-    path = folder / relative
-    real = os.path.realpath(path)
-    if not Path(real).is_relative_to(os.path.realpath(folder)):
-        raise IntegrityError(
-            f"{path}: leads out of the bundle", expected=f"a file in {folder}", got=f"a link to {real}"
-        )
-
-
-def _refuse_unlisted(folder: Path, manifest: Manifest) -> None:
-    for relative in unlisted_files(folder, {entry.path for entry in manifest.files}, onerror=_unreadable):
-        raise IntegrityError(
-            f"{folder / relative}: not listed in {MANIFEST_NAME}",
-            expected="only listed files",
-            fix="move it out of the bundle",
-        )
-
-
-def unlisted_files(
-    folder: Path, listed: Collection[str], *, onerror: Callable[[OSError], object] | None = None
-) -> Iterator[str]:
-    """The files in a bundle's folder that are neither its manifest nor `listed`, as paths relative to the folder.
-
-    Args:
-        folder: the bundle's.
-        listed: relative paths with "/" between their parts.
-        onerror: called with the error where a folder cannot be read; None passes over it.
-    """
-    for parent, folders, files in os.walk(folder, onerror=onerror):
-        # os.walk lists a link to a folder among the folders and does not follow it: it counts as a file.
-        links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        for name in sorted(files + links):
-            relative = (Path(parent) / name).relative_to(folder).as_posix()
-            if relative not in listed and relative != MANIFEST_NAME:
-                yield relative
-
-
-def _unreadable(error: OSError) -> None:
-    raise IntegrityError(f"{error.filename}: cannot be read", got=error.strerror or str(error))
+    if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+        expected = "64 hexadecimal digits, as toolchain build prints them"
+        raise InputError(f"{folder}: digest", expected=expected, got=repr(digest))
+    if digest.lower() != found:
+        fix = "fetch the bundle again; toolchain bench --store changes the digest and prints the new one"
+        raise IntegrityError(f"{folder}: another bundle", expected=f"digest {digest.lower()}", got=found, fix=fix)

@@ -18,6 +18,8 @@ from typing import Any, NoReturn
 from ..errors import BundleFormatError
 
 __all__ = [
+    "MOST_CHARACTERS",
+    "MOST_LEVELS",
     "boolean",
     "exact_keys",
     "integer",
@@ -30,7 +32,13 @@ __all__ = [
     "under",
 ]
 
-_MAX_DEPTH = 64
+MOST_LEVELS = 64
+"""Objects and lists inside each other."""
+
+MOST_CHARACTERS = 4096
+"""Of one text that is shown to people."""
+
+_MOST_DIGITS = 20
 _KINDS: dict[type, str] = {
     dict: "an object",
     list: "a list",
@@ -63,9 +71,9 @@ def parse_object(source: str) -> dict[str, Any]:
         BundleFormatError: `source` is no JSON, or no object.
     """
     try:
-        value = json.loads(source, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(source, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_int=_parse_integer)
     except RecursionError:
-        raise BundleFormatError("invalid JSON", expected=f"at most {_MAX_DEPTH} levels") from None
+        raise BundleFormatError("invalid JSON", expected=f"at most {MOST_LEVELS} levels", got="more") from None
     except ValueError as error:
         raise BundleFormatError("invalid JSON", got=str(error)) from None
     if not isinstance(value, dict):
@@ -87,12 +95,14 @@ def exact_keys(cls: type, value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def text(value: object, where: str) -> str:
-    """`value` as text that is not empty and printable (`printable.py`): it is shown to people."""
+def text(value: object, where: str, *, most: int = MOST_CHARACTERS) -> str:
+    """`value` as text of 1 to `most` characters, all printable (`printable.py`): it is shown to people."""
     if not isinstance(value, str):
         raise BundleFormatError(where, expected="text", got=kind(value))
     if not value:
         raise BundleFormatError(where, expected="text", got="empty text")
+    if len(value) > most:
+        raise BundleFormatError(where, expected=f"at most {most} characters", got=f"{len(value)}")
     if not value.isprintable():
         raise BundleFormatError(where, expected="printable text", got=repr(value))
     return str(value)
@@ -147,8 +157,8 @@ def json_object(value: object, where: str) -> dict[str, Any]:
 
 
 def _json_value(value: object, where: str, *, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        raise BundleFormatError(where, expected=f"at most {_MAX_DEPTH} levels", got="more")
+    if depth > MOST_LEVELS:
+        raise BundleFormatError(where, expected=f"at most {MOST_LEVELS} levels", got="more")
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -158,14 +168,29 @@ def _json_value(value: object, where: str, *, depth: int) -> Any:
     if isinstance(value, float):
         return number(value, where)
     if isinstance(value, (list, tuple)):
-        return [_json_value(item, f"{where}[{index}]", depth=depth + 1) for index, item in enumerate(value)]
+        return [
+            item if _is_plain(item) else _json_value(item, f"{where}[{index}]", depth=depth + 1)
+            for index, item in enumerate(value)
+        ]
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise BundleFormatError(where, expected="keys that are text", got=f"the key {key!r}")
             _unicode(key, where)
-        return {str(key): _json_value(item, f"{where}.{key}", depth=depth + 1) for key, item in value.items()}
+        return {
+            str(key): item if _is_plain(item) else _json_value(item, f"{where}.{key}", depth=depth + 1)
+            for key, item in value.items()
+        }
     raise BundleFormatError(where, expected="a value that JSON can hold", got=kind(value))
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is one of the many that nothing can be wrong with: their paths, which take time, are not made."""
+    if type(value) is str:
+        return value.isascii()
+    if type(value) is int:
+        return abs(value) < 2**64
+    return value is None or type(value) is bool or (type(value) is float and math.isfinite(value))
 
 
 def _unicode(value: str, where: str) -> str:
@@ -187,6 +212,12 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
             raise BundleFormatError(key, expected="each key once", got="the key twice")
         value[key] = item
     return value
+
+
+def _parse_integer(digits: str) -> int:
+    if len(digits.lstrip("-")) > _MOST_DIGITS:  # thousands of digits take Python long, or are refused with odd advice
+        raise BundleFormatError("invalid JSON", expected="integers of at most 64 bits", got=f"{len(digits)} digits")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> NoReturn:

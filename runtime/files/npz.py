@@ -4,10 +4,16 @@ Rule: members are stored or deflated, as NumPy writes them, and lie in the file 
 most (zlib.net/zlib_tech.html, "Maximum Compression Factor"), so before any array is read, of all that are wanted
 
     sum packed <= the file's size      unpacked <= 1032 packed      unpacked = .npy header + what that header claims
+
+A file of zeros deflates so far, pictures and logits never: more than `SMALL_BYTES` come of 32 times as many packed
+bytes at most, and never more than the reader's own limit.
+
+    sum unpacked <= min(most, max(SMALL_BYTES, 32 sum packed))
 """
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import zipfile
@@ -22,18 +28,26 @@ from numpy.typing import NDArray
 from ..errors import DataError
 from ..shapes import Shaped
 
-__all__ = ["read_arrays"]
+__all__ = ["SMALL_BYTES", "read_arrays"]
+
+SMALL_BYTES = 2**28
+"""What any file may unpack to."""
 
 _MOST_DEFLATED = 1032
+_MOST_USUAL = 32
 _METHODS = {zipfile.ZIP_STORED: 1, zipfile.ZIP_DEFLATED: _MOST_DEFLATED}
 
 
-def read_arrays(path: Path, wanted: Collection[str]) -> tuple[dict[str, Shaped[NDArray[Any], " ..."]], tuple[str, ...]]:
+def read_arrays(
+    path: Path, wanted: Collection[str], *, most: int, stored: bytes | None = None
+) -> tuple[dict[str, Shaped[NDArray[Any], " ..."]], tuple[str, ...]]:
     """Read arrays by name.
 
     Args:
         path: an .npz file.
         wanted: names; what else lies in the file is not touched.
+        most: bytes that the wanted arrays may take together.
+        stored: the file's bytes where they were read, and checked, before; then it is not opened.
 
     Returns:
         Those of the wanted arrays that are there, and the names of all.
@@ -42,7 +56,7 @@ def read_arrays(path: Path, wanted: Collection[str]) -> tuple[dict[str, Shaped[N
         OSError: the file cannot be opened.
         DataError: it is no .npz, damaged, encrypted, holds Python objects, or breaks the module's rule.
     """
-    with path.open("rb") as file:
+    with path.open("rb") if stored is None else io.BytesIO(stored) as file:
         try:
             with zipfile.ZipFile(file) as content:
                 members = {member.filename.removesuffix(".npy"): member for member in content.infolist()}
@@ -51,10 +65,13 @@ def read_arrays(path: Path, wanted: Collection[str]) -> tuple[dict[str, Shaped[N
                     raise ValueError(f"{twice} lies in it {names.count(twice)} times")
                 chosen = {name: members[name] for name in wanted if name in members}
                 packed = sum(member.compress_size for member in chosen.values())
-                if packed > (size := os.fstat(file.fileno()).st_size):
+                if packed > (size := file.seek(0, os.SEEK_END)):
                     raise ValueError(f"arrays of {packed} packed bytes in a file of {size}")
                 for member in chosen.values():
                     _check(content, member)
+                unpacked = sum(member.file_size for member in chosen.values())
+                if unpacked > (limit := min(most, max(SMALL_BYTES, _MOST_USUAL * packed))):
+                    raise ValueError(f"arrays of {unpacked} bytes, packed into {packed}: at most {limit} are read")
                 return {name: _read(content, member) for name, member in chosen.items()}, tuple(members)
         except Exception as error:  # what damage makes zipfile, zlib and NumPy raise is no closed list
             lines = str(error).splitlines()

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from hardtemper.bench.compatibility import check_image_shape
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
-from hardtemper.runtime.errors import DataError
+from hardtemper.runtime.errors import DataError, ModelError
 
 
 @pytest.mark.parametrize(
@@ -52,3 +54,14 @@ def test_a_bare_files_labels_are_no_names(
     path = make_bundle(graph=content, classes=names, dense=content) if dense else model_file(content)
     report = run_bench(path, other_data(classes=names), settings(robust=False, batches=(1,)))
     assert len(report.subjects) == (2 if dense else 1)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 3), (8, 4, 3)])
+def test_channels_last_images_are_the_networks_fault(shape: tuple[int, int, int]) -> None:
+    """[N, 3, W, 3] and [N, H, 4, 3] may be either by themselves; the images tell."""
+    height, width, channels = shape
+    engine: Any = SimpleNamespace(input_shape=shape)
+    with pytest.raises(ModelError, match=r"net.onnx: channels-last.*got: \[N, \d, \d, 3\].*Transpose") as caught:
+        check_image_shape(engine, (channels, height, width), "photos", Path("net.onnx"), fix="other data")
+    assert "photos" not in str(caught.value)
+    check_image_shape(engine, shape, "photos", Path("net.onnx"), fix="other data")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -32,7 +33,7 @@ MAKERS = ("measured", "share")
 def everything(
     make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Measurement]:
-    """What a run measures that leaves nothing out, and what only a GPU has."""
+    """What a run measures that leaves nothing out, what only a wrong twin leaves, and what only a GPU has."""
     package = ModuleType("imagecorruptions")
     package.corrupt = lambda image, **_: image  # type: ignore[attr-defined]
     other = tmp_path_factory.mktemp("other") / "other.onnx"
@@ -55,8 +56,12 @@ def everything(
     seconds = np.array([0.1, 0.2])
     on_device = DeviceLatency(name="a", batch=1, steps={step: summarize("a", seconds, seconds, 1) for step in STEPS})
     memory = DeviceMemory(batch=1, added_mib=1.0, process_mib=None, framework_mib=1.0)
+    verdict = report.subject("shipped").robustness
+    assert verdict is not None
+    doubted = replace(verdict, robust=np.ones(10, bool)).measurements(["wrong twin"])
     return [
         *(measurement for subject in report.subjects for measurement in subject.measurements),
+        *doubted,
         *on_device.measurements(),
         memory.measurement(),
     ]

@@ -15,12 +15,13 @@ from hardtemper.bench import run
 from hardtemper.bench.data.dataset import Dataset, Splits, divide
 from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.resume import RESUME_FOLDER, ResumeStore
+from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.corruptions import CorruptionResult, evaluate_corruptions
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.engine import open_onnx
-from hardtemper.runtime.errors import InputError, IntegrityError
+from hardtemper.runtime.errors import InputError
 from hardtemper.runtime.files.sealed import write_sealed
 
 
@@ -52,7 +53,7 @@ def test_a_bundle_beside_its_dense_network(
     assert moved is not None
     assert (moved.value, moved.n) == (0, 40)
     checks = {m.settings["alarm"]: m.settings["raised"] for m in shipped.measurements if m.name == "alarm"}
-    assert len(checks) == 7
+    assert len(checks) == 11
     found = shipped.find("robust-accuracy", attack="union")
     assert found is not None
     assert found.settings["alarms"] == (", ".join(name for name, raised in checks.items() if raised) or "none")
@@ -129,7 +130,7 @@ def test_image_counts(
 
 
 @pytest.mark.parametrize("task", ["latency, batch 1", "model: clean accuracy", "model: square", "model: alarms"])
-def test_a_graph_that_is_replaced_meanwhile_is_refused(
+def test_a_graph_that_is_replaced_meanwhile_is_not_what_is_measured(
     *,
     tmp_path: Path,
     data: Dataset,
@@ -139,14 +140,26 @@ def test_a_graph_that_is_replaced_meanwhile_is_refused(
     model_file: Callable[[bytes], Path],
 ) -> None:
     path = model_file(three_classes.onnx())
+    (before,) = run_bench(path, data, settings(batches=(1,))).subjects
 
     def build_again(told: str, done: int, total: int, _: str) -> None:
         if told == task and done == total:
-            path.write_bytes(three_classes.onnx(shift=0.5))
+            path.write_bytes(three_classes.onnx(shift=1e6))
 
-    with pytest.raises(IntegrityError, match=r"the file changed while it was measured; .*run bench again"):
-        run_bench(path, data, settings(batches=(1,)), work=tmp_path / "work", progress=build_again)
-    assert not list(tmp_path.glob("work/*.npz"))
+    report = run_bench(path, data, settings(batches=(1,)), work=tmp_path / "work", progress=build_again)
+    (subject,) = report.subjects
+    assert path.read_bytes() != three_classes.onnx()
+    assert subject.graph_sha256 == before.graph_sha256
+    figures, undisturbed = (
+        [(m.name, m.value, m.n) for m in found.measurements if m.unit == "%" or m.name.startswith("size")]
+        for found in (subject, before)
+    )
+    assert figures == undisturbed
+    (verdict,) = tmp_path.glob("work/*.npz")
+    assert read_archive(verdict).header["graph_sha256"] == before.graph_sha256
+    skipped = [skip.reason for skip in subject.skipped if skip.what == "peak memory, batch 1"]
+    assert len(skipped) == (task == "latency, batch 1"), "memory comes next, from a process that reads the file again"
+    assert all("another file" in reason for reason in skipped)
 
 
 def test_progress_names_engine_and_task(
@@ -160,7 +173,7 @@ def test_progress_names_engine_and_task(
         progress=lambda *news: told.append(news),
     )
     finished = [task for task, done, total, _ in told if done == total]
-    each = ["memory", "clean accuracy", "pgd-20", "apgd-ce", "square", "alarms"]
+    each = ["memory", "clean accuracy", "twin against engine", "pgd-20", "apgd-ce", "square", "alarms"]
     expected = [f"{subject}: {task}" for subject in ("dense", "shipped") for task in each]
     assert finished == ["latency, batch 1", "latency, batch 3", *expected]
 

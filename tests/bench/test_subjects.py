@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import warnings
 from collections import Counter
@@ -9,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
@@ -19,12 +21,13 @@ from hardtemper.bench import subjects
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
-from hardtemper.bench.subjects import open_subjects
+from hardtemper.bench.subjects import open_others, open_subjects, read_target
+from hardtemper.runtime.bundle import listed_files
 from hardtemper.runtime.bundle.manifest import Manifest
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
-from hardtemper.runtime.errors import BundleError, IntegrityError, ModelError
-from hardtemper.runtime.files.hashing import hash_file
+from hardtemper.runtime.errors import BundleError, InputError, IntegrityError, ModelError
+from hardtemper.runtime.files import read_once
 
 
 def test_every_operator_that_the_twin_lacks_is_named(
@@ -39,33 +42,6 @@ def test_every_operator_that_the_twin_lacks_is_named(
     (subject,) = run_bench(path, data, settings(batches=(1,))).subjects
     (skip,) = subject.skipped
     assert re.match(r"no twin: .*got: Atan \(first\), Sinh \(second\)", skip.reason)
-
-
-def fails(_: Any) -> Any:
-    raise RuntimeError("size mismatch\nmore")
-
-
-@pytest.mark.parametrize(
-    ("twin", "reason"),
-    [
-        (fails, "RuntimeError: size mismatch"),
-        (lambda x: torch.zeros(1, 3), "its logits are cut off from the image, so there is no gradient to follow"),
-        (lambda x: x.flatten(1), "it gives [1, 36] where the engine gives [1, 3]"),
-    ],
-)
-def test_a_twin_that_cannot_be_attacked_is_no_twin(
-    *,
-    data: Dataset,
-    three_classes: Any,
-    monkeypatch: pytest.MonkeyPatch,
-    twin: Any,
-    reason: str,
-    settings: Callable[..., BenchSettings],
-    model_file: Callable[[bytes], Path],
-) -> None:
-    monkeypatch.setattr(subjects, "Twin", lambda _: twin)
-    (subject,) = run_bench(model_file(three_classes.onnx()), data, settings()).subjects
-    assert subject.skipped[0].reason == f"no twin: {reason}"
 
 
 def test_what_a_reader_must_know_is_noted(
@@ -145,28 +121,32 @@ def test_a_model_that_nothing_transfers_from_is_refused(
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Sessions of ONNX Runtime by file and threads, hashed files and parsed manifests."""
+    """Sessions of ONNX Runtime by graph and threads, readings of files, and parsed manifests."""
     found: Counter[str] = Counter()
-    session, parse = ort.InferenceSession, Manifest.from_json
+    session, parse, opened = ort.InferenceSession, Manifest.from_json, read_once.open_regular
 
     class Counted(session):  # type: ignore[misc, valid-type]
-        def __init__(self, path: Any, options: Any, **how: Any) -> None:
-            found[f"open {Path(path).name}, threads {options.intra_op_num_threads}"] += 1
-            super().__init__(path, options, **how)
+        def __init__(self, content: bytes, options: Any, **how: Any) -> None:
+            found[f"open {sha256(content)}, threads {options.intra_op_num_threads}"] += 1
+            super().__init__(content, options, **how)
 
-    def hashed(path: Path) -> str:
-        found[f"hash {Path(path).name}"] += 1
-        return hash_file(path)
+    def counting(path: str | Path) -> Any:
+        found[f"read {Path(path).name}"] += 1
+        return opened(path)
 
     def parsed(source: str) -> Manifest:
         found["manifest"] += 1
         return parse(source)
 
     monkeypatch.setattr(ort, "InferenceSession", Counted)
-    for module in ("bench.graph_digest", "runtime.bundle.reader"):
-        monkeypatch.setattr(f"hardtemper.{module}.hash_file", hashed)
+    for module in (read_once, listed_files):
+        monkeypatch.setattr(module, "open_regular", counting)
     monkeypatch.setattr(Manifest, "from_json", parsed)
     return found
+
+
+def sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:8]
 
 
 @pytest.mark.parametrize(("threads", "sessions"), [(1, (0, 1)), (None, (0,))])
@@ -183,16 +163,17 @@ def test_a_run_opens_each_subject_once_per_thread_count(
 ) -> None:
     path = make_bundle(dense=three_classes.onnx(dtype="float32"))
     run_bench(path, data, settings(threads=threads, preset="quick,transfer"), work=tmp_path / "work")
-    graphs = ("dense.onnx", "model.onnx")
+    graphs = (three_classes.onnx(dtype="float32"), three_classes.onnx())
     assert counted == {
         "manifest": 1,
-        **{f"open {graph}, threads {count}": 1 for graph in graphs for count in sessions},
-        # as the bundle is read, after opening, and at the end of what was measured
-        **{f"hash {graph}": 3 for graph in graphs},
+        "read manifest.json": 1,
+        **{f"open {sha256(graph)}, threads {count}": 1 for graph in graphs for count in sessions},
+        "read dense.onnx": 2,  # as the bundle is read, and once to be opened
+        "read model.onnx": 2 + len(sessions),  # as the bundle is read, for the twin, and by `load`, checked each time
     }
 
 
-def test_a_bare_file_is_opened_and_hashed_no_more(
+def test_a_bare_file_is_read_once(
     *,
     tmp_path: Path,
     data: Dataset,
@@ -203,7 +184,8 @@ def test_a_bare_file_is_opened_and_hashed_no_more(
 ) -> None:
     path = model_file(three_classes.onnx())
     run_bench(path, data, settings(threads=2), work=tmp_path / "work")
-    assert counted == {"open model.onnx, threads 0": 1, "open model.onnx, threads 2": 1, "hash model.onnx": 2}
+    opened = f"open {sha256(three_classes.onnx())}, threads"
+    assert counted == {f"{opened} 0": 1, f"{opened} 2": 1, "read model.onnx": 1}
 
 
 def test_a_bundle_that_was_read_is_not_read_again(
@@ -212,20 +194,75 @@ def test_a_bundle_that_was_read_is_not_read_again(
     bundle = read_bundle(make_bundle())
     counted.clear()
     report = run_bench(bundle, data, settings(robust=False))
-    assert report.target == str(bundle.path)
-    assert (counted["manifest"], counted["hash model.onnx"]) == (0, 2)
+    assert (report.target, report.bundle_sha256) == (str(bundle.path), bundle.digest)
+    assert (counted["manifest"], counted["read manifest.json"]) == (0, 0)
 
 
-def test_a_graph_that_is_replaced_while_it_is_opened_is_refused(
-    three_classes: Any, monkeypatch: pytest.MonkeyPatch, model_file: Callable[[bytes], Path]
+def test_a_bare_graph_that_is_replaced_changes_nothing_that_was_read(
+    three_classes: Any, model_file: Callable[[bytes], Path], data: Dataset, settings: Callable[..., BenchSettings]
+) -> None:
+    path = model_file(three_classes.onnx())
+    read = read_target(path)
+    before = open_subjects(read)[0]
+    path.write_bytes(three_classes.onnx(shift=1e6))
+    (subject,) = open_subjects(read)
+    assert (
+        subject.digest
+        == before.digest
+        == hashlib.sha256(hashlib.sha256(three_classes.onnx()).hexdigest().encode()).hexdigest()
+    )
+    assert np.array_equal(subject.engine(data.test.images), three_classes(data.test.images))
+    assert subject.twin is not None
+    pixels = torch.from_numpy(data.test.images).float() / 255
+    assert np.array_equal(subject.twin(pixels).detach().numpy(), three_classes(data.test.images))
+    (row,) = run_bench(read, data, settings(robust=False, batches=(1,))).subjects
+    assert row.graph_sha256 == before.digest
+    (skip,) = [skip for skip in row.skipped if skip.what == "peak memory, batch 1"]
+    assert "another file" in skip.reason, "the process that measures memory reads the file again"
+
+
+@pytest.mark.parametrize("relative", ["model.onnx", "dense.onnx"])
+def test_a_bundles_graph_that_is_replaced_is_refused(
+    make_bundle: Callable[..., Path], three_classes: Any, relative: str
+) -> None:
+    bundle = read_bundle(make_bundle(dense=three_classes.onnx(dtype="float32")))
+    (bundle.path / relative).write_bytes(
+        three_classes.onnx(shift=1e6, dtype="uint8" if relative[0] == "m" else "float32")
+    )
+    with pytest.raises(IntegrityError, match=rf"{relative}: SHA-256 differs"):
+        open_subjects(bundle)
+    if relative == "dense.onnx":
+        with pytest.raises(IntegrityError, match=r"dense\.onnx: SHA-256 differs"):
+            open_others(bundle, parent=True, paths=())
+
+
+def test_a_digest_is_a_bundles(make_bundle: Callable[..., Path], model_file: Callable[[bytes], Path]) -> None:
+    bundle = read_bundle(make_bundle())
+    assert read_target(bundle.path, digest=bundle.digest) == bundle
+    with pytest.raises(IntegrityError, match="another bundle"):
+        read_target(bundle.path, digest="0" * 64)
+    with pytest.raises(InputError, match=r"model\.onnx: digest; expected: a bundle; got: an ONNX file; fix: leave"):
+        read_target(model_file(b"any"), digest=bundle.digest)
+
+
+def test_a_network_to_transfer_from_is_read_once_too(
+    make_bundle: Callable[..., Path],
+    three_classes: Any,
+    data: Dataset,
+    model_file: Callable[[bytes], Path],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     path = model_file(three_classes.onnx())
 
-    def replaced(graph: Path, **how: Any) -> Any:
-        engine = open_onnx(graph, **how)
-        graph.write_bytes(three_classes.onnx(shift=0.5))
-        return engine
+    def swapping(graph: Any, **how: Any) -> Any:
+        path.write_bytes(three_classes.onnx(shift=1e6))
+        return open_onnx(graph, **how)
 
-    monkeypatch.setattr(subjects, "open_onnx", replaced)
-    with pytest.raises(IntegrityError, match=r"the file changed while it was opened; .*run bench again"):
-        open_subjects(path)
+    monkeypatch.setattr(subjects, "open_onnx", swapping)
+    (other,) = open_others(read_bundle(make_bundle()), parent=False, paths=[path])
+    assert path.read_bytes() != three_classes.onnx()
+    assert other.graph.content == three_classes.onnx()
+    assert np.array_equal(other.engine(data.test.images), three_classes(data.test.images))
+    assert other.twin is not None
+    twin = other.twin(torch.from_numpy(data.test.images).float() / 255)
+    assert np.array_equal(twin.detach().numpy(), three_classes(data.test.images))

@@ -11,9 +11,13 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import onnx
+import onnxruntime
 import pytest
 from PIL import Image
 
+from hardtemper.runtime.engine import open_onnx
+from hardtemper.runtime.errors import ModelError
 from hardtemper.toolchain.recipe.read import load_recipe, with_overrides
 
 ROOT = Path(__file__).parents[2]
@@ -118,3 +122,44 @@ def test_notebook_api(
     )
     assert found.keys() == {"dense", "shipped"}
     assert all(0 <= value <= 100 for value in found.values())
+
+
+@pytest.mark.parametrize(
+    ("inner", "is_channels_last"),
+    [(["N", 224, 224, 3], True), (["N", 3 * 224 * 224], False)],
+    ids=["channels last", "rows"],
+)
+def test_an_onnx_file_of_another_form(
+    *,
+    inner: list[Any],
+    is_channels_last: bool,
+    doc: Callable[[str], Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The page's lines make an image classifier of a graph that `open_onnx` refuses, and of the same logits."""
+    page = doc("docs/your-own.md")
+    weights = onnx.numpy_helper.from_array(np.random.default_rng(0).normal(size=(3 * 224 * 224, 5)).astype("f4"), "w")
+    nodes = [onnx.helper.make_node("Flatten", ["x"], ["f"]), onnx.helper.make_node("MatMul", ["f", "w"], ["y"])]
+    ends = [onnx.helper.make_tensor_value_info(*end) for end in (("x", 1, inner), ("y", 1, ["N", 5]))]
+    model = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], [weights]),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    monkeypatch.chdir(tmp_path)
+    onnx.save(model, "nhwc.onnx")
+    with pytest.raises(ModelError, match=r"docs/your-own.md has the lines"):
+        open_onnx("nhwc.onnx")
+    (code,) = page.blocks("python")
+    if not is_channels_last:
+        call = '"Transpose", [image.name], ["inner"], perm=[0, 2, 3, 1]'
+        assert call in code
+        code = code.replace(call, '"Flatten", [image.name], ["inner"]')
+        assert 'make_node("Flatten", [image.name], ["inner"])' in page.text
+    exec(compile(code, "docs/your-own.md", "exec"), {})
+    images = np.random.default_rng(1).integers(0, 256, (2, 3, 224, 224), np.uint8)
+    given = images.transpose(0, 2, 3, 1) if is_channels_last else images.reshape(2, -1)
+    session = onnxruntime.InferenceSession("nhwc.onnx", providers=["CPUExecutionProvider"])
+    (wanted,) = session.run(None, {"x": given.astype(np.float32) / np.float32(255)})
+    np.testing.assert_allclose(open_onnx("nchw.onnx")(images), wanted, rtol=1e-5)

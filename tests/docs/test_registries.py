@@ -1,8 +1,9 @@
-"""What documents list is what the code has: keys, recipes, attacks, objectives, alarms, manifest, Python API."""
+"""What documents list is what the code has: keys, recipes, attacks, operators, objectives, alarms, Python API."""
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import inspect
 import re
 import subprocess
@@ -19,8 +20,13 @@ from hardtemper.bench.attacks.presets import PRESETS
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.robustness.alarm_table import ALARMS
 from hardtemper.export.quantization.targets import TARGETS
+from hardtemper.export.twin.operators.attributes import AUDITED
+from hardtemper.export.twin.operators.supported import OPERATORS
+from hardtemper.export.twin.qoperators import QUANTIZED
 from hardtemper.runtime.backends.table import BACKENDS
+from hardtemper.runtime.bundle import bundle_limits
 from hardtemper.runtime.bundle.manifest import Manifest
+from hardtemper.runtime.graph_check import limits
 from hardtemper.runtime.progress import silent
 from hardtemper.toolchain import api
 from hardtemper.toolchain.recipe.adversary import Adversary
@@ -56,9 +62,29 @@ def test_the_attacks_are_listed(doc: Doc) -> None:
         assert plan.target == ("twin" if name in white else "engine")
 
 
+def test_the_limits_are_those_of_the_code(doc: Doc) -> None:
+    rows = doc("docs/limits.md").table("| what | at most | in the code |")
+    listed = []
+    for _, most, where in rows:
+        path, name = re.findall(r"`([^`]+)`", where)
+        module = importlib.import_module("hardtemper." + path.removesuffix(".py").replace("/", "."))
+        assert int(most) == getattr(module, name), name
+        listed.append(f"{path} {name}")
+    pages = {"runtime/graph_check/limits.py": limits, "runtime/bundle/bundle_limits.py": bundle_limits}
+    assert {f"{path} {name}" for path, page in pages.items() for name in page.__all__} <= set(listed)
+
+
 def _halves(text: str) -> tuple[str, str]:
     white, _, black = text.partition("On the twin, white-box:")[2].partition("On the engine, with queries:")
     return white, black.partition("\n## ")[0]
+
+
+def test_the_twins_operators_are_listed(doc: Doc) -> None:
+    text = doc("docs/operators.md").text
+    for heading, names in (("ONNX", OPERATORS), ("INT8 in QOperator format", QUANTIZED)):
+        listed = text.partition(f"## {heading}\n")[2].partition("\n\n")[0]
+        assert re.split(r",\s+", listed) == sorted(names)
+    assert f"opset 7 to {AUDITED}:" in text
 
 
 def test_the_presets_are_listed(doc: Doc) -> None:

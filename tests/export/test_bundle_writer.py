@@ -55,7 +55,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     bundle = write(str(path))
     assert bundle == read_bundle(path)
     for relative, content in FILES.items():
-        assert bundle.file(relative).read_bytes() == content
+        assert bundle.read(relative) == content
     assert [entry.path for entry in bundle.manifest.files] == sorted(FILES)
     assert bundle.manifest.layers == ({"name": "fc"},)
     assert names(path.parent) == ["linear.bundle"]
@@ -66,7 +66,7 @@ def test_files_are_copied(tmp_path: Path) -> None:
     source = tmp_path / "source.onnx"
     source.write_bytes(content)
     bundle = write(tmp_path / "out", files={"graph.onnx": source}, dense=None)
-    assert bundle.file("graph.onnx").read_bytes() == content
+    assert bundle.read("graph.onnx") == content
     (entry,) = bundle.manifest.files
     assert (entry.bytes, entry.sha256) == (len(content), hashlib.sha256(content).hexdigest())
     assert source.read_bytes() == content
@@ -81,7 +81,7 @@ def test_others_can_read_what_the_umask_lets_them(tmp_path: Path) -> None:
         os.umask(before)
     assert stat.S_IMODE(bundle.path.stat().st_mode) == 0o755
     assert stat.S_IMODE((bundle.path / "manifest.json").stat().st_mode) == 0o644
-    assert stat.S_IMODE(bundle.file("graph.onnx").stat().st_mode) == 0o644
+    assert stat.S_IMODE((bundle.path / "graph.onnx").stat().st_mode) == 0o644
 
 
 @pytest.mark.parametrize(
@@ -252,11 +252,11 @@ def test_every_file_and_folder_is_synced_before_the_rename(tmp_path: Path, monke
 
 def test_update_measurements_writes_only_the_manifest(tmp_path: Path) -> None:
     bundle = write(tmp_path / "out")
-    before = {entry.path: bundle.file(entry.path).stat().st_mtime_ns for entry in bundle.manifest.files}
+    before = {entry.path: (bundle.path / entry.path).stat().st_mtime_ns for entry in bundle.manifest.files}
     updated = update_measurements(bundle, FASTER)
     assert updated == read_bundle(tmp_path / "out")
     assert updated.manifest.measurements == tuple(FASTER)
-    assert {entry.path: updated.file(entry.path).stat().st_mtime_ns for entry in updated.manifest.files} == before
+    assert {entry.path: (updated.path / entry.path).stat().st_mtime_ns for entry in updated.manifest.files} == before
     assert names(tmp_path) == ["out"]
 
 

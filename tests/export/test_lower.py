@@ -156,3 +156,92 @@ def test_what_a_pass_left_alone_reaches_the_result(build: Build) -> None:
         ("h", "MergeConvs", "the convolution before it is read elsewhere too"),  # the pixels' factor 256/255
         ("c", "FoldClip", "Add reads it"),
     ]
+
+
+class ConcatPool(nn.Module):
+    """The mean and the maximum of each channel (fastai's AdaptiveConcatPool2d)."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([nn.AdaptiveAvgPool2d(1)(x), nn.AdaptiveMaxPool2d(1)(x)], 1)
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.inner, self.outer = nn.Linear(8, 8), nn.BatchNorm1d(8), nn.BatchNorm1d(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.outer(torch.relu(x + self.inner(self.linear(x))))  # type: ignore[no-any-return]
+
+
+def _behind_maps(*head: nn.Module) -> list[nn.Module]:
+    return [nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(4), *head]
+
+
+HEADS: dict[str, tuple[list[nn.Module], str]] = {
+    # layers, operators behind the pool (or all of them)
+    "batch norm of features": (
+        _behind_maps(nn.Flatten(), nn.BatchNorm1d(32), nn.Dropout(), nn.Identity(), nn.Linear(32, 5)),
+        "Flatten Gemm",
+    ),
+    "two of them": (
+        _behind_maps(nn.Flatten(), nn.BatchNorm1d(32), nn.BatchNorm1d(32, affine=False), nn.Linear(32, 5)),
+        "Flatten Gemm",
+    ),
+    "fastai's head": (
+        _behind_maps(
+            ConcatPool(), nn.Flatten(), nn.BatchNorm1d(16), nn.Dropout(0.25), nn.Linear(16, 8, bias=False),
+            nn.ReLU(inplace=True), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 5, bias=False),
+        ),
+        "GlobalAveragePool MaxPool Concat Flatten Gemm Relu Gemm",
+    ),
+    "behind a linear layer": (
+        _behind_maps(nn.Flatten(), nn.Linear(32, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5), nn.BatchNorm1d(5)),
+        "Flatten Gemm Relu Gemm",
+    ),
+    "between a mean and a ReLU": (
+        _behind_maps(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 5)),
+        "GlobalAveragePool Conv Relu Flatten Gemm",
+    ),
+    "between a Flatten and a ReLU6": (
+        _behind_maps(nn.Flatten(), nn.BatchNorm1d(32), nn.ReLU6(), nn.Linear(32, 5)),
+        "Flatten Unsqueeze Conv Clip Flatten Gemm",
+    ),
+    "channels before a mean": (
+        _behind_maps(nn.BatchNorm2d(8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)),
+        "GlobalAveragePool Flatten Gemm",
+    ),
+    "channels before a Flatten": (_behind_maps(nn.BatchNorm2d(8), nn.Flatten(), nn.Linear(32, 5)), "Flatten Gemm"),
+    "channels before zero padding": (
+        _behind_maps(nn.BatchNorm2d(8), nn.Conv2d(8, 4, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(16, 5)),
+        "Conv Conv Relu Flatten Gemm",
+    ),
+    "a residual sum": (
+        _behind_maps(nn.Flatten(), nn.Linear(32, 8), Residual(), nn.Linear(8, 5)), "Flatten Gemm Gemm Add Relu Gemm"
+    ),
+    "pixels": ([nn.BatchNorm2d(3), nn.Flatten(), nn.BatchNorm1d(192), nn.Linear(192, 5)], "Flatten Gemm"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("layers", "operators"), HEADS.values(), ids=HEADS)
+def test_batch_norms_fold_into_linear_layers(
+    layers: list[nn.Module], operators: str, pixels: Pixels, prepare: Callable[..., nn.Module], run: Run
+) -> None:
+    images = pixels(9, (3, 8, 8))
+    for layer in nn.Sequential(*layers).modules():
+        if isinstance(layer, (nn.BatchNorm1d, nn.BatchNorm2d)) and layer.affine:
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias)
+    module = prepare(nn.Sequential(*layers), images)
+    floats = images.astype(np.float32) / 255
+    with torch.no_grad():
+        wanted = module(torch.from_numpy(floats)).numpy()
+    graph = lower(module, input_shape=(3, 8, 8))
+    found = [node.op_type for node in graph.model.graph.node]
+    assert (found[3:] if found[0] == "Conv" else found) == operators.split()
+    np.testing.assert_allclose(run(graph.model, {"image": floats})[0], wanted, rtol=1e-3, atol=1e-4)
+    skipped = [(skip.step, skip.reason) for skip in graph.skipped]
+    is_padded = operators.startswith("Conv Conv")
+    assert skipped == ([("MergeConvs", "an offset cannot move behind its padding")] if is_padded else [])
+    pixel = ir.to_proto(pixel_graph(graph, scale=INPUT_SCALE, exact=True).model)
+    np.testing.assert_allclose(run(pixel, {"image": images})[0], wanted, rtol=1e-2, atol=1e-2)

@@ -21,6 +21,7 @@ from hardtemper.bench.robustness.agreement import twin_logits
 from hardtemper.bench.settings import default_threat
 from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.bundle.reader import read_bundle
+from hardtemper.runtime.files.onnx_file import OnnxFile
 from hardtemper.toolchain.models.source import load_source
 from hardtemper.toolchain.recipe.recipe import Recipe
 
@@ -109,9 +110,8 @@ def built_of(ctx: Context, name: str) -> Path:
     return path
 
 
-def graph_of(ctx: Context, name: str) -> Path:
-    bundle = read_bundle(built_of(ctx, name))
-    return bundle.file(bundle.manifest.graph)
+def graph_of(ctx: Context, name: str) -> OnnxFile:
+    return read_bundle(built_of(ctx, name)).graph()
 
 
 def engine_of(ctx: Context, name: str) -> str:

@@ -22,7 +22,6 @@ from hardtemper.bench.robustness.evaluate import evaluate_robustness
 from hardtemper.bench.robustness.verdict import RobustnessResult
 from hardtemper.bench.settings import default_threat
 from hardtemper.export.twin.twin import Twin
-from hardtemper.runtime.files.hashing import hash_file
 
 __all__ = ["replay", "robust", "verdict_of"]
 
@@ -36,10 +35,12 @@ def robust(ctx: Context) -> dict[str, Any]:
         data = data_of(ctx, name.rpartition("/")[0])
         started = time.perf_counter()
         graph = graph_of(ctx, name)
-        digest = hash_file(graph)
+        digest = graph.digest
         store = ResumeStore(ctx.out / "unfinished" / name.replace("/", "-"), {"twin": digest, "engine": digest})
         store.make()
-        verdict = verdict_of(ctx, Twin(onnx.load(graph)), data, ctx.sizes["preset"], store=store)
+        verdict = verdict_of(
+            ctx, Twin(onnx.load_model_from_string(graph.whole())), data, ctx.sizes["preset"], store=store
+        )
         path = _stored(ctx, name)
         part = data.test.head(verdict.n)
         write_archive(verdict.archive(part, classes=len(data.classes), subject=name, dataset=data.name), path)

@@ -135,7 +135,7 @@ def torch_parity(ctx: Context) -> dict[str, Any]:
     def compare(name: str) -> dict[str, Any]:
         with np.load(images_of(ctx, name)) as stored:
             images, logits = stored["images"][:_CHUNK], stored["logits"][:_CHUNK]
-        other = twin_logits(Twin(onnx.load(graph_of(ctx, name))), images)
+        other = twin_logits(Twin(onnx.load_model_from_string(graph_of(ctx, name).whole())), images)
         return {"images": len(images), "images_differ": int((other != logits).any(1).sum())}
 
     return ctx.each(compare, [f"{model}/{kind}" for model in ctx.sizes["models"] for kind in KINDS])

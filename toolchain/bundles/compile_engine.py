@@ -31,6 +31,8 @@ from ...runtime.bundle.reader import Bundle, read_bundle
 from ...runtime.errors import BundleError, IntegrityError, ModelError
 from ...runtime.files.atomic import replace_file
 from ...runtime.files.json_fields import number
+from ...runtime.files.onnx_file import OnnxFile
+from ...runtime.graph_check.check_graph import check_graph
 from ...runtime.progress import ProgressCallback, silent
 from .recorded_recipe import recorded
 
@@ -94,7 +96,9 @@ def compile_bundle(
     if not rebuild and found.is_file():
         with suppress(BundleError):  # a damaged entry is built again
             return Compilation(path=found, entry=read_engine(found)[0])
-    model = onnx.load(str(source))
+    content = source.whole()
+    check_graph(content, what=str(source.path))
+    model = onnx.load_model_from_string(content)
     cache = _TimingCache(folder, version, gpu)
 
     def build(placement: Placement) -> Compiled:
@@ -161,13 +165,13 @@ def import_engine(path: Path, engine: Path, *, folder: Path, trust: bool) -> Com
     return Compilation(path=write_engine(folder, entry, content), entry=entry)
 
 
-def _source(bundle: Bundle, *, dense: bool) -> tuple[Path, float]:
-    """The graph's file, and the share of MACs in int8 kernels that its engine needs."""
+def _source(bundle: Bundle, *, dense: bool) -> tuple[OnnxFile, float]:
+    """The graph, and the share of MACs in int8 kernels that its engine needs."""
     manifest = bundle.manifest
     if dense:
         if manifest.dense is None:
             raise BundleError(f"{bundle.path}: no dense network", expected="a bundle that was built with one")
-        return bundle.file(manifest.dense), 0.0
+        return bundle.onnx_file(manifest.dense), 0.0
     target = target_of(manifest.quantization)
     if target is None or not target.compiles:
         got = manifest.quantization.get("target", "a float graph")
@@ -178,15 +182,15 @@ def _source(bundle: Bundle, *, dense: bool) -> tuple[Path, float]:
             fix="toolchain build --target tensorrt",
         )
     share = recorded(bundle, "quantize.integer_share", number)
-    return bundle.file(manifest.graph), 1.0 if share is None else share
+    return bundle.graph(), 1.0 if share is None else share
 
 
 class _Description:
     """What a cache entry says before the engine is built, and after."""
 
-    def __init__(self, source: Path, gpu: Gpu, version: str, options: Options, *, tune: bool) -> None:
+    def __init__(self, source: OnnxFile, gpu: Gpu, version: str, options: Options, *, tune: bool) -> None:
         self._facts = {
-            "graph_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+            "graph_sha256": hashlib.sha256(source.content).hexdigest(),
             "tensorrt": version,
             "compute_capability": gpu.compute_capability,
             "driver": gpu.cuda,

@@ -30,7 +30,13 @@ from ...runtime.files.npz import read_arrays
 from ...runtime.progress import ProgressCallback, silent
 from .recorded_recipe import load_recorded_data, recorded
 
-__all__ = ["Verification", "verify_bundle"]
+__all__ = ["MOST_PROOF_BYTES", "MOST_PROOF_IMAGES", "Verification", "verify_bundle"]
+
+MOST_PROOF_BYTES = 2**30
+"""Bytes of a proof's arrays, unpacked: its images may have 3 x 1024 x 1024 pixels."""
+
+MOST_PROOF_IMAGES = 256
+"""Images of a proof; a build stores 64. Zeros pack so well that a small file could hold millions."""
 
 _BATCH = 250
 
@@ -97,6 +103,7 @@ def verify_bundle(
     test_images: int = 0,
     data: str | None = None,
     data_root: Path | None = None,
+    digest: str | None = None,
     progress: ProgressCallback = silent,
 ) -> Verification:
     """Check a bundle.
@@ -107,17 +114,19 @@ def verify_bundle(
         seed: of the random images.
         test_images: of the data set, test images to compare, each clean and under PGD-20.
         data, data_root: the data set, as for `load_dataset`; the recipe's if not given, where that is known by name.
+        digest: the bundle's, as `toolchain build` printed it; None takes any.
 
     Raises:
-        InputError: a count or the seed is no whole number of 0 or more.
-        BundleError: the bundle cannot be read, or a file differs from its hash.
+        InputError: a count or the seed is no whole number of 0 or more, or `digest` is no SHA-256.
+        BundleError: the bundle cannot be read.
+        IntegrityError: a file differs from its hash, or the manifest is not that of `digest`.
         ModelError: the graph cannot be run.
         DataError: test images are asked for and the data set cannot be read, does not fit, or is the user's to give.
     """
     for name, count in (("images", images), ("seed", seed), ("test_images", test_images)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise InputError(f"verify: {name}", expected="a whole number, 0 or more", got=repr(count))
-    bundle = read_bundle(path)
+    bundle = read_bundle(path, digest=digest)
     manifest = bundle.manifest
     engine = load(bundle)  # before the parser, which takes what is no ONNX for a defect of its own
     model = _graph(bundle)
@@ -162,24 +171,28 @@ def _weight_bits(scheme: Mapping[str, Any]) -> int:
 
 
 def _graph(bundle: Bundle) -> onnx.ModelProto:
-    graph = bundle.file(bundle.manifest.graph)
+    graph = bundle.graph()
     try:
-        return onnx.load(str(graph))
+        return onnx.load_model_from_string(graph.whole())
     except Exception as error:  # protobuf's and ONNX's exceptions share no base class
-        raise ModelError(f"{graph}: no ONNX file", got=f"{type(error).__name__}: {error}") from error
+        raise ModelError(f"{graph.path}: no ONNX file", got=f"{type(error).__name__}: {error}") from error
 
 
 def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """The stored images and the twin's logits."""
+    content = bundle.read("proof.npz")
     try:
-        arrays, _ = read_arrays(bundle.file("proof.npz"), ("images", "logits"))
+        arrays, _ = read_arrays(bundle.path / "proof.npz", ("images", "logits"), most=MOST_PROOF_BYTES, stored=content)
         images, logits = arrays["images"], arrays["logits"]
-    except (OSError, KeyError, DataError) as error:
+    except (KeyError, DataError) as error:
         what = f"{bundle.path}: proof.npz"
         raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
-    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating):
-        got = f"{images.dtype} and {logits.dtype}"
+    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating) or not images.ndim * logits.ndim:
+        got = f"{images.dtype} {list(images.shape)} and {logits.dtype} {list(logits.shape)}"
         raise BundleError(f"{bundle.path}: proof.npz", expected="uint8 images and float logits", got=got)
+    if not len(images) == len(logits) <= MOST_PROOF_IMAGES:
+        expected, got = f"as many images as logits, at most {MOST_PROOF_IMAGES}", f"{len(images)} and {len(logits)}"
+        raise BundleError(f"{bundle.path}: proof.npz", expected=expected, got=got)
     return images, logits
 
 

@@ -19,7 +19,7 @@ COMMANDS: Mapping[str, str] = {
     "bench": "Measure a bundle (a folder) or an ONNX classifier on this machine.",
     "build": "Train, compress, fine-tune, quantize, prove, and write a bundle.",
     "compile": "Build a bundle's TensorRT engine on this machine's GPU and put it into the cache.",
-    "inspect": "Show a bundle's layers, kernels, sizes (bytes), provenance and measured numbers.",
+    "inspect": "Show a bundle's layers, kernels, sizes (bytes), provenance, measured numbers and digest.",
     "replay": "Replay a VERDICT (a file that bench stored) on bundles (folders) and ONNX classifiers.",
     "verify": "Check every file's hash, count integer kernels, and compare twin and engine bit for bit.",
 }

@@ -105,7 +105,7 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     help="Folder for the verdicts with their adversarial images, from which an interrupted run goes on.  "
     "[default: TARGET.bench]",
 )
-@click.option("--store", is_flag=True, help="Store the numbers and alarms in the bundle's manifest.")
+@click.option("--store", is_flag=True, help="Store the numbers and alarms in the bundle's manifest: another digest.")
 @click.option(
     "--batch",
     "batches",
@@ -141,10 +141,16 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     show_default=True,
     help="Seed of the choice of images and of the attacks.",
 )
+@click.option("--digest", help="A bundle's, as build printed it: no other bundle is measured.  [default: any]")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Exit code 1 where an alarm is raised, or a robust accuracy is withheld or missing.",
+)
 @click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Store the report there as JSON."
 )
-def bench(target: Path, **settings: Any) -> None:
+def bench(target: Path, *, strict: bool, **settings: Any) -> None:
     """Measure a bundle (a folder) or an ONNX classifier on this machine.
 
     Size (bytes), latency (ms), peak memory (MiB), clean accuracy and robust accuracy (%). A bundle's engine is measured
@@ -167,7 +173,9 @@ def bench(target: Path, **settings: Any) -> None:
             errors.print(printable(line), markup=False, soft_wrap=True)
 
     with ExitStack() as bars:
-        run(target, show=show, progress=bars.enter_context(progress_bars()), **settings)
+        report = run(target, show=show, progress=bars.enter_context(progress_bars()), **settings)
+    if strict:
+        report.gate()
 
 
 def _refuse_of_attacks() -> None:

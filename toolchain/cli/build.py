@@ -72,7 +72,8 @@ def build(
 ) -> None:
     """Train, compress, fine-tune, quantize, prove, and write a bundle.
 
-    An interrupted build goes on where it stopped when the same command is given again.
+    An interrupted build goes on where it stopped when the same command is given again. The digest in the last line is
+    over the whole bundle: verify and bench hold it with --digest, hardtemper.load with digest=.
     """
     from ..api import build as run
     from ..recipe.compression_methods import step_key
@@ -90,6 +91,7 @@ def build(
         result = run(given, out=out, overwrite=overwrite, keep_work=keep_work, progress=progress, **overrides)
     for table in build_report(result):
         console.print(table)
+    console.print(f"digest: {result.bundle.digest}", soft_wrap=True)
 
 
 def _setting(text: str) -> tuple[str, Any]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...runtime.printable import printable
+
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ...bench.measurement import Measurement
+    from ...bench.measurement import Measurement, Setting
     from ...bench.robustness.replay_verdict import Replay
     from ...runtime.engine import Engine
 
@@ -39,11 +41,11 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
 
     archive = read_archive(verdict)
     threat = str(archive.threat)
-    opened = [(path, _open(path, verdict, archive.images.shape[1:])) for path in engines]
+    opened = [(path, *_open(path, verdict, archive.images.shape[1:])) for path in engines]
     with progress_bars() as progress:
         found = [
-            run(archive, engine, name=str(path), graph_sha256=_digest(_graph(path, engine)), progress=progress)
-            for path, engine in opened
+            run(archive, engine, name=str(path), graph_sha256=digest, progress=progress)
+            for path, engine, digest in opened
         ]
     for result in found:
         console.print(_table(result, threat))
@@ -58,49 +60,49 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
         result.gate()
 
 
-def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> Engine:
-    """The engine; what it warns of is printed."""
+def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> tuple[Engine, str]:
+    """The engine and the digest of its graph; what it warns of is printed."""
     from ...bench.compatibility import check_image_shape
+    from ...runtime.bundle.reader import read_bundle
     from ...runtime.engine import is_onnx_file, load, open_onnx
+    from ...runtime.files.onnx_file import read_onnx
     from .console import errors
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        engine = open_onnx(path) if is_onnx_file(path) else load(path)
+        bundle = None if is_onnx_file(path) else read_bundle(path)
+        graph = read_onnx(path) if bundle is None else bundle.graph()
+        engine = open_onnx(graph) if bundle is None else load(bundle)
     check_image_shape(engine, shape, str(verdict), path, fix="name an engine for the verdict's images")
     for warning in caught:
         errors.print(f"{path}: {warning.message}", markup=False, soft_wrap=True)
-    return engine
-
-
-def _digest(graph: Path) -> str | None:
-    """SHA-256 of a graph with its weights; None where onnx, which finds weights in other files, is not installed."""
-    from ...bench.graph_digest import digest_of
-
-    try:
-        return digest_of(graph)
-    except ModuleNotFoundError:
-        return None
-
-
-def _graph(path: Path, engine: Engine) -> Path:
-    """The ONNX file that an engine runs."""
-    return path if engine.bundle is None else engine.bundle.file(engine.bundle.manifest.graph)
+    return engine, graph.digest
 
 
 def _shares(result: Replay, threat: str) -> tuple[Measurement, Measurement]:
     """Clean and robust accuracy, as bench gives them."""
     from ...bench.measurement import share
+    from ...bench.robustness.doubt import standing, withheld
 
-    exact = result.same_graph is True
-    return (
-        share("clean-accuracy", result.clean, result.n),
-        share("robust-accuracy", result.robust, result.n, attack="replay", threat=threat, upper_bound=not exact),
-    )
+    about: dict[str, Setting] = {
+        "attack": "replay",
+        "threat": threat,
+        "upper_bound": result.same_graph is not True,
+        "standing": standing(result.alarms),
+        "alarms": ", ".join(result.alarms) or "none",
+    }
+    name = "robust-accuracy-withheld" if withheld(result.alarms, result.robust) else "robust-accuracy"
+    return share("clean-accuracy", result.clean, result.n), share(name, result.robust, result.n, **about)
 
 
 def _standing(result: Replay) -> str:
     """What the robust accuracy is."""
+    alarms = ", ".join(map(printable, result.alarms))
+    return _origin(result) + (f"\nALARM when the verdict was made: {alarms}" if alarms else "")
+
+
+def _origin(result: Replay) -> str:
+    """What the candidates were made for."""
     if result.differs:
         return f"the verdict on the same graph says {result.stored_clean} and {result.stored_robust}"
     if result.same_graph:
@@ -114,13 +116,16 @@ def _table(result: Replay, threat: str) -> Table:
     from rich.table import Table
     from rich.text import Text
 
+    from ...bench.robustness.doubt import standing
+
     clean, robust = (
         f"{count} ({share.value:.1f} % [{share.spread[0]:.1f}, {share.spread[1]:.1f}])"
         for count, share in zip((result.clean, result.robust), _shares(result, threat), strict=True)
         if share.spread is not None
     )
     counts = f"{threat}; of {result.n} images {clean} are right as they are, {robust} withstand all"
-    caption = Text(f"{counts} [95 % Wilson interval]\n{_standing(result)}")
+    only = standing(result.alarms)
+    caption = Text(f"{counts}{f' ({only})' if only else ''} [95 % Wilson interval]\n{_standing(result)}")
     table = Table(title=Text(result.engine), caption=caption, caption_justify="left")
     table.add_column("adversarial images of")
     for column in ("that broke their engine", "break this one", "that broke its twin only", "break this one"):

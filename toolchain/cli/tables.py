@@ -157,6 +157,9 @@ def _layers(layers: Iterable[Mapping[str, Any]]) -> Table:
 def _proofs(proofs: Mapping[str, Any]) -> Table:
     table = Table(title="Proofs", show_header=False)
     kernels, parity = _proof(proofs, "kernels"), _proof(proofs, "parity")
+    dropped = items(_proof(proofs, "lowering").get("dropped", []), "proofs.lowering.dropped")
+    if dropped:
+        table.add_row("dropped behind the logits", printable(", ".join(map(str, dropped))))
     if "integer_share" in kernels:
         share = number(kernels["integer_share"], "proofs.kernels.integer_share")
         table.add_row(

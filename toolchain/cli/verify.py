@@ -31,12 +31,22 @@ __all__ = ["verify"]
     "[default: the bundle's, if that is known by name]",
 )
 @click.option("--data-root", type=click.Path(path_type=Path), help="Folder to look in first for a data set by name.")
+@click.option("--digest", help="The bundle's, as build printed it: no other bundle passes.  [default: any]")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random images.")
-def verify(bundle: Path, *, images: int, test_images: int, data: str | None, data_root: Path | None, seed: int) -> None:
+def verify(
+    bundle: Path,
+    *,
+    images: int,
+    test_images: int,
+    data: str | None,
+    data_root: Path | None,
+    digest: str | None,
+    seed: int,
+) -> None:
     """Check every file's hash, count integer kernels, and compare twin and engine bit for bit.
 
-    Exit code 1 when a gate fails: a file that is missing, not listed or of another hash, fewer MACs in integer kernels
-    than the recipe asks for, or (power-of-two scales) one differing integer or logit.
+    Exit code 1 when a gate fails: a file that is missing, not listed or of another hash, a manifest of another digest,
+    fewer MACs in integer kernels than the recipe asks for, or (power-of-two scales) one differing integer or logit.
     """
     from ...runtime.errors import GateError, IntegrityError
     from ..api import verify as run
@@ -54,12 +64,14 @@ def verify(bundle: Path, *, images: int, test_images: int, data: str | None, dat
                 test_images=test_images,
                 data=data,
                 data_root=data_root,
+                digest=digest,
                 progress=progress,
             )
     except IntegrityError as error:  # bad input to other commands; here it is what was asked
         raise GateError(error.what, expected=error.expected, got=error.got, fix=error.fix) from error
     for table in verification_report(result):
         console.print(table)
+    console.print(f"digest: {result.bundle.digest}", soft_wrap=True)
     for note in result.notes:
         errors.print(note, markup=False, soft_wrap=True)
     result.gate()

@@ -23,7 +23,6 @@ from torch import nn
 
 from ...bench.data.dataset import Dataset, Part
 from ...runtime.errors import BundleError
-from ...runtime.files.hashing import hash_file
 from ...runtime.files.store import Store
 from ...runtime.version import __version__
 from ..recipe.recipe import Recipe
@@ -38,8 +37,16 @@ _STORED_AS = dict(zip(("train", "teacher", "fine-tune", "fine-tune twin"), STAGE
 """By the name of the stage in training, from which its random numbers come."""
 
 
-def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module, graph: onnx.ModelProto) -> dict[str, str]:
-    """SHA-256 of what each of `STAGES` depends on; `module` and its `graph` are the network before any training."""
+def fingerprints(
+    recipe: Recipe, data: Dataset, module: nn.Module, graph: onnx.ModelProto, *, teacher: str | None = None
+) -> dict[str, str]:
+    """SHA-256 of what each of `STAGES` depends on.
+
+    Args:
+        recipe, data: the build's.
+        module, graph: the network before any training.
+        teacher: SHA-256 of the teacher's graph where a teacher is given.
+    """
     sections = recipe.model_dump(mode="json")
     device = resolve_device(recipe.device)
     base = [
@@ -53,25 +60,18 @@ def fingerprints(recipe: Recipe, data: Dataset, module: nn.Module, graph: onnx.M
         str(torch.__version__),
     ]
     plain = recipe.adversary.plain.model_dump(mode="json")
-    teacher = [base, plain, sections["teacher"], resolve(recipe.teacher.precision, device)]
+    taught = [base, plain, sections["teacher"], resolve(recipe.teacher.precision, device)]
     tuned = [base, *(sections[key] for key in ("robust", "compress", "adversary", "finetune"))]
     tuned.append(resolve(recipe.finetune.precision, device))
     if recipe.opponent is not None and recipe.opponent.distils:
-        given = recipe.opponent.teacher
-        tuned.append(teacher if given is None else _of_files(given))
+        tuned.append(taught if teacher is None else teacher)
     del sections["quantize"]["integer_share"]  # a gate: a lower one needs no new training
     twin = [tuned, sections["quantize"], sections["finetune_twin"], _of_part(data.calibration)]
-    return {stage: _of_json(led_to) for stage, led_to in zip(STAGES, (base, teacher, tuned, twin), strict=True)}
+    return {stage: _of_json(led_to) for stage, led_to in zip(STAGES, (base, taught, tuned, twin), strict=True)}
 
 
 def _of_json(value: object) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _of_files(path: Path) -> str:
-    """A teacher's files; one that is not there is refused when it is opened."""
-    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
-    return _of_json([hash_file(file) for file in files if file.is_file()])
 
 
 def _of_part(part: Part) -> str:

@@ -36,7 +36,7 @@ from ..train.finetune import Trained, finetune
 from ..train.training_context import TrainingContext
 from .checkpoints import StageCheckpoints, Workspace, fingerprints
 from .gates import check_gates, proof_images
-from .teacher import load_teacher, train_teacher
+from .teacher import GivenTeacher, load_teacher, train_teacher
 from .write import StageResults, write_results
 
 __all__ = ["Build", "build"]
@@ -93,8 +93,10 @@ def build(
     _check_training(recipe, source)
     dense_graph = lower(source.module, input_shape=source.input_shape)
     check_operators(dense_graph, recipe.quantize.scheme)
-    marks = fingerprints(recipe, data, source.module, dense_graph.model)
     given = _given_teacher(recipe, data)
+    marks = fingerprints(
+        recipe, data, source.module, dense_graph.model, teacher=None if given is None else given.graph_sha256
+    )
     work.make()
     context = TrainingContext(
         seed=recipe.seed, device=device, progress=progress, checkpoints=StageCheckpoints(work, marks)
@@ -104,7 +106,7 @@ def build(
         dense_graph = lower(source.module, input_shape=source.input_shape)
     dense_onnx = ir.to_proto(pixel_graph(dense_graph, scale=1 / 255, exact=False).model)
     taught = train_teacher(recipe, source.module, data, context) if recipe.trains_teacher else None
-    teacher = given if taught is None else taught.module
+    teacher = _teaching(given, taught)
     if teacher is not None:
         teacher.to(device)
     compressed = _compress(recipe, source, data, context)
@@ -225,7 +227,13 @@ def _quantize(
     return quantize(graph, data.calibration.images, scheme=recipe.quantize.scheme, progress=progress)
 
 
-def _given_teacher(recipe: Recipe, data: Dataset) -> nn.Module | None:
+def _teaching(given: GivenTeacher | None, taught: Trained | None) -> nn.Module | None:
+    if taught is not None:
+        return taught.module
+    return None if given is None else given.twin
+
+
+def _given_teacher(recipe: Recipe, data: Dataset) -> GivenTeacher | None:
     """The teacher that the recipe names, opened before any work."""
     opponent = recipe.opponent
     if opponent is None or not opponent.distils or opponent.teacher is None:

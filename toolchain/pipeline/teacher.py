@@ -8,7 +8,7 @@ it is compressed. The student still starts from the standard weights.
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -22,25 +22,40 @@ from ...export.twin.twin import Twin
 from ...runtime.bundle.reader import read_bundle
 from ...runtime.engine import open_onnx
 from ...runtime.errors import DataError, RecipeError
+from ...runtime.files.onnx_file import read_onnx
+from ..models.logits import return_logits
 from ..recipe.recipe import Recipe
 from ..train.finetune import Trained, finetune
 from ..train.training_context import TrainingContext
 
-__all__ = ["load_teacher", "train_teacher"]
+__all__ = ["GivenTeacher", "load_teacher", "train_teacher"]
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
 
-def load_teacher(path: Path, data: Dataset) -> Twin:
-    """The twin of a bundle's engine or of an ONNX file, in evaluation mode.
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class GivenTeacher:
+    """A network that was given.
+
+    Attributes:
+        twin: its differentiable form, in evaluation mode.
+        graph_sha256: SHA-256 of the graph that the twin was made from, with its weights.
+    """
+
+    twin: Twin
+    graph_sha256: str
+
+
+def load_teacher(path: Path, data: Dataset) -> GivenTeacher:
+    """The twin of a bundle's engine or of an ONNX file, which is read once; a softmax at its end is taken off.
 
     Raises:
         BundleError, ModelError: it cannot be read, or has operators that the twin does not know.
         RecipeError: it is for other images or classes, or has the same classes in another order.
     """
     bundle = read_bundle(path) if path.is_dir() else None
-    graph = path if bundle is None else bundle.file(bundle.manifest.graph)
-    engine = open_onnx(graph)  # reads the file with clear errors, and knows its shapes
+    graph = read_onnx(path) if bundle is None else bundle.graph()
+    engine = open_onnx(graph)  # refuses what is no classifier with clear errors, and knows its shapes
     if bundle is not None:
         engine = replace(engine, labels=bundle.manifest.output.classes, bundle=bundle)
     try:
@@ -49,7 +64,9 @@ def load_teacher(path: Path, data: Dataset) -> Twin:
         fix = "name a teacher of the same images and classes, in the same order"
         what = f"adversary.teacher: {error.what}"
         raise RecipeError(what, expected=error.expected, got=error.got, fix=fix) from None
-    return _freeze(Twin(onnx.load(graph)))
+    twin = _freeze(Twin(onnx.load_model_from_string(graph.whole())))
+    return_logits(twin, torch.zeros(2, *twin.input_shape))
+    return GivenTeacher(twin=twin, graph_sha256=graph.digest)
 
 
 def train_teacher(recipe: Recipe, dense: nn.Module, data: Dataset, context: TrainingContext) -> Trained:

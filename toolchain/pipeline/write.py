@@ -94,7 +94,10 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
         proofs={
             "kernels": results.kernels.to_json(),
             "parity": results.parity.to_json(),
-            "lowering": {"skipped": [asdict(skip) for skip in results.skipped]},
+            "lowering": {
+                "skipped": [asdict(skip) for skip in results.skipped],
+                "dropped": list(results.source.dropped),
+            },
             "compression": {"steps": results.compressed.steps_json()},
             "training": {
                 "data": data.source,

@@ -157,7 +157,7 @@ def cost(arguments: argparse.Namespace) -> None:
     check = torch.from_numpy(data.calibration.images[:16]).float() / 255
     context = Context(input_shape=source.input_shape, check_images=check)
     pruned = compress(source.module, plain.compress, context).module
-    teacher = None if arguments.teacher is None else load_teacher(arguments.teacher, data)
+    teacher = None if arguments.teacher is None else load_teacher(arguments.teacher, data).twin
     recipes = {name: recipe(name, 0, arguments.out, arguments.teacher) for name in arguments.only or ROWS}
     part = data.train.subset(_COST_IMAGES, seed=0)
 

@@ -42,11 +42,10 @@ __all__: list[str] = []
 
 
 def compare(bundle: Path, images: Any, labels: Any, *, threat: ThreatModel, steps: int) -> dict[str, Any]:
-    engine = load(bundle)
-    manifest = read_bundle(bundle).manifest
-    graph = bundle / manifest.graph
+    read = read_bundle(bundle)
+    engine, manifest, graph = load(read), read.manifest, read.graph()
     simulation = Engine(backend=OnnxRuntimeBackend(graph, optimize=False), labels=engine.labels)
-    twin = Twin(onnx.load(graph))
+    twin = Twin(onnx.load_model_from_string(graph.whole()))
 
     def simulated(x: Tensor) -> Tensor:
         logits: Tensor = twin(x)

@@ -64,4 +64,4 @@ class _LinearInFloat32(TorchFunctionMode):
         if func is not F.linear:
             return func(*args, **(kwargs or {}))
         with torch.autocast("cpu", enabled=False):
-            return func(args[0].float(), *args[1:], **(kwargs or {}))
+            return func(args[0].to(args[1].dtype), *args[1:], **(kwargs or {}))

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TypeGuard
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -25,20 +25,18 @@ from ....runtime.shapes import Float
 from ...integer_types import INT8, UINT8
 from ..gradients import OutputGrid, clamp_round, round_ste
 from ..values.levels import Levels
-from ..values.scaled import EXACT, Mean, Product, Scaled, Sum, Value, along, dense
+from ..values.scaled import EXACT, Mean, Scaled, Value, along, dense, is_dequantized
 from ..windows import Attributes, pad_window, window
 
 __all__ = [
     "REQUANTIZED",
-    "add",
     "conv",
-    "dequantize",
+    "conv_integer",
     "gemm",
     "global_average_pool",
     "in_units",
     "matmul",
-    "multiply",
-    "quantize",
+    "matmul_integer",
     "spatial",
 ]
 
@@ -47,58 +45,28 @@ REQUANTIZED = "requantized"
 through clamps at most."""
 
 
-def quantize(attributes: Attributes, x: Value, scale: Value, zero: Value | None = None) -> Float[Tensor, " ..."]:
-    """QuantizeLinear: round_half_even(x / s) + z, clamped to the zero point's integer type."""
-    s = dense(scale)
-    z = torch.zeros((), dtype=_OUTPUT_TYPES[attributes.get("output_dtype", 0)]) if zero is None else dense(zero)
-    limits = torch.iinfo(z.dtype)
-    if z.numel() == 1 and s.numel() == 1:
-        grid = OutputGrid(s.reshape(()), float(z), limits.min, limits.max)
-        if not isinstance(x, Tensor | Levels):
-            return x.requantized(grid)
-        return clamp_round(dense(x) / grid.scale, grid)
-    real, axis = dense(x), attributes.get("axis", 1)
-    offset = along(z, real.dim(), axis).to(real.dtype)
-    rounded = round_ste(real / along(s, real.dim(), axis)) + offset
-    return clamp_round(rounded, OutputGrid(s, 0.0, limits.min, limits.max))
-
-
-_OUTPUT_TYPES = {0: torch.uint8, 2: torch.uint8, 3: torch.int8, 4: torch.uint16, 5: torch.int16}
-
-
-def dequantize(attributes: Attributes, q: Value, scale: Value, zero: Value | None = None) -> Scaled:
-    """DequantizeLinear: s * (q - z), kept as integers and scale."""
-    n, s = dense(q), dense(scale)
-    if not n.is_floating_point():
-        n = n.double() if n.dtype == torch.int32 else n.float()  # an int32 bias may pass 2^24
-    axis = attributes.get("axis", 1)
-    z = torch.zeros((), dtype=torch.uint8) if zero is None else dense(zero)
-    limits = torch.iinfo(z.dtype)
-    low, high = float(z.double().min()), float(z.double().max())
-    if high or low:
-        n = n - along(z, n.dim(), axis).to(n.dtype)
-    bound = max(limits.max - low, high - limits.min)
-    return Scaled(n, along(s, n.dim(), axis), bound, low if s.numel() == z.numel() == 1 else None)
-
-
 def conv(attributes: Attributes, x: Value, weight: Value, bias: Value | None = None) -> Value:
-    """Conv on [N, C, H, W]."""
+    """Conv on [N, C, W], [N, C, H, W] or [N, C, D, H, W]."""
     weight = _rounded(attributes, x, weight)
-    rank = (weight.n if isinstance(weight, Scaled) else dense(weight)).dim()
-    if rank != 4:
-        raise UnsupportedOperatorError("Conv", expected="a weight [O, I, kH, kW]", got=f"one of {rank} dimensions")
-    settings = window(attributes, spatial(x), spatial(weight))
+    sizes, kernel = spatial(x), spatial(weight)
+    if len(sizes) != len(kernel) or len(kernel) not in _CONVOLUTIONS:
+        expected = f"an image of {len(kernel)} dimensions, at most 3"
+        raise UnsupportedOperatorError("its image", expected=expected, got=f"one of {len(sizes)}")
+    settings, convolution = window(attributes, sizes, kernel), _CONVOLUTIONS[len(kernel)]
     groups = int(attributes.get("group", 1))
 
     def convolve(a: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
         a, pads = pad_window(a, settings, 0.0)
-        return F.conv2d(a, w, b, settings.strides, pads, settings.dilations, groups)
+        return convolution(a, w, b, settings.strides, pads, settings.dilations, groups)
 
     rows = isinstance(weight, Scaled) and (weight.s.numel() == 1 or weight.s.shape[0] == weight.s.numel())
     if isinstance(x, Scaled) and isinstance(weight, Scaled) and rows and _integer_bias(attributes, bias):
-        scale = x.s * (weight.s.reshape(1, -1, 1, 1) if weight.s.numel() > 1 else weight.s)
+        scale = x.s * (weight.s.reshape(1, -1, *[1] * len(kernel)) if weight.s.numel() > 1 else weight.s)
         return _accumulate(convolve, x, weight, bias, scale, divisible=groups == 1)
     return convolve(dense(x), dense(weight), None if bias is None else dense(bias))
+
+
+_CONVOLUTIONS: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 def gemm(attributes: Attributes, a: Value, b: Value, c: Value | None = None) -> Value:
@@ -109,59 +77,68 @@ def gemm(attributes: Attributes, a: Value, b: Value, c: Value | None = None) -> 
     b = _rounded(attributes, a, b)
     w = b if attributes.get("transB", 0) else _transpose(b)
     rows = isinstance(w, Scaled) and (w.s.numel() == 1 or w.s.shape == (len(w.n), 1))
-    plain = alpha == beta == 1 and _integer_bias(attributes, c)
+    out = (w.n if isinstance(w, Scaled) else dense(w)).shape[0]
+    plain = (beta == 1 or c is None) and _integer_bias(attributes, c) and _is_row(c, out)
     if isinstance(a, Scaled) and isinstance(w, Scaled) and rows and plain:
-        scale = a.s * (w.s.reshape(1, -1) if w.s.numel() > 1 else w.s)
+        scale = alpha * a.s * (w.s.reshape(1, -1) if w.s.numel() > 1 else w.s)
         return _accumulate(F.linear, a, w, c, scale, divisible=True)
-    if alpha == beta == 1 and (c is None or dense(c).dim() == 1):
+    if alpha == beta == 1 and _is_row(c, out) and (c is None or dense(c).dim() == 1):
         return F.linear(dense(a), dense(w), None if c is None else dense(c))
     y: Tensor = alpha * (dense(a) @ dense(w).T)
     return y if c is None else y + beta * dense(c)
 
 
 def matmul(attributes: Attributes, a: Value, b: Value) -> Value:
-    """MatMul; on integers where b is a quantized [K, M] matrix."""
-    if isinstance(a, Scaled) and isinstance(b, Scaled) and a.n.dim() == b.n.dim() == 2:
-        return gemm({}, a, b)
+    """MatMul; on integers where b is a quantized [K, M] matrix, or both are tensors of one scale."""
+    if isinstance(a, Scaled) and isinstance(b, Scaled) and a.n.dim() > 1 and b.n.dim() > 1 and a.s.numel() == 1:
+        if b.n.dim() == 2:
+            y = gemm({}, replace(a, n=a.n.flatten(0, -2)), b)
+            if not isinstance(y, Scaled):
+                return dense(y).reshape(*a.n.shape[:-1], -1)
+            return replace(y, n=y.n.reshape(*a.n.shape[:-1], -1), s=y.s.reshape(-1) if y.s.numel() > 1 else y.s)
+        if b.s.numel() == 1:
+            exact = a.bound * b.bound * a.n.shape[-1] < EXACT
+            n = a.n @ b.n if exact else (a.n.double() @ b.n.double()).float()
+            return Scaled(n, a.s * b.s, EXACT)
     return dense(a) @ dense(b)
 
 
-def add(attributes: Attributes, a: Value, b: Value) -> Value:
-    """Add; of two dequantized tensors a `Sum`, which the operator behind it computes."""
-    return Sum(a, b) if _dequantized(a) and _dequantized(b) else dense(a) + dense(b)
+def conv_integer(attributes: Attributes, x: Value, weight: Value, *zeros: Value | None) -> Value:
+    """ConvInteger: the accumulator of x - z_x and w - z_w."""
+    x_zero, weight_zero = (*zeros, None, None)[:2]
+    return dense(conv(attributes, _integers(x, x_zero, 1), _integers(weight, weight_zero, 0)))
 
 
-def multiply(attributes: Attributes, a: Value, b: Value) -> Value:
-    """Mul; of two dequantized tensors a `Product`."""
-    return Product(a, b) if _dequantized(a) and _dequantized(b) else dense(a) * dense(b)
+def matmul_integer(attributes: Attributes, a: Value, b: Value, *zeros: Value | None) -> Value:
+    """MatMulInteger: the accumulator of a - z_a and b - z_b; zero points of rows and of columns may differ."""
+    a_zero, b_zero = (*zeros, None, None)[:2]
+    return dense(matmul({}, _integers(a, a_zero, -2), _integers(b, b_zero, -1)))
+
+
+def _integers(value: Value, zero: Value | None, axis: int) -> Scaled:
+    n = dense(value).float()
+    if zero is not None:
+        n = n - along(dense(zero), n.dim(), axis).float()
+    return Scaled(n, torch.ones((), device=n.device), float(UINT8.high))
 
 
 def global_average_pool(attributes: Attributes, x: Value) -> Value:
     """GlobalAveragePool; of a dequantized tensor a `Mean`, where its sums are exact."""
-    if _dequantized(x) and math.prod(x.n.shape[2:]) * x.bound < EXACT:
-        return Mean(x.n.sum((2, 3), keepdim=True), x.s, math.prod(x.n.shape[2:]))
-    return dense(x).mean((2, 3), keepdim=True)
+    where = tuple(range(2, 2 + len(spatial(x))))
+    if is_dequantized(x) and math.prod(x.n.shape[2:]) * x.bound < EXACT:
+        return Mean(x.n.sum(where, keepdim=True), x.s, math.prod(x.n.shape[2:]))
+    return dense(x).mean(where, keepdim=True)
 
 
-def spatial(value: Value) -> tuple[int, int]:
-    """(H, W) of [N, C, H, W], or of a kernel [O, I, H, W]."""
-    shape = (
-        value.n.shape
-        if isinstance(value, Scaled)
-        else value.q.shape
-        if isinstance(value, Levels)
-        else dense(value).shape
-    )
-    return int(shape[-2]), int(shape[-1])
-
-
-def _dequantized(value: Value) -> TypeGuard[Scaled]:
-    return isinstance(value, Scaled) and value.zero is not None
+def spatial(value: Value) -> tuple[int, ...]:
+    """The sizes behind batch and channels: (H, W) of [N, C, H, W], or of a kernel [O, I, H, W]."""
+    held = value.n if isinstance(value, Scaled) else value.q if isinstance(value, Levels) else dense(value)
+    return tuple(held.shape[2:])
 
 
 def _rounded(attributes: Attributes, x: Value, weight: Value) -> Value:
     """A float weight as ONNX Runtime's int8: s = (max - min) / 255, z = round(-128 - min / s), per tensor (qmath.h)."""
-    if not attributes.get(REQUANTIZED) or not _dequantized(x) or not isinstance(weight, Tensor):
+    if not attributes.get(REQUANTIZED) or not is_dequantized(x) or not isinstance(weight, Tensor):
         return weight
     low, high = weight.detach().min().clamp(max=0), weight.detach().max().clamp(min=0)
     s = torch.where(high == low, torch.ones_like(high), (high - low) / UINT8.high)
@@ -173,6 +150,14 @@ def _rounded(attributes: Attributes, x: Value, weight: Value) -> Value:
 def _integer_bias(attributes: Attributes, bias: Value | None) -> bool:
     """Whether the bias is integers, or a float one that ONNX Runtime rounds to integers."""
     return bias is None or isinstance(bias, Scaled) or bool(attributes.get(REQUANTIZED))
+
+
+def _is_row(bias: Value | None, length: int) -> bool:
+    """Whether a bias holds one number for each column of the result."""
+    if bias is None:
+        return True
+    shape = (bias.n if isinstance(bias, Scaled) else dense(bias)).shape
+    return shape[-1:] == (length,) and math.prod(shape) == length
 
 
 def _transpose(value: Value) -> Value:

@@ -15,27 +15,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..values.scaled import Averages, Scaled, Sum, Value, dense
-from ..windows import Attributes, pad_window, text, window
-from .integer import spatial
+from ....runtime.errors import UnsupportedOperatorError
+from ..nodes import ELEMENT_TYPE, INTEGERS, RESULT_TYPE
+from ..surrogates import has_path, step, through
+from ..values.scaled import Scaled, Sum, Value, dense
+from ..windows import Attributes, text
 
 __all__ = [
     "DTYPES",
     "FLATTENED",
     "Operator",
-    "average_pool",
-    "batch_norm",
     "cast",
+    "cast_like",
     "clip",
     "dropout",
     "folded",
     "gelu",
     "hard_sigmoid",
-    "layer_norm",
+    "mean",
     "real",
-    "reduce",
     "relu",
+    "selu",
     "softmax",
+    "swish",
+    "thresholded_relu",
 ]
 
 Operator = Callable[..., Value | tuple[Value, ...]]
@@ -51,55 +54,55 @@ def relu(attributes: Attributes, x: Value) -> Value:
 
 
 def clip(attributes: Attributes, x: Value, low: Value | None = None, high: Value | None = None) -> Value:
-    smallest = attributes.get("min") if low is None else float(dense(low))
-    largest = attributes.get("max") if high is None else float(dense(high))
+    """Clip: min(max(x, low), high)."""
+    smallest = attributes.get("min") if low is None else dense(low).item()
+    largest = attributes.get("max") if high is None else dense(high).item()
     if isinstance(x, Scaled) and x.zero is None:  # an accumulator: an integer kernel's saturation makes most clips
         ends = [None if end is None else end / x.s for end in (smallest, largest)]
         return Scaled(x.n.clamp(*ends), x.s, x.bound)
     return dense(x) if smallest is largest is None else dense(x).clamp(smallest, largest)
 
 
-def average_pool(attributes: Attributes, x: Value) -> Value:
-    """On real numbers, summed in the order of rows: as QLinearAveragePool does."""
-    y = _averages(attributes, dense(x))
-    return Averages(y) if isinstance(x, Scaled) and x.zero is not None else y
-
-
-def _averages(attributes: Attributes, a: Tensor) -> Tensor:
-    settings = window(attributes, spatial(a))
-    include, ceil = bool(attributes.get("count_include_pad", 0)), bool(attributes.get("ceil_mode", 0))
-    top, left, bottom, right = settings.pads
-    if include or (top, left) == (bottom, right):
-        a, pads = pad_window(a, settings, 0.0)
-        return F.avg_pool2d(a, settings.kernel, settings.strides, pads, ceil, include)
-    sums = [
-        F.avg_pool2d(
-            F.pad(values, [left, right, top, bottom]), settings.kernel, settings.strides, 0, ceil, divisor_override=1
-        )
-        for values in (a, torch.ones_like(a))
-    ]
-    return sums[0] / sums[1]
-
-
-def reduce(function: Callable[..., Tensor]) -> Operator:
-    def operator(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
-        a = dense(x)
-        where = attributes.get("axes") if axes is None else [int(axis) for axis in dense(axes).reshape(-1)]
-        if not where and attributes.get("noop_with_empty_axes", 0):
-            return a
-        return function(a, tuple(where or range(a.dim())), keepdim=bool(attributes.get("keepdims", 1)))
-
-    return operator
-
-
-_INTEGERS = {2: torch.uint8, 3: torch.int8, 6: torch.int32, 7: torch.int64}
-DTYPES = {**_INTEGERS, 1: torch.float32, 9: torch.bool, 10: torch.float16, 11: torch.float64}
+DTYPES = {
+    1: torch.float32,
+    9: torch.bool,
+    10: torch.float16,
+    11: torch.float64,
+    2: torch.uint8,
+    3: torch.int8,
+    6: torch.int32,
+    7: torch.int64,
+    4: torch.uint16,
+    5: torch.int16,
+    12: torch.uint32,
+    13: torch.uint64,
+}
 
 
 def cast(attributes: Attributes, x: Value) -> Value:
-    kind, a = attributes["to"], dense(x)
-    # an integer that a gradient flows through stays integer-valued float
-    return a.trunc() if a.requires_grad and kind in _INTEGERS else a.to(DTYPES[kind])
+    """Cast: floats are cut toward zero, integers keep their last bits."""
+    return _cast(dense(x), DTYPES[attributes["to"]], attributes)
+
+
+def cast_like(attributes: Attributes, x: Value, like: Value) -> Value:
+    """CastLike."""
+    return _cast(dense(x), DTYPES[attributes[RESULT_TYPE]], attributes)
+
+
+def _cast(a: Tensor, kind: torch.dtype, attributes: Attributes) -> Tensor:
+    if kind.is_floating_point:
+        return a.to(kind)
+    if not has_path(a):
+        return _cut(a, kind, attributes)
+    if kind == torch.bool:
+        return step(a.abs(), a.detach() != 0)
+    # an integer that a gradient flows through is an integer-valued float, wide enough for it
+    return through(a, _cut(a.detach(), kind, attributes).to(torch.float32 if kind.itemsize == 1 else torch.float64))
+
+
+def _cut(a: Tensor, kind: torch.dtype, attributes: Attributes) -> Tensor:
+    """By way of int64 between integers, of which `a` may be one in the form of floats."""
+    return (a.long() if attributes.get(ELEMENT_TYPE) in INTEGERS and kind != torch.bool else a).to(kind)
 
 
 def softmax(function: Callable[[Tensor, int], Tensor]) -> Operator:
@@ -110,25 +113,46 @@ def softmax(function: Callable[[Tensor, int], Tensor]) -> Operator:
     return operator
 
 
-def dropout(attributes: Attributes, x: Value, *settings: Value | None) -> tuple[Value, ...]:
+def dropout(
+    attributes: Attributes, x: Value, ratio: Value | None = None, training: Value | None = None
+) -> tuple[Value, ...]:
     """At inference the identity, with a mask that keeps all."""
+    if training is not None and dense(training).any():
+        raise UnsupportedOperatorError("its setting", expected="training_mode false", got="training_mode true")
     return x, torch.ones_like(x.n if isinstance(x, Scaled) else dense(x), dtype=torch.bool)
-
-
-def batch_norm(attributes: Attributes, x: Value, *parameters: Value) -> Value:
-    gamma, beta, mean, var = (dense(parameter) for parameter in parameters)
-    return F.batch_norm(dense(x), mean, var, gamma, beta, False, 0.0, attributes.get("epsilon", 1e-5))
-
-
-def layer_norm(attributes: Attributes, x: Value, gamma: Value, beta: Value | None = None) -> Value:
-    a = dense(x)
-    shape = a.shape[attributes.get("axis", -1) % a.dim() :]
-    return F.layer_norm(a, shape, dense(gamma), None if beta is None else dense(beta), attributes.get("epsilon", 1e-5))
 
 
 def hard_sigmoid(attributes: Attributes, x: Value) -> Value:
     y: Tensor = dense(x) * attributes.get("alpha", 0.2) + attributes.get("beta", 0.5)
     return y.clamp(0, 1)
+
+
+def mean(attributes: Attributes, *inputs: Value) -> Value:
+    """Mean, of any number of tensors."""
+    return functools.reduce(torch.add, [dense(x) for x in inputs]) / len(inputs)
+
+
+def selu(attributes: Attributes, x: Value) -> Value:
+    """Selu (Klambauer et al. 2017, equation 2)."""
+    alpha, gamma = (
+        attributes.get("alpha", 1.67326319217681884765625),
+        attributes.get("gamma", 1.05070102214813232421875),
+    )
+    y: Tensor = gamma * F.elu(dense(x), alpha)
+    return y
+
+
+def swish(attributes: Attributes, x: Value) -> Value:
+    """Swish: x sigmoid(alpha x)."""
+    a = dense(x)
+    y: Tensor = a * torch.sigmoid(attributes.get("alpha", 1.0) * a)
+    return y
+
+
+def thresholded_relu(attributes: Attributes, x: Value) -> Value:
+    """ThresholdedRelu: x above alpha, else 0."""
+    a = dense(x)
+    return torch.where(a > attributes.get("alpha", 1.0), a, torch.zeros((), dtype=a.dtype, device=a.device))
 
 
 def gelu(attributes: Attributes, x: Value) -> Value:

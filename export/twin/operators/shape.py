@@ -14,31 +14,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ....runtime.errors import UnsupportedOperatorError
-from ..values.levels import Levels, max_pooled
+from ..surrogates import has_path, through
+from ..values.levels import Levels
 from ..values.scaled import Scaled, Value, dense
-from ..windows import Attributes, pad_window, text, window
-from .integer import spatial
+from ..windows import Attributes, text
 
 __all__ = [
+    "REPEATED",
+    "axes_of",
     "concat",
+    "depth_to_space",
+    "expand",
     "flatten",
     "gather",
-    "global_max_pool",
-    "max_pool",
+    "integers",
+    "moved",
     "pad",
     "reshape",
-    "shape",
     "slice_",
+    "space_to_depth",
     "split",
     "squeeze",
+    "tile",
     "transpose",
     "unsqueeze",
 ]
 
 
-def _moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
-    """What commutes with a positive scale acts on n and keeps s, where s is one number."""
+REPEATED = "repeated"
+"""Attribute that the twin gives a Concat: the positions of the parts that are for one image and repeated for each."""
+
+
+def moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
+    """`move(x)`, where what commutes with a positive scale acts on n and keeps s, if s is one number."""
     if isinstance(x, Levels):
         return Levels(move(x.q), move(x.path))
     if isinstance(x, Scaled) and x.s.numel() == 1:
@@ -46,25 +54,19 @@ def _moved(x: Value, move: Callable[[Tensor], Tensor]) -> Value:
     return move(dense(x))
 
 
-def _integers(value: Value) -> list[int]:
+def integers(value: Value) -> list[int]:
+    """Sizes, axes or indices, as Python's."""
     return [int(number) for number in dense(value).reshape(-1)]
 
 
-def _axes(axes: Value | None, attributes: Attributes) -> list[int] | None:
-    """An input from opset 13 on, an attribute before."""
-    return attributes.get("axes") if axes is None else _integers(axes)
-
-
-def shape(attributes: Attributes, x: Value) -> Value:
-    """Shape."""
-    a = x.n if isinstance(x, Scaled) else dense(x)
-    sizes = torch.tensor(a.shape, device=a.device)
-    return sizes[attributes.get("start", 0) : attributes.get("end")]
+def axes_of(axes: Value | None, attributes: Attributes) -> list[int] | None:
+    """The axes of a node, an input from opset 13 on, an attribute before."""
+    return attributes.get("axes") if axes is None else integers(axes)
 
 
 def reshape(attributes: Attributes, x: Value, sizes: Value) -> Value:
     """Reshape; 0 copies a dimension, -1 is what is left."""
-    wanted, copy = _integers(sizes), not attributes.get("allowzero", 0)
+    wanted, copy = integers(sizes), not attributes.get("allowzero", 0)
 
     def move(a: Tensor) -> Tensor:
         shape = [a.shape[i] if s == 0 and copy else s for i, s in enumerate(wanted)]
@@ -73,122 +75,176 @@ def reshape(attributes: Attributes, x: Value, sizes: Value) -> Value:
             shape[shape.index(-1)] = left
         return a.reshape(shape)
 
-    return _moved(x, move)
+    return moved(x, move)
 
 
 def flatten(attributes: Attributes, x: Value) -> Value:
     """Flatten to a matrix; the dimensions before `axis` become its rows."""
     axis = attributes.get("axis", 1)
-    return _moved(x, lambda a: a.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:])))
+    return moved(x, lambda a: a.reshape(math.prod(a.shape[:axis]), math.prod(a.shape[axis:])))
 
 
 def transpose(attributes: Attributes, x: Value) -> Value:
     """Transpose; without `perm` the dimensions are reversed."""
-    return _moved(x, lambda a: a.permute(attributes.get("perm", list(range(a.dim()))[::-1])))
+    return moved(x, lambda a: a.permute(attributes.get("perm", list(range(a.dim()))[::-1])))
 
 
 def squeeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
     """Squeeze."""
-    where = _axes(axes, attributes)
-    return _moved(x, lambda a: a.squeeze() if where is None else a.squeeze(tuple(where)))
+    where = axes_of(axes, attributes)
+    return moved(x, lambda a: a.squeeze() if where is None else a.squeeze(tuple(where)))
 
 
 def unsqueeze(attributes: Attributes, x: Value, axes: Value | None = None) -> Value:
     """Unsqueeze; the axes count in the result."""
-    where = _axes(axes, attributes) or []
+    where = axes_of(axes, attributes) or []
 
     def move(a: Tensor) -> Tensor:
         for axis in sorted(w % (a.dim() + len(where)) for w in where):
             a = a.unsqueeze(axis)
         return a
 
-    return _moved(x, move)
+    return moved(x, move)
 
 
 def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
     """Slice with inputs starts, ends, axes, steps."""
-    starts, ends, axes, steps = [None if b is None else _integers(b) for b in (*bounds, *[None] * 4)[:4]]
-    starts, ends = starts or list(attributes["starts"]), ends or list(attributes["ends"])
-    axes = axes or list(attributes.get("axes", range(len(starts))))
+    starts, ends, axes, steps = [None if b is None else integers(b) for b in (*bounds, *[None] * 4)[:4]]
+    starts = list(attributes["starts"]) if starts is None else starts
+    ends = list(attributes["ends"]) if ends is None else ends
+    axes = list(attributes.get("axes", range(len(starts)))) if axes is None else axes
 
     def move(a: Tensor) -> Tensor:
         index = [slice(None)] * a.dim()
         for axis, start, end, step in zip(axes, starts, ends, steps or [1] * len(starts), strict=True):
+            kept = range(a.shape[axis])[start:end:step]
             if step > 0:
-                index[axis] = slice(start, end, step)
+                index[axis] = slice(kept.start, kept.stop, step)
             else:  # torch's slices do not go backwards
-                where = torch.tensor(range(a.shape[axis])[start:end:step], dtype=torch.long, device=a.device)
-                a = a.index_select(axis, where)
+                a = a.index_select(axis, torch.tensor(kept, dtype=torch.long, device=a.device))
         return a[tuple(index)]
 
-    return _moved(x, move)
+    return moved(x, move)
 
 
 def gather(attributes: Attributes, x: Value, indices: Value) -> Value:
-    """Gather along one axis."""
-    where, axis = dense(indices).long(), attributes.get("axis", 0)
+    """Gather along one axis; where a gradient comes through the indices, half the difference of the neighbours."""
+    index, axis = dense(indices), attributes.get("axis", 0)
+    if has_path(index):
+        return _looked_up(dense(x), index, axis)
+    where = index.long()
 
     def move(a: Tensor) -> Tensor:
-        found = a.index_select(axis, where.reshape(-1) % a.shape[axis])
-        return found.reshape(*a.shape[:axis], *where.shape, *a.shape[axis % a.dim() + 1 :])
+        size = a.shape[axis]
+        found = a.index_select(axis, torch.where(where < 0, where + size, where).reshape(-1))
+        return found.reshape([*a.shape[:axis], *where.shape, *a.shape[axis % a.dim() + 1 :]])
 
-    return _moved(x, move)
+    return moved(x, move)
+
+
+def _looked_up(table: Tensor, index: Tensor, axis: int) -> Tensor:
+    size, where = table.shape[axis], index.detach().long()
+    where = torch.where(where < 0, where + size, where)
+
+    def at(places: Tensor) -> Tensor:
+        found = table.index_select(axis, places.reshape(-1))
+        return found.reshape([*table.shape[:axis], *where.shape, *table.shape[axis % table.dim() + 1 :]])
+
+    value = at(where)
+    slope = (at((where + 1).clamp(max=size - 1)) - at((where - 1).clamp(min=0))).detach() / 2
+    along_axis = index.reshape([*where.shape, *[1] * (table.dim() - axis % table.dim() - 1)])
+    return through(value + slope * (along_axis - along_axis.detach()), value) if not table.requires_grad else value
 
 
 def split(attributes: Attributes, x: Value, sizes: Value | None = None) -> tuple[Value, ...]:
     """Split into parts of given sizes, or into `num_outputs` parts of which the last may be smaller."""
     axis = attributes.get("axis", 0)
-    known = attributes.get("split") if sizes is None else _integers(sizes)
+    known = attributes.get("split") if sizes is None else integers(sizes)
     total = (x.n if isinstance(x, Scaled) else dense(x)).shape[axis]
     size = -(-total // attributes["num_outputs"])
     ends = itertools.accumulate(known or [size] * attributes["num_outputs"])
 
     def part(start: int, end: int) -> Value:
-        return _moved(x, lambda a: a.narrow(axis, start, min(end, total) - start))
+        return moved(x, lambda a: a.narrow(axis, start, min(end, total) - start))
 
     return tuple(part(start, end) for start, end in itertools.pairwise([0, *ends]))
 
 
 def concat(attributes: Attributes, *parts: Value) -> Value:
     """Concat, on real numbers: QLinearConcat's tables are DequantizeLinear -> QuantizeLinear on floats."""
-    return torch.cat([dense(part) for part in parts], attributes["axis"])
+    tensors = [dense(part) for part in parts]
+    images = max((len(t) for i, t in enumerate(tensors) if i not in attributes.get(REPEATED, ())), default=1)
+    for position in attributes.get(REPEATED, ()):
+        tensors[position] = tensors[position].expand(images, *tensors[position].shape[1:])
+    return torch.cat(tensors, attributes["axis"])
 
 
-def max_pool(attributes: Attributes, x: Value) -> Value:
-    """MaxPool on [N, C, H, W]; padding never wins."""
-    settings, ceil = window(attributes, spatial(x)), bool(attributes.get("ceil_mode", 0))
-    if isinstance(x, Levels):
-        q, pads = pad_window(x.q, settings, 0)
-        path, _ = pad_window(x.path, settings, 0)
-        return max_pooled(Levels(q, path), (settings.kernel, settings.strides, pads, settings.dilations, ceil))
+def expand(attributes: Attributes, x: Value, sizes: Value) -> Value:
+    """Expand: x and the shape broadcast each other."""
+    wanted = integers(sizes)
+    return moved(x, lambda a: a.expand(torch.broadcast_shapes(a.shape, wanted)))  # type: ignore[no-untyped-call]
+
+
+def tile(attributes: Attributes, x: Value, repeats: Value) -> Value:
+    """Tile."""
+    return moved(x, lambda a: a.tile(integers(repeats)))
+
+
+def depth_to_space(attributes: Attributes, x: Value) -> Value:
+    """DepthToSpace on [N, C, H, W]; in mode CRD the block's place is the last part of a channel's number."""
+    size, last = attributes["blocksize"], text(attributes, "mode", "DCR") == "CRD"
 
     def move(a: Tensor) -> Tensor:
-        a, pads = pad_window(a, settings, -math.inf)
-        return F.max_pool2d(a, settings.kernel, settings.strides, pads, settings.dilations, ceil)
+        n, c, h, w = a.shape
+        kept = c // size**2
+        parts = (n, kept, size, size, h, w) if last else (n, size, size, kept, h, w)
+        order = (0, 1, 4, 2, 5, 3) if last else (0, 3, 4, 1, 5, 2)
+        return a.reshape(parts).permute(order).reshape(n, kept, h * size, w * size)
 
-    return _moved(x, move)
+    return moved(x, move)
 
 
-def global_max_pool(attributes: Attributes, x: Value) -> Value:
-    """GlobalMaxPool on [N, C, H, W]."""
-    return _moved(x, lambda a: a.amax((2, 3), keepdim=True))
+def space_to_depth(attributes: Attributes, x: Value) -> Value:
+    """SpaceToDepth on [N, C, H, W]."""
+    size, last = attributes["blocksize"], text(attributes, "mode", "DCR") == "CRD"
+
+    def move(a: Tensor) -> Tensor:
+        n, c, h, w = a.shape
+        order = (0, 1, 3, 5, 2, 4) if last else (0, 3, 5, 1, 2, 4)
+        parts = a.reshape(n, c, h // size, size, w // size, size).permute(order)
+        return parts.reshape(n, c * size**2, h // size, w // size)
+
+    return moved(x, move)
 
 
 def pad(attributes: Attributes, x: Value, *settings: Value | None) -> Value:
-    """Pad with inputs pads, value, axes; `reflect` and `edge` on H and W only."""
+    """Pad with inputs pads, value, axes; a negative pad cuts off."""
     sizes, value, axes = (*settings, None, None, None)[:3]
-    amounts = list(attributes["pads"]) if sizes is None else _integers(sizes)
+    amounts = list(attributes["pads"]) if sizes is None else integers(sizes)
     a = dense(x)
-    where = list(range(a.dim())) if axes is None else [axis % a.dim() for axis in _integers(axes)]
+    where = list(range(a.dim())) if axes is None else [axis % a.dim() for axis in integers(axes)]
     both = [(0, 0)] * a.dim()
     for position, axis in enumerate(where):
         both[axis] = (amounts[position], amounts[position + len(where)])
-    flat = [size for pair in reversed(both) for size in pair]
     mode = text(attributes, "mode", "constant")
     if mode == "constant":
-        fill: Any = attributes.get("value", 0.0) if value is None else float(dense(value))
-        return F.pad(a, flat, value=fill)
-    plane = 2 * (a.dim() - 2)
-    if any(flat[plane:]):
-        raise UnsupportedOperatorError(f"Pad with mode {mode}", expected="pads of H and W only", got=str(amounts))
-    return F.pad(a, flat[:plane], mode={"edge": "replicate", "reflect": "reflect"}[mode])
+        fill: Any = attributes.get("value", 0.0) if value is None else dense(value).item()
+        return F.pad(a, [size for pair in reversed(both) for size in pair], value=fill)
+    for axis, (before, after) in enumerate(both):
+        if before or after:
+            source = [_SOURCES[mode](i, a.shape[axis]) for i in range(-before, a.shape[axis] + after)]
+            a = a.index_select(axis, torch.tensor(source, dtype=torch.long, device=a.device))
+    return a
+
+
+def _mirrored(i: int, size: int) -> int:
+    i %= max(2 * size - 2, 1)
+    return min(i, 2 * size - 2 - i) if size > 1 else 0
+
+
+_SOURCES: dict[str, Callable[[int, int], int]] = {
+    "edge": lambda i, size: min(max(i, 0), size - 1),
+    "reflect": _mirrored,
+    "wrap": lambda i, size: i % size,
+}
+"""Where the i-th of `size` numbers comes from."""

@@ -1,106 +1,152 @@
-"""The operators that the twin knows, by ONNX's name."""
+"""The operators that the twin knows, by ONNX's name. What it knows of their attributes: `attributes.py`."""
 
 from __future__ import annotations
 
-import onnx
 import torch
 import torch.nn.functional as F
 
+from ..surrogates import gentle
 from ..values.scaled import dense
-from ..windows import Attributes, text, window
+from . import creation, reductions, stepwise
 from . import shape as shapes
-from .integer import add, conv, dequantize, gemm, global_average_pool, matmul, multiply, quantize
+from .arithmetic import add, divide, multiply, negate, power, subtract
+from .integer import conv, conv_integer, gemm, global_average_pool, matmul, matmul_integer
+from .normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm
+from .pools import average_pool, global_max_pool, max_pool
+from .quantizers import dequantize, dynamic_quantize, quantize
+from .random import bernoulli, normal, random, random_like, uniform
 from .real import (
-    DTYPES,
     Operator,
-    average_pool,
-    batch_norm,
     cast,
+    cast_like,
     clip,
     dropout,
     folded,
     gelu,
     hard_sigmoid,
-    layer_norm,
+    mean,
     real,
-    reduce,
     relu,
+    selu,
     softmax,
+    swish,
+    thresholded_relu,
 )
+from .reductions import reduce
 
-__all__ = ["OPERATORS", "SEVERAL", "unknown_setting"]
+__all__ = ["OPERATORS", "SEVERAL"]
 
 OPERATORS: dict[str, Operator] = {
     "Abs": real(torch.abs),
     "Add": add,
+    "And": stepwise.logic(torch.logical_and, lambda a, b: a * b),
     "AveragePool": average_pool,
     "BatchNormalization": batch_norm,
+    "Bernoulli": bernoulli,
     "Cast": cast,
+    "CastLike": cast_like,
+    "Ceil": stepwise.rounded(torch.ceil),
+    "Celu": lambda attributes, x: F.celu(dense(x), attributes.get("alpha", 1.0)),
     "Clip": clip,
     "Concat": shapes.concat,
+    "ConstantOfShape": creation.constant_of_shape,
     "Conv": conv,
+    "ConvInteger": conv_integer,
+    "Cos": real(torch.cos),
+    "DepthToSpace": shapes.depth_to_space,
     "DequantizeLinear": dequantize,
-    "Div": real(torch.div),
+    "Div": divide,
     "Dropout": dropout,
+    "DynamicQuantizeLinear": dynamic_quantize,
     "Elu": lambda attributes, x: F.elu(dense(x), attributes.get("alpha", 1.0)),
-    "Erf": real(torch.erf),
+    "Equal": stepwise.equal,
+    "Erf": real(gentle(torch.erf)),
     "Exp": real(torch.exp),
+    "Expand": shapes.expand,
     "Flatten": shapes.flatten,
+    "Floor": stepwise.rounded(torch.floor),
     "Gather": shapes.gather,
     "Gelu": gelu,
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
-    "GlobalMaxPool": shapes.global_max_pool,
+    "GlobalMaxPool": global_max_pool,
+    "Greater": stepwise.compare(torch.gt, 1),
+    "GreaterOrEqual": stepwise.compare(torch.ge, 1),
+    "GroupNormalization": group_norm,
     "HardSigmoid": hard_sigmoid,
     "HardSwish": real(F.hardswish),
+    "Hardmax": stepwise.hardmax,
     "Identity": lambda attributes, x: x,
+    "InstanceNormalization": instance_norm,
+    "IsInf": stepwise.is_inf,
+    "IsNaN": stepwise.is_nan,
+    "LRN": local_response_norm,
     "LayerNormalization": layer_norm,
     "LeakyRelu": lambda attributes, x: F.leaky_relu(dense(x), attributes.get("alpha", 0.01)),
+    "Less": stepwise.compare(torch.lt, -1),
+    "LessOrEqual": stepwise.compare(torch.le, -1),
+    "Log": real(torch.log),
     "LogSoftmax": softmax(torch.log_softmax),
     "MatMul": matmul,
+    "MatMulInteger": matmul_integer,
     "Max": folded(torch.maximum),
-    "MaxPool": shapes.max_pool,
+    "MaxPool": max_pool,
+    "Mean": mean,
     "Min": folded(torch.minimum),
+    "Mish": real(F.mish),
+    "Mod": stepwise.modulo,
     "Mul": multiply,
-    "Neg": real(torch.neg),
+    "Neg": negate,
+    "Not": stepwise.clear_bit,
+    "Or": stepwise.logic(torch.logical_or, lambda a, b: a + b - a * b),
     "PRelu": real(lambda x, slope: torch.where(x >= 0, x, slope * x)),
     "Pad": shapes.pad,
-    "Pow": real(torch.pow),
+    "Pow": power,
     "QuantizeLinear": quantize,
-    "ReduceMean": reduce(torch.mean),
+    "RandomNormal": random(normal),
+    "RandomNormalLike": random_like(normal),
+    "RandomUniform": random(uniform),
+    "RandomUniformLike": random_like(uniform),
+    "Range": creation.range_,
+    "Reciprocal": real(torch.reciprocal),
+    "ReduceL1": reduce(reductions.l1),
+    "ReduceL2": reduce(reductions.l2),
+    "ReduceLogSum": reduce(reductions.log_sum),
+    "ReduceLogSumExp": reduce(reductions.log_sum_exp),
+    "ReduceMax": reduce(torch.amax),
+    "ReduceMean": reductions.reduce_mean,
+    "ReduceMin": reduce(torch.amin),
+    "ReduceProd": reduce(reductions.product),
     "ReduceSum": reduce(torch.sum),
+    "ReduceSumSquare": reduce(reductions.sum_square),
     "Relu": relu,
     "Reshape": shapes.reshape,
-    "Shape": shapes.shape,
-    "Sigmoid": real(torch.sigmoid),
+    "Round": stepwise.rounded(torch.round),
+    "Selu": selu,
+    "Shape": creation.shape,
+    "Sigmoid": real(gentle(torch.sigmoid)),
+    "Sign": stepwise.sign,
+    "Sin": real(torch.sin),
+    "Size": creation.size,
     "Slice": shapes.slice_,
-    "Softmax": softmax(torch.softmax),
+    "Softmax": softmax(gentle(torch.softmax)),
+    "Softplus": real(F.softplus),
+    "Softsign": real(F.softsign),
+    "SpaceToDepth": shapes.space_to_depth,
     "Split": shapes.split,
     "Sqrt": real(torch.sqrt),
     "Squeeze": shapes.squeeze,
-    "Sub": real(torch.sub),
-    "Tanh": real(torch.tanh),
+    "Sub": subtract,
+    "Sum": folded(torch.add),
+    "Swish": swish,
+    "Tanh": real(gentle(torch.tanh)),
+    "ThresholdedRelu": thresholded_relu,
+    "Tile": shapes.tile,
     "Transpose": shapes.transpose,
     "Unsqueeze": shapes.unsqueeze,
+    "Where": stepwise.where,
+    "Xor": stepwise.logic(torch.logical_xor, lambda a, b: a + b - 2 * a * b),
 }
 
-
-SEVERAL = frozenset({"Dropout", "Split"})
-
-
-def unknown_setting(op_type: str, attributes: Attributes) -> str:
-    """The attribute of a node that its operator does not know here, with its value; "" where there is none."""
-    if len(attributes.get("kernel_shape", (0, 0))) != 2:
-        return f"kernel_shape {list(attributes['kernel_shape'])}"
-    if op_type == "AveragePool" and any(step != 1 for step in attributes.get("dilations", ())):
-        return f"dilations {list(attributes['dilations'])}"
-    if op_type in ("AveragePool", "MaxPool") and text(attributes, "auto_pad", "NOTSET") == "NOTSET":
-        kernel, _, dilations, pads = window(attributes, (0, 0))
-        half = [((k - 1) * d + 1) // 2 for k, d in zip(kernel, dilations, strict=True)]
-        if pads[:2] == pads[2:] and (pads[0] > half[0] or pads[1] > half[1]):  # torch's limit
-            return f"pads {list(pads)} beyond half the kernel"
-    if op_type == "Cast" and attributes["to"] not in DTYPES:
-        return f"to={onnx.TensorProto.DataType.Name(attributes['to'])}"
-    if op_type == "Pad" and text(attributes, "mode", "constant") == "wrap":
-        return "mode wrap"
-    return ""
+SEVERAL = frozenset({"Dropout", "DynamicQuantizeLinear", "Split"})
+"""Operators that give a tuple."""

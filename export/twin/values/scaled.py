@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import TypeGuard
 
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from ...integer_types import UINT8
 from ..gradients import OutputGrid, clamp_round
 from .levels import Levels
 
-__all__ = ["EXACT", "Averages", "Mean", "Product", "Scaled", "Sum", "Value", "along", "dense"]
+__all__ = ["EXACT", "Averages", "Mean", "Product", "Scaled", "Sum", "Value", "along", "dense", "is_dequantized"]
 
 EXACT = 2.0**24
 """Integers up to here are exact in float32."""
@@ -54,7 +55,7 @@ class Scaled:
 
     def requantized(self, grid: OutputGrid) -> Float[Tensor, " ..."]:
         """round(n * fl(s / s_y)) + z, as the int32 accumulator of QLinearConv (quantize.cpp, MlasRequantizeOutput)."""
-        return clamp_round((self.n * (self.s / grid.scale)).to(self.s.dtype), grid)
+        return clamp_round((self.n * (self.s / grid.scale)).to(grid.scale.dtype), grid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +142,11 @@ Value = Tensor | Scaled | Sum | Product | Mean | Averages | Levels
 def dense(value: Value) -> Shaped[Tensor, " ..."]:
     """The real numbers, as a tensor."""
     return value if isinstance(value, Tensor) else value.real()
+
+
+def is_dequantized(value: Value) -> TypeGuard[Scaled]:
+    """Whether a value comes straight from a per-tensor DequantizeLinear."""
+    return isinstance(value, Scaled) and value.zero is not None
 
 
 def along(vector: Shaped[Tensor, " ..."], rank: int, axis: int) -> Shaped[Tensor, " ..."]:

@@ -22,8 +22,8 @@ from typing import Any
 
 from ...errors import BundleError, BundleFormatError, IntegrityError
 from ...files.atomic import replace_file
-from ...files.hashing import hash_file
 from ...files.json_fields import exact_keys, integer, items, json_object, kind, parse_object, text, under
+from ...files.onnx_file import OnnxFile
 
 __all__ = [
     "CachedEngine",
@@ -217,14 +217,14 @@ def read_engine(path: Path, *, trust: bool = False) -> tuple[CachedEngine, bytes
     return entry, engine
 
 
-def find_engine(folder: Path, graph: Path, *, tensorrt: str, compute_capability: str) -> tuple[CachedEngine, bytes]:
+def find_engine(folder: Path, graph: OnnxFile, *, tensorrt: str, compute_capability: str) -> tuple[CachedEngine, bytes]:
     """The newest engine in the cache that was built from `graph` and runs here.
 
     Raises:
         BundleError: there is none; the message says what there is and how to build one.
         IntegrityError: the cache cannot be trusted.
     """
-    wanted, reasons = hash_file(graph), []
+    wanted, reasons = hashlib.sha256(graph.content).hexdigest(), []
     if folder.is_dir():
         check_folder(folder)
     for path in sorted(folder.glob("*.engine"), key=lambda p: p.stat().st_mtime, reverse=True):
@@ -239,10 +239,10 @@ def find_engine(folder: Path, graph: Path, *, tensorrt: str, compute_capability:
                 return entry, engine
             reasons.append(reason)
     raise BundleError(
-        f"{graph.parent}: no TensorRT engine for this GPU",
+        f"{graph.path.parent}: no TensorRT engine for this GPU",
         expected=f"compute capability {compute_capability}, TensorRT {tensorrt}",
         got=reasons[0] if reasons else "none in the cache",
-        fix=f"toolchain compile {graph.parent} --target tensorrt",
+        fix=f"toolchain compile {graph.path.parent} --target tensorrt",
     )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import ModelError
+from ...files.onnx_file import OnnxFile
 from ..cuda.driver import CudaGraph, Driver, Gpu, find_gpu, open_driver
 from ..cuda.select import open_cuda
 from .backend import TensorRTBackend
@@ -20,11 +21,11 @@ from .package import import_tensorrt
 __all__ = ["open_cached", "open_engine"]
 
 
-def open_cached(graph: Path, *, folder: Path | None = None) -> TensorRTBackend:
+def open_cached(graph: OnnxFile, *, folder: Path | None = None) -> TensorRTBackend:
     """The engine that this machine built from `graph`.
 
     Args:
-        graph: a bundle's ONNX file.
+        graph: a bundle's ONNX file, read.
         folder: the cache; None for this user's.
 
     Raises:
@@ -41,7 +42,7 @@ def open_cached(graph: Path, *, folder: Path | None = None) -> TensorRTBackend:
         tensorrt=str(tensorrt.__version__),
         compute_capability=gpu.compute_capability,
     )
-    return _backend(driver, tensorrt, entry, serialized, origin=str(graph))
+    return _backend(driver, tensorrt, entry, serialized, origin=str(graph.path))
 
 
 def open_engine(path: Path, *, trust: bool = False) -> TensorRTBackend:

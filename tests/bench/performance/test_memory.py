@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from hardtemper.bench.performance import memory_child
 from hardtemper.bench.performance.memory import Memory, measure_memory
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.errors import ModelError
+from hardtemper.runtime.files.onnx_file import read_onnx
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
@@ -37,6 +40,14 @@ def network(path: Path, *, hidden: int) -> Path:
     return path
 
 
+def digest_of(path: Path) -> str:
+    return read_bundle(path).digest if path.is_dir() else read_onnx(path).digest
+
+
+def measure(path: Path, **settings: Any) -> Memory:
+    return measure_memory(path, digest=digest_of(path), **settings)
+
+
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
     return network(tmp_path / "small.onnx", hidden=16)
@@ -52,8 +63,8 @@ def test_the_child_imports_no_torch() -> None:
 
 
 def test_peak_grows_with_50_mb_of_weights(tmp_path: Path, small: Path) -> None:
-    light = measure_memory(small, batch=1, threads=1)
-    heavy = measure_memory(network(tmp_path / "large.onnx", hidden=12_800), batch=1, threads=1)
+    light = measure(small, batch=1, threads=1)
+    heavy = measure(network(tmp_path / "large.onnx", hidden=12_800), batch=1, threads=1)
     assert light.peak_mib is not None
     assert heavy.peak_mib is not None
     assert light.baseline_mib is not None
@@ -63,14 +74,30 @@ def test_peak_grows_with_50_mb_of_weights(tmp_path: Path, small: Path) -> None:
 
 
 def test_peak_grows_with_the_batch(small: Path) -> None:
-    one, many = (measure_memory(small, batch=batch, threads=1).peak_mib or 0 for batch in (1, 4096))
+    one, many = (measure(small, batch=batch, threads=1).peak_mib or 0 for batch in (1, 4096))
     assert many - one > 4  # 4096 images of 1 KiB
 
 
 def test_a_bundle_is_measured_too(make_bundle: Callable[..., Path]) -> None:
-    found = measure_memory(make_bundle(), batch=2)
+    found = measure(make_bundle(), batch=2)
     assert found.threads is None
     assert (found.peak_mib or 0) > 5
+
+
+@pytest.mark.parametrize("kind", ["file", "bundle"])
+def test_what_was_replaced_is_not_measured(
+    tmp_path: Path, small: Path, make_bundle: Callable[..., Path], kind: str
+) -> None:
+    path = small if kind == "file" else make_bundle()
+    before = digest_of(path)
+    if kind == "file":
+        network(path, hidden=17)
+    else:
+        manifest = path / "manifest.json"
+        manifest.write_bytes(manifest.read_bytes() + b" ")
+    with pytest.raises(ModelError, match=r"(?s)exit status 1: .*another (file|bundle)") as caught:
+        measure_memory(path, digest=before, batch=1, threads=1)
+    assert before[:16] in caught.value.got
 
 
 def test_measurement_carries_the_other_figures() -> None:
@@ -90,16 +117,16 @@ def test_what_fails_in_the_child_is_an_error_here(tmp_path: Path, content: bytes
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelError, match=r"(?s)broken\.onnx.*exit status 1"):
-        measure_memory(path, batch=1)
+        measure_memory(path, digest="", batch=1)
 
 
 def test_without_proc_the_peak_comes_from_getrusage_in_its_own_unit(
     small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory_child, "_STATUS", tmp_path / "none")
-    linux = memory_child.main(str(small), 1, 1)
+    linux = memory_child.main(str(small), 1, 1, digest_of(small))
     monkeypatch.setattr(memory_child.sys, "platform", "darwin")
-    macos = memory_child.main(str(small), 1, 1)
+    macos = memory_child.main(str(small), 1, 1, digest_of(small))
     assert linux["baseline"] is linux["loaded"] is None
     assert linux["peak"] is not None
     assert macos["peak"] == pytest.approx(linux["peak"] / 1024, rel=0.05)

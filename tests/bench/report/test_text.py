@@ -20,12 +20,16 @@ from hardtemper.bench.measurement import Skip
 from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.report.text import check_writable, report_lines, report_table, write_report
 from hardtemper.bench.robustness.agreement import Agreement
-from hardtemper.bench.robustness.alarm_checks import Alarm
+from hardtemper.bench.robustness.alarm import Alarm
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.errors import InputError
 
 ALARMS = (
+    "data mismatch",
+    "no answer",
+    "wrong twin",
+    "no white-box attack",
     "random",
     "twin differs",
     "without gradients",
@@ -141,7 +145,12 @@ def test_skips_and_notes_have_a_line_each(report: BenchReport) -> None:
     dense, shipped = report.subjects
     changed = replace(shipped, skipped=(Skip(what="square", reason="no time"),), notes=("read this",))
     lines = report_lines(replace(report, subjects=(dense, changed)))
-    assert lines == ["shipped: square skipped: no time", "shipped: read this"]
+    assert lines == ["shipped: square skipped: no time", "shipped: read this", f"digest: {report.bundle_sha256}"]
+
+
+def test_an_onnx_file_has_no_digest_of_a_bundle(report: BenchReport) -> None:
+    lines = report_lines(report)
+    assert lines == [*report_lines(replace(report, bundle_sha256="")), f"digest: {report.bundle_sha256}"]
 
 
 def test_notes_on_the_data_come_first(report: BenchReport) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,11 @@ import pytest
 
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.report.report import BenchReport
-from hardtemper.bench.report.to_manifest import store_measurements
+from hardtemper.bench.report.to_manifest import check_stores, store_measurements
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
 from hardtemper.runtime.bundle.reader import read_bundle
-from hardtemper.runtime.errors import InputError, IntegrityError
+from hardtemper.runtime.errors import BundleError, InputError, IntegrityError
 
 
 def measured(path: Path, data: Dataset) -> BenchReport:
@@ -26,23 +25,32 @@ def measured(path: Path, data: Dataset) -> BenchReport:
 def test_each_row_says_when_and_where(make_bundle: Callable[..., Path], data: Dataset) -> None:
     path = make_bundle()
     report = measured(path, data)
+    stored = read_bundle(path)
     for _ in range(2):
-        stored = store_measurements(report, path)
-    rows = read_bundle(path).manifest.measurements
-    assert rows == stored.manifest.measurements
+        stored = store_measurements(report, stored)
+    assert read_bundle(path) == stored
+    rows = stored.manifest.measurements
     assert [row["name"] for row in rows] == [m.name for m in report.subject("shipped").measurements], "once"
     assert {row["bench"]["created"] for row in rows} == {report.created}
     assert {row["bench"]["cpu"] for row in rows} == {report.environment.cpu}
 
 
 def test_only_the_bundle_that_was_measured_takes_them(
-    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, tmp_path: Path
+    make_bundle: Callable[..., Path], data: Dataset, three_classes: Any
 ) -> None:
-    report = measured(make_bundle(), data)
+    path = make_bundle()
+    report, read = measured(path, data), read_bundle(path)
     other = make_bundle(graph=three_classes.onnx(shift=0.5))
     with pytest.raises(IntegrityError, match="not the graph that was measured"):
-        store_measurements(report, other)
-    (tmp_path / "model.onnx").write_bytes(three_classes.onnx())
-    with pytest.raises(InputError, match="--store needs a bundle; this is an ONNX file"):
-        store_measurements(replace(report), tmp_path / "model.onnx")
+        store_measurements(report, read_bundle(other))
     assert read_bundle(other).manifest.measurements == ()
+    manifest = path / "manifest.json"
+    manifest.write_bytes(manifest.read_bytes().replace(b'"0"', b'"zero"'))
+    with pytest.raises(BundleError, match="changed since it was read"):
+        store_measurements(report, read)
+    assert read_bundle(path).manifest.measurements == ()
+
+
+def test_an_onnx_file_has_no_manifest() -> None:
+    with pytest.raises(InputError, match="--store needs a bundle; this is an ONNX file"):
+        check_stores(Path("model.onnx"))

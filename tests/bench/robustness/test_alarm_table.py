@@ -8,8 +8,13 @@ from pathlib import Path
 import hardtemper
 from hardtemper.bench.attacks.catalogue import ATTACKS
 from hardtemper.bench.robustness.alarm_table import ALARMS
+from hardtemper.bench.robustness.doubt import NO_WHITE_BOX, WRONG_TWIN
 
 NAMES = {
+    "data mismatch",
+    "no answer",
+    "wrong twin",
+    "no white-box attack",
     "random",
     "twin differs",
     "without gradients",
@@ -26,14 +31,12 @@ def test_names() -> None:
 
 
 def test_the_checks_make_each_of_them() -> None:
-    source = (Path(hardtemper.__file__).parent / "bench" / "robustness" / "alarm_checks.py").read_text(encoding="utf-8")
-    made = [
-        node.args[0].value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "_alarm"
-        if isinstance(node.args[0], ast.Constant)
-    ]
-    assert sorted(map(str, made)) == sorted(NAMES)
+    made = []
+    for path in (Path(hardtemper.__file__).parent / "bench").rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
+        made += [ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == "Alarm.of"]
+    constants = {"NO_WHITE_BOX": NO_WHITE_BOX, "WRONG_TWIN": WRONG_TWIN}
+    assert sorted(constants.get(name, name.strip("'")) for name in made) == sorted(NAMES)
 
 
 def test_each_is_one_sentence_and_one_advice() -> None:

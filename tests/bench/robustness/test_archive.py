@@ -65,6 +65,27 @@ def test_round_trip(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["verdict.npz"]
 
 
+@pytest.mark.parametrize("alarms", ["random", {"random": 1}, [1], [["random"]], ["x" * 65], ["x"] * 65, None])
+def test_alarms_that_are_no_names(alarms: Any) -> None:
+    with pytest.raises(DataError, match=r"header.alarms"):
+        replace(archive(), header={**header(), "alarms": alarms})
+
+
+@pytest.mark.parametrize(
+    ("targets", "alarms", "found"),
+    [
+        (("twin", "engine"), ["random"], ("random",)),
+        (("engine", "parent"), ["random"], ("random", "no white-box attack")),
+        (("engine", "engine"), ["no white-box attack"], ("no white-box attack",)),
+    ],
+)
+def test_a_verdict_of_queries_alone_says_so(
+    targets: tuple[str, ...], alarms: list[str], found: tuple[str, ...]
+) -> None:
+    attacks = [{"name": target, "target": target, "settings": {}} for target in targets]
+    assert replace(archive(), header={**header(), "attacks": attacks, "alarms": alarms}).alarms == found
+
+
 def test_an_empty_verdict(tmp_path: Path) -> None:
     none = np.zeros(0, np.int64)
     made = archive(

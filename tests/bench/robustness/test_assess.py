@@ -28,7 +28,9 @@ def test_without_a_twin_the_engine_is_attacked_by_queries(
     assert all(re.match("no twin: .*Atan", skip.reason) for skip in subject.skipped)
     attacks = [m.settings["attack"] for m in subject.measurements if m.name == "robust-accuracy"]
     assert attacks == ["square", "union"]
-    assert [m.settings["alarm"] for m in subject.measurements if m.name == "alarm"] == ["random"]
+    checked = [m.settings["alarm"] for m in subject.measurements if m.name == "alarm"]
+    assert checked == ["data mismatch", "no answer", "no white-box attack", "random"]
+    assert subject.alarms == ("no white-box attack",)
     assert subject.find("twin-mismatch") is None
     assert subject.find("parameters") is None
     (subject,) = run_bench(path, data, settings(preset="paper")).subjects

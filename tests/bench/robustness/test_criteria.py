@@ -21,6 +21,9 @@ from hardtemper.bench.robustness.criteria import right_answers, withstood
         ([4.0, 3.0, 1.0], 2, True),
         ([np.nan, 3.0, 1.0], None, False),
         ([np.nan, 3.0, 1.0], 0, True),
+        ([1.0, np.inf, 1.0], None, False),
+        ([np.inf, 3.0, 1.0], 0, True),
+        ([-np.inf, 3.0, 1.0], None, True),
     ],
 )
 def test_what_the_attacker_wants(logits: list[float], target: int | None, stood: bool) -> None:
@@ -29,9 +32,18 @@ def test_what_the_attacker_wants(logits: list[float], target: int | None, stood:
 
 
 @pytest.mark.parametrize(
-    ("logits", "right"), [([1.0, 2.0], True), ([2.0, 1.0], False), ([np.nan, 2.0], False), ([1.0, np.nan], False)]
+    ("logits", "right"),
+    [
+        ([1.0, 2.0], True),
+        ([2.0, 1.0], False),
+        ([np.nan, 2.0], False),
+        ([1.0, np.nan], False),
+        ([-np.inf, 2.0], True),
+        ([1.0, np.inf], False),
+        ([-np.inf, -np.inf], False),
+    ],
 )
-def test_nan_is_no_answer(logits: list[float], right: bool) -> None:
+def test_nan_and_overflow_are_no_answer(logits: list[float], right: bool) -> None:
     assert right_answers(np.array([logits], np.float32), np.array([1])).tolist() == [right]
 
 

@@ -67,6 +67,8 @@ def test_replay_counts() -> None:
         same_graph=None,
         stored_clean=None,
         stored_robust=None,
+        alarms=(),
+        draws=1,
     )
     assert result.to_dict()["attacks"][0] == {
         "name": "pgd-20",
@@ -120,3 +122,38 @@ def test_nan_is_no_answer() -> None:
 def test_an_engine_of_other_classes_is_refused() -> None:
     with pytest.raises(DataError, match="two: the verdict does not fit; expected: 3 classes; got: 2"):
         replay(archive(), lambda pixels: np.zeros((len(pixels), 2), np.float32), name="two")
+
+
+def voting(probability: float) -> Any:
+    """Class 0 with this probability, else 1."""
+    rng = np.random.default_rng(0)
+
+    def engine(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.eye(3, dtype=np.float32)[(rng.random(len(pixels)) > probability).astype(int)]
+
+    return engine
+
+
+def test_a_random_engine_votes_and_no_gate_holds_what_chance_counts() -> None:
+    plain = archive(labels=(0, 0, 0, 0))
+    found = replace(plain, header={**plain.header, "draws": 41, "graph_sha256": "a", "clean": 4, "robust": 4})
+    result = replay(found, voting(0.8), name="other", graph_sha256="a")
+    assert (result.draws, result.clean, result.robust) == (41, 4, 4)
+    result = replay(found, voting(0.2), name="other", graph_sha256="a")
+    assert (result.clean, result.robust) == (0, 0)
+    result.gate()
+
+
+def test_a_header_does_not_take_an_engine_that_is_not_random_out_of_the_gate() -> None:
+    plain = archive()
+    found = replace(plain, header={**plain.header, "draws": 41, "graph_sha256": "a", "clean": 3, "robust": 3})
+    result = replay(found, lookup(found, [0, 1, 2, 1], [0, 2, 0]), name="other", graph_sha256="a")
+    assert result.draws == 1
+    with pytest.raises(GateError):
+        result.gate()
+
+
+@pytest.mark.parametrize("draws", [0, -1, 1.5, True, "9", 10**6])
+def test_a_header_with_answers_out_of_range_is_refused(draws: Any) -> None:
+    with pytest.raises(DataError, match=r"header\.draws"):
+        replace(archive(), header={**HEADER, "draws": draws})

@@ -51,6 +51,20 @@ def corrupted(model: onnx.ModelProto, layer: int) -> tuple[Twin, str]:
     return Twin(changed), convs[layer].output[0]
 
 
+def test_an_activation_that_is_no_number_differs(residual_integer: IntegerGraph, pixels: Pixels) -> None:
+    changed = onnx.ModelProto()
+    changed.CopyFrom(residual_integer.model)
+    conv = [node for node in changed.graph.node if node.op_type == "Conv"][2]
+    source = next(node for node in changed.graph.node if conv.input[1] in node.output)
+    (scale,) = [tensor for tensor in changed.graph.initializer if tensor.name == source.input[1]]
+    scale.CopyFrom(numpy_helper.from_array(np.full_like(numpy_helper.to_array(scale), np.nan), scale.name))
+    report = check_parity(residual_integer.model, pixels(12, SHAPE), twin=Twin(changed))
+    assert not report.exact
+    behind = [found for found in report.activations if found.mismatches]
+    assert behind
+    assert all(0 <= found.largest <= 255 for found in report.activations)
+
+
 @pytest.mark.parametrize("layer", [0, 2, 5])
 def test_a_corrupted_twin_is_detected(layer: int, residual_integer: IntegerGraph, pixels: Pixels) -> None:
     twin, broken = corrupted(residual_integer.model, layer)
@@ -121,7 +135,7 @@ def test_json(residual_integer: IntegerGraph, pixels: Pixels) -> None:
 def test_a_graph_that_onnxruntime_refuses(residual_integer: IntegerGraph, pixels: Pixels) -> None:
     model = onnx.ModelProto()
     model.CopyFrom(residual_integer.model)
-    model.opset_import[0].version = 999
+    model.ir_version = 999
     with pytest.raises(ModelError, match="ONNX Runtime refuses the graph"):
         check_parity(model, pixels(4, SHAPE))
 
@@ -161,3 +175,14 @@ def test_fewer_bits_are_advised_only_where_they_help(
     with pytest.raises(GateError) as caught:
         check_exact(EXACT, weight_bits=bits, stored_logits=1)
     assert caught.value.fix == ("build with quantize.weight_bits = 7" if fix else "")
+
+
+def test_a_graph_that_onnxruntime_opens_and_cannot_run(residual_integer: IntegerGraph, pixels: Pixels) -> None:
+    changed = onnx.ModelProto()
+    changed.CopyFrom(residual_integer.model)
+    tensor = onnx.helper.make_tensor("three", onnx.TensorProto.INT64, [1], [3])
+    changed.graph.initializer.append(tensor)
+    changed.graph.node.insert(0, onnx.helper.make_node("Reshape", [changed.graph.input[0].name, "three"], ["unused"]))
+    changed.graph.output.append(onnx.helper.make_tensor_value_info("unused", onnx.TensorProto.UINT8, [3]))
+    with pytest.raises(ModelError, match="ONNX Runtime cannot run the graph"):
+        check_parity(changed, pixels(12, SHAPE), twin=Twin(residual_integer.model))

@@ -158,3 +158,7 @@ def test_progress(graph: onnx.ModelProto, images: NDArray[np.uint8]) -> None:
         ("calibrate", 64, 70),
         ("calibrate", 70, 70),
     ]
+
+
+def test_nothing_to_calibrate(graph: onnx.ModelProto, images: NDArray[np.uint8]) -> None:
+    assert calibrate(graph, [], images, scheme=Scheme()) == {}

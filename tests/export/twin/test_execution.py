@@ -220,6 +220,28 @@ def test_sums_on_bytes(scales: tuple[float, float, float], shape: str, relu: str
     assert gradient.abs().sum() > 0
 
 
+@pytest.mark.parametrize("attributes", ["", "<transB=1>", "<transB=0>", "<transB=1, alpha=0.5>"])
+def test_a_gemm_of_square_weights(attributes: str, build: Build, run: Run) -> None:
+    """Rows and columns of the weights could be taken for one another."""
+    axis, rng = int("B=1" not in attributes), np.random.default_rng(0)
+    model = build(
+        f"d = DequantizeLinear(image, s, z) f = Flatten(d) w = DequantizeLinear<axis={axis}>(wq, sw)"
+        f" logits = Gemm{attributes}(f, w)",
+        inputs={"image": "uint8[N,3,2,2]"},
+        outputs={"logits": "float[N,12]"},
+        constants={
+            "s": np.float32(1 / 256),
+            "z": np.uint8(0),
+            "wq": rng.integers(-127, 128, (12, 12)).astype(np.int8),
+            "sw": np.full(12, 2.0**-7, np.float32),
+        },
+    )
+    images = rng.integers(0, 256, (5, 3, 2, 2)).astype(np.uint8)
+    with torch.no_grad():
+        found = Twin(model)(floats(images)).numpy()
+    np.testing.assert_array_equal(found, run(model, {"image": images}, optimize=True)[0])
+
+
 def test_scales_too_far_apart_for_sums_on_bytes(build: Build) -> None:
     """float32 does not hold 255 beside steps of 2^-17."""
     model = build(

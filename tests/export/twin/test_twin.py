@@ -226,10 +226,28 @@ def test_what_is_no_classifier_is_refused(inputs: dict[str, str], got: str, buil
 
 def test_unknown_element_types_are_refused(build: Build) -> None:
     model = build(
-        "y = Identity(x) s = Identity(k)",
+        "s = Shape(k) f = Cast<to=1>(s) y = Add(x, f)",
         inputs={"x": "float[N,3,8,8]"},
         outputs={"y": "float[N,3,8,8]"},
         constants={"k": np.array(["text"], object)},
     )
     with pytest.raises(ModelError, match="'k'"):
         Twin(model)
+
+
+@pytest.mark.parametrize(
+    ("text", "shape"),
+    [
+        ("y = GlobalAveragePool(x)", [7, 3]),
+        ("t = GlobalAveragePool(x) y = Transpose<perm=[0,2,3,1]>(t)", [7, 3]),
+        ("y = Relu(x)", [7, 3, 4, 4]),
+    ],
+)
+def test_axes_of_size_one_are_no_logits(text: str, shape: list[int], build: Build, pixels: Pixels, run: Run) -> None:
+    """As in `runtime/backends/image_classifier.py`; a map stays a map."""
+    model = build(text, inputs={"x": "float[N,3,4,4]"}, outputs={"y": "float[N,a,b,c]"}, constants={})
+    images = floats(pixels(3, (3, 4, 4)))
+    (wanted,) = run(model, {"x": images.numpy()})
+    logits = Twin(model)(images)
+    assert list(logits.shape) == shape
+    np.testing.assert_allclose(logits.numpy().reshape(wanted.shape), wanted, rtol=1e-6)

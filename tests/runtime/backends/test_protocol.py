@@ -14,11 +14,11 @@ from hardtemper.runtime.backends.onnxruntime import OnnxRuntimeBackend
 from hardtemper.runtime.backends.protocol import Backend
 from hardtemper.runtime.backends.table import BACKENDS
 from hardtemper.runtime.backends.tensorrt.backend import TensorRTBackend
+from hardtemper.runtime.files.onnx_file import OnnxFile
 
 
 def onnxruntime(classifier: Any, gpu: Any, folder: Path) -> Backend:
-    (folder / "model.onnx").write_bytes(classifier.onnx())
-    return OnnxRuntimeBackend(folder / "model.onnx", threads=1)
+    return OnnxRuntimeBackend(OnnxFile(path=folder / "model.onnx", content=classifier.onnx()), threads=1)
 
 
 def tensorrt(classifier: Any, gpu: Any, folder: Path) -> Backend:

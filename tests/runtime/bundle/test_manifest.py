@@ -63,7 +63,7 @@ def manifests(draw: st.DrawFn) -> Manifest:
         output=Output(classes=tuple(draw(st.lists(texts, min_size=1, max_size=4))), name=draw(texts)),
         graph=draw(st.sampled_from(listed)),
         dense=draw(st.none() | st.sampled_from(listed)),
-        files=tuple(FileEntry(path=path, sha256=draw(digests), bytes=draw(st.integers(0, 2**40))) for path in listed),
+        files=tuple(FileEntry(path=path, sha256=draw(digests), bytes=draw(st.integers(0, 2**24))) for path in listed),
         provenance=Provenance(
             created=draw(st.datetimes()).isoformat(timespec="microseconds") + "Z",
             recipe=draw(json_objects),

@@ -15,7 +15,7 @@ import pytest
 from numpy.lib import format as npy
 
 from hardtemper.runtime.errors import DataError
-from hardtemper.runtime.files.npz import read_arrays
+from hardtemper.runtime.files.npz import SMALL_BYTES, read_arrays
 
 
 def member(shape: tuple[int, ...], *, descr: str = "|u1", body: bytes = bytes(64)) -> bytes:
@@ -83,7 +83,7 @@ def test_a_hostile_file_is_refused_before_memory_is_asked_for(tmp_path: Path, na
     tracemalloc.start()
     try:
         with pytest.raises(DataError, match=message) as caught:
-            read_arrays(path, ["images"])
+            read_arrays(path, ["images"], most=2**40)
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()
@@ -107,17 +107,34 @@ def test_a_hostile_file_is_refused_before_memory_is_asked_for(tmp_path: Path, na
 )
 def test_what_numpy_writes_is_read(tmp_path: Path, save: Any, array: Any) -> None:
     save(tmp_path / "x.npz", array=array, other=np.arange(3))
-    arrays, names = read_arrays(tmp_path / "x.npz", ["array", "absent"])
+    arrays, names = read_arrays(tmp_path / "x.npz", ["array", "absent"], most=2**40)
     assert (list(arrays), names) == (["array"], ("array", "other"))
     np.testing.assert_array_equal(arrays["array"], array)
     assert arrays["array"].dtype == array.dtype
 
 
+def test_what_deflates_too_far_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez_compressed(path, a=np.zeros(SMALL_BYTES // 2, np.uint8), b=np.zeros(SMALL_BYTES // 2 + 1, np.uint8))
+    assert path.stat().st_size < SMALL_BYTES / 500
+    with pytest.raises(DataError, match=f"at most {SMALL_BYTES} are read"):
+        read_arrays(path, ["a", "b"], most=2**40)
+    assert read_arrays(path, ["a"], most=2**40)[0]["a"].nbytes == SMALL_BYTES // 2
+
+
+def test_no_more_is_read_than_the_reader_takes(tmp_path: Path) -> None:
+    path = tmp_path / "x.npz"
+    np.savez(path, a=np.zeros(1000, np.uint8))
+    assert read_arrays(path, ["a"], most=1128)[0]["a"].nbytes == 1000
+    with pytest.raises(DataError, match="arrays of 1128 bytes, packed into 1128: at most 1127 are read"):
+        read_arrays(path, ["a"], most=1127)
+
+
 def test_what_is_not_wanted_is_not_touched(tmp_path: Path) -> None:
     zipped(tmp_path / "x.npz", member((2**40,)))
-    assert read_arrays(tmp_path / "x.npz", ["labels"]) == ({}, ("images",))
+    assert read_arrays(tmp_path / "x.npz", ["labels"], most=2**40) == ({}, ("images",))
 
 
 def test_a_file_that_cannot_be_opened(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
-        read_arrays(tmp_path / "none.npz", [])
+        read_arrays(tmp_path / "none.npz", [], most=2**40)

@@ -256,3 +256,19 @@ def test_a_report_that_cannot_be_written(bundle: Path, tmp_path: Path, capsys: p
     assert main(["compile", str(bundle), "--batch", "1:8:32", "--json", str(tmp_path / "file" / "x.json")]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
     assert "x.json: cannot be written" in line
+
+
+def test_a_graph_that_is_swapped_after_it_was_hashed_is_not_compiled(
+    *, bundle: Path, trt: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
+
+    def swapping(path: Path) -> Any:
+        found = read_bundle(path)
+        (path / "model.onnx").write_bytes((path / "dense.onnx").read_bytes())
+        return found
+
+    monkeypatch.setattr(module, "read_bundle", swapping)
+    assert main(["compile", str(copy)]) == 2
+    assert "model.onnx: size differs" in capsys.readouterr().err
+    assert engines(cache) == []

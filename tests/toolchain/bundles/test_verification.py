@@ -16,8 +16,8 @@ from hardtemper.bench.data.load import load_dataset
 from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.bundle.manifest import Manifest
 from hardtemper.runtime.bundle.reader import read_bundle
-from hardtemper.runtime.errors import DataError, GateError, InputError
-from hardtemper.toolchain.bundles.verification import verify_bundle
+from hardtemper.runtime.errors import BundleError, DataError, GateError, InputError
+from hardtemper.toolchain.bundles.verification import MOST_PROOF_IMAGES, verify_bundle
 
 
 def test_the_gates_of_a_verification(tiny: Any) -> None:
@@ -114,3 +114,26 @@ def test_a_bundle_is_read_and_a_twin_is_made_once(tiny: Any, monkeypatch: pytest
     monkeypatch.setattr(Twin, "__init__", making)
     verify_bundle(tiny.path, images=2, seed=0, test_images=2, data=str(npz))
     assert counts == {"manifest": 1, "twin": 1}
+
+
+@pytest.mark.parametrize(
+    ("images", "logits", "message"),
+    [
+        ((MOST_PROOF_IMAGES + 1, 1, 16, 16), (MOST_PROOF_IMAGES + 1, 4), "at most 256; got: 257 and 257"),
+        ((3, 1, 16, 16), (2, 4), "as many images as logits.*got: 3 and 2"),
+        ((), (2, 4), r"uint8 \[\] and float32 \[2, 4\]"),
+    ],
+)
+def test_a_proof_of_other_sizes(
+    tiny: Any, tmp_path: Path, images: tuple[int, ...], logits: tuple[int, ...], message: str
+) -> None:
+    bundle = tmp_path / "bundle"
+    shutil.copytree(tiny.path, bundle)
+    np.savez_compressed(bundle / "proof.npz", images=np.zeros(images, np.uint8), logits=np.zeros(logits, np.float32))
+    manifest = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))
+    (entry,) = [entry for entry in manifest["files"] if entry["path"] == "proof.npz"]
+    content = (bundle / "proof.npz").read_bytes()
+    entry |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    (bundle / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    with pytest.raises(BundleError, match=message):
+        verify_bundle(bundle, images=2, seed=0)

@@ -21,10 +21,12 @@ from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.bench.report.report import BenchReport
 from hardtemper.bench.report.to_manifest import store_measurements
 from hardtemper.bench.resume import RESUME_FOLDER
-from hardtemper.bench.robustness.alarm_checks import Alarm, Checks
+from hardtemper.bench.robustness.alarm import Alarm
+from hardtemper.bench.robustness.alarm_checks import Checks
 from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.export.bundle_writer import update_measurements
 from hardtemper.runtime.bundle.reader import read_bundle
+from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import DataError, HardtemperError, InputError, IntegrityError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.cli.bench import bench
@@ -123,6 +125,35 @@ def test_every_setting_arrives(model: Path, data: Path, tmp_path: Path) -> None:
         "seed": 3,
         "dense": False,
     }
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_strict_is_exit_code_1_after_everything_was_shown(
+    *, strict: bool, model: Path, data: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The labels are drawn here, so the clean accuracy is chance; nothing is left to go on from."""
+    path = tmp_path / "bench.json"
+    given = ["bench", model, "--data", data, "--json", path, "--attack", "square", "--images", "4", *SHORT]
+    assert main([*map(str, given), *(["--strict"] if strict else [])]) == int(strict)
+    said = capfd.readouterr()
+    assert "robust, union (n 4)" in said.out
+    assert re.search(r"black-box\W+only", said.out)
+    assert "model: ALARM, no white-box attack: " in said.err
+    errors = [line for line in said.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == int(strict)
+    assert all("figures that are not to be trusted" in line and "no white-box attack" in line for line in errors)
+    assert "model: alarm no white-box attack" in BenchReport.from_json(path.read_text(encoding="utf-8")).doubts
+    assert not (tmp_path / "model.onnx.bench" / RESUME_FOLDER).exists()
+
+
+def test_strict_passes_what_is_sound(tmp_path: Path, model: Path) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (40, 4, 4)).astype(np.uint8)
+    labels = open_onnx(model).predict(images[:, None])
+    path = tmp_path / "fits.npz"
+    names = {"classes": np.array(["0", "1", "2"])}
+    np.savez(path, train_images=images, train_labels=labels, test_images=images, test_labels=labels, **names)
+    given = ["bench", model, "--data", path, "--attack", "apgd-ce", "--threat", "linf:8/255", "--strict", *SHORT]
+    assert main([str(word) for word in given]) == 0
 
 
 def test_without_attacks(model: Path, data: Path) -> None:
@@ -262,8 +293,8 @@ def test_help_names_every_default_and_an_example() -> None:
     assert "Example: toolchain bench" in text
     for option in options:
         assert option.opts[0] in text
-    # --data-root, --download, --transfer, --curves, --corruptions, --store and --json have none
-    assert text.count("[default: ") == len(options) - 7
+    # --data-root, --download, --transfer, --curves, --corruptions, --store, --strict and --json have none
+    assert text.count("[default: ") == len(options) - 8
 
 
 def test_the_order_of_the_classes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -303,6 +334,7 @@ def test_download_reaches_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyP
         raise DataError(name)
 
     monkeypatch.setattr("hardtemper.toolchain.bundles.recorded_recipe.load_dataset", load)
+    (tmp_path / "x.onnx").write_bytes(b"any")
     result = CliRunner().invoke(bench, [str(tmp_path / "x.onnx"), "--data", "mnist", "--download"])
     assert isinstance(result.exception, DataError)
     assert asked["download"] is True
@@ -434,9 +466,10 @@ def test_store_puts_the_numbers_into_the_bundle(
     robust = [row for row in stored if row["name"] == "robust-accuracy"]
     assert {row["settings"]["threat"] for row in robust} == {"linf:4/255"}, "the last run's alone"
     assert [row["settings"]["attack"] for row in robust] == ["pgd-20", "union"]
-    assert robust[1]["settings"]["alarms"] == "flat loss"
+    assert robust[1]["settings"]["alarms"] == "data mismatch, flat loss"
     alarms = {row["settings"]["alarm"]: row["settings"]["raised"] for row in stored if row["name"] == "alarm"}
-    assert alarms == {"zero gradient": False, "flat loss": True}
+    assert {name for name, raised in alarms.items() if raised} == {"data mismatch", "flat loss"}, "labels are drawn"
+    assert alarms["zero gradient"] is False
     assert main(["inspect", str(path)]) == 0
     said = capsys.readouterr().out
     assert "robust, union (n 20)" in said
@@ -471,3 +504,40 @@ def test_a_run_that_is_interrupted_goes_on(
     assert main(arguments) == 0
     assert seen == ["fgsm", "pgd-20", "pgd-20"]
     assert not (tmp_path / "model.onnx.bench" / RESUME_FOLDER).exists()
+
+
+def test_a_bundles_digest_is_held_and_told(
+    make_bundle: Callable[..., Path], model: Path, data: Path, tmp_path: Path
+) -> None:
+    path, report = make_bundle({"data": {"name": "elsewhere", "root": None}}), tmp_path / "bench.json"
+    before = read_bundle(path).digest
+    asked = ("--data", data, "--no-robust", "--no-dense", "--digest", before, *SHORT)
+    result = run(path, *asked, "--store", "--json", report)
+    assert result.exit_code == 0, result.output
+    after = read_bundle(path).digest
+    assert after != before
+    assert f"digest: {after}" in result.stderr.splitlines()
+    assert BenchReport.from_json(report.read_text(encoding="utf-8")).bundle_sha256 == after
+    for target, error, message in (
+        (path, IntegrityError, f"another bundle; expected: digest {before}; got: {after}"),
+        (model, InputError, "model.onnx: digest; expected: a bundle; got: an ONNX file; fix: leave the digest out"),
+    ):
+        result = run(target, *asked)
+        assert isinstance(result.exception, error)
+        assert message in str(result.exception)
+
+
+def test_a_bundle_that_changes_meanwhile_gets_no_numbers(
+    make_bundle: Callable[..., Path], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_bundle({})
+
+    def changed(report: BenchReport, bundle: Any) -> Any:
+        other = update_measurements(bundle, [{"name": "clean accuracy", "value": 1.0, "unit": "share"}])
+        assert other.digest != bundle.digest
+        return store_measurements(report, bundle)
+
+    monkeypatch.setattr("hardtemper.bench.report.to_manifest.store_measurements", changed)
+    result = run(path, "--data", data, "--store", "--no-dense", "--no-robust", *SHORT)
+    assert "changed since it was read" in str(result.exception)
+    assert [row["name"] for row in read_bundle(path).manifest.measurements] == ["clean accuracy"]

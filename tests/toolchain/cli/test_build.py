@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -222,6 +223,16 @@ def test_download_reaches_the_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in (["build", "--download"], ["build"]):
         assert main(arguments) == 2
     assert seen == [True, False]
+
+
+def test_the_last_line_is_the_bundles_digest(
+    recipe: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("hardtemper.toolchain.api.build", lambda *_, **__: tiny.build)
+    assert main(["build", "--recipe", str(recipe)]) == 0
+    digest = hashlib.sha256((tiny.path / "manifest.json").read_bytes()).hexdigest()
+    assert capsys.readouterr().out.splitlines()[-1] == f"digest: {digest}"
+    assert hardtemper.load(tiny.path, digest=digest).labels
 
 
 def test_what_was_left_out_is_said_at_once_and_stored(

@@ -179,7 +179,7 @@ def test_a_graph_that_is_no_onnx(
     error: Callable[..., str], bundle: Path, content: bytes, replace: Callable[[str, bytes], None]
 ) -> None:
     replace("model.onnx", content)
-    assert f"{bundle / 'model.onnx'}: ONNX Runtime cannot load the file" in error("verify", bundle)
+    assert f"{bundle / 'model.onnx'}: no ONNX file; expected: a ModelProto" in error("verify", bundle)
 
 
 def test_a_graph_that_only_onnxruntime_reads(
@@ -187,10 +187,10 @@ def test_a_graph_that_only_onnxruntime_reads(
 ) -> None:
     """Its own format, which it knows by the first bytes."""
 
-    def refuse(_: str) -> None:
+    def refuse(_: bytes) -> None:
         raise ValueError("wire type")
 
-    monkeypatch.setattr("hardtemper.toolchain.bundles.verification.onnx.load", refuse)
+    monkeypatch.setattr("hardtemper.toolchain.bundles.verification.onnx.load_model_from_string", refuse)
     assert f"{bundle / 'model.onnx'}: no ONNX file; got: ValueError: wire type" in error("verify", bundle)
 
 

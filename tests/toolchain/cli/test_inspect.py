@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,13 @@ def test_what_acts_on_a_terminal_is_shown_escaped(
 def test_inspect_shows_the_manifest(capsys: pytest.CaptureFixture[str], tiny: Any) -> None:
     assert main(["inspect", str(tiny.path)]) == 0
     out = capsys.readouterr().out
+    assert out.splitlines()[-1] == f"digest: {tiny.build.bundle.digest}"
     for shown in ("features.0", "4 -> 2", "QLinearConv", "held-out accuracy", "dense.onnx", "KiB", "power-of-two"):
         assert shown in out
     assert main(["inspect", str(tiny.path), "--json"]) == 0
-    assert Manifest.from_json(capsys.readouterr().out) == tiny.build.bundle.manifest
+    value = json.loads(capsys.readouterr().out)
+    assert value.pop("digest") == tiny.build.bundle.digest
+    assert Manifest.from_json(json.dumps(value)) == tiny.build.bundle.manifest
 
 
 def test_what_looks_like_markup_is_shown_as_it_is(

@@ -98,6 +98,40 @@ def test_on_the_engine_that_it_was_made_for_and_on_another(
     assert different["clean"] < 40
 
 
+def test_what_only_queries_found_is_told(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Also of a verdict that says nothing of alarms, as those of earlier versions."""
+    images = np.random.default_rng(1).integers(100, 156, (12, 4, 4)).astype(np.uint8)
+    labels = open_onnx(model).predict(images[:, None])
+    data, work = tmp_path / "data.npz", tmp_path / "work"
+    np.savez(data, train_images=images[:3], train_labels=np.arange(3), test_images=images, test_labels=labels)
+    fast = ["--warmup", "0", "--repeats", "1", "--min-seconds", "0", "--batch", "1", "--attack", "square"]
+    assert main(["bench", str(model), "--data", str(data), "--work", str(work), *fast]) == 0
+    (path,) = work.glob("*.npz")
+    made = read_archive(path)
+    assert made.alarms == ("no white-box attack",)
+    silent = replace(made, header={key: value for key, value in made.header.items() if key != "alarms"})
+    write_archive(silent, tmp_path / "silent.npz")
+    counts = tmp_path / "counts.json"
+    for verdict in (path, tmp_path / "silent.npz"):
+        capsys.readouterr()
+        assert main(["replay", str(verdict), str(model), "--json", str(counts)]) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        assert "withstand all (black-box only)" in out
+        assert "ALARM when the verdict was made: no white-box attack" in out
+        (row,) = json.loads(counts.read_text(encoding="utf-8"))["engines"]
+        assert row["measurements"][1]["settings"]["standing"] == "black-box only"
+
+
+def test_a_wrong_twins_bound_is_not_replayed_as_a_figure(verdict: Path, model: Path, tmp_path: Path) -> None:
+    made = read_archive(verdict)
+    write_archive(replace(made, header={**made.header, "alarms": ["wrong twin"]}), tmp_path / "doubted.npz")
+    counts = tmp_path / "counts.json"
+    assert main(["replay", str(tmp_path / "doubted.npz"), str(model), "--json", str(counts)]) == 0
+    (row,) = json.loads(counts.read_text(encoding="utf-8"))["engines"]
+    assert made.header["robust"] > 0
+    assert row["measurements"][1]["name"] == "robust-accuracy-withheld"
+
+
 def test_without_torch(verdict: Path, model: Path) -> None:
     """Whoever doubts a verdict need not install what made it."""
     code = "import sys; sys.modules.update(dict.fromkeys(['torch', 'onnx', 'scipy', 'torchvision'])); "
@@ -213,3 +247,44 @@ def test_bad_files_end_in_one_line_and_exit_code_2(
 def test_arguments_that_are_missing(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", *arguments]) == 2
     assert "Missing argument" in capsys.readouterr().err
+
+
+def test_a_graph_that_is_swapped_after_it_was_read_is_not_replayed(
+    verdict: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.read_bytes())
+
+    def swapping(graph: Any, **how: Any) -> Any:
+        linear(path, seed=3)
+        return open_onnx(graph, **how)
+
+    monkeypatch.setattr("hardtemper.runtime.engine.open_onnx", swapping)
+    assert main(["replay", str(verdict), str(path), "--json", str(tmp_path / "counts.json")]) == 0
+    assert path.read_bytes() != model.read_bytes()
+    (row,) = json.loads((tmp_path / "counts.json").read_text(encoding="utf-8"))["engines"]
+    assert row["same_graph"] is True
+    assert (row["clean"], row["robust"]) == (row["stored_clean"], row["stored_robust"])
+    assert "this is its verdict" in capsys.readouterr().out
+
+
+def test_a_verdict_that_is_swapped_while_it_is_read_is_the_first_one(
+    verdict: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, first = tmp_path / "verdict.npz", read_archive(verdict)
+    path.write_bytes(verdict.read_bytes())
+    other = replace(first, images=255 - first.images, adversarial=255 - first.adversarial)
+    write_archive(other, tmp_path / "other.npz")
+    opened = Path.open
+
+    def swapping(self: Path, *arguments: Any, **how: Any) -> Any:
+        file = opened(self, *arguments, **how)
+        if self == path and (tmp_path / "other.npz").exists():
+            (tmp_path / "other.npz").replace(path)
+        return file
+
+    monkeypatch.setattr(Path, "open", swapping)
+    found = read_archive(path)
+    assert np.array_equal(found.images, first.images)
+    assert np.array_equal(found.adversarial, first.adversarial)
+    assert np.array_equal(read_archive(path).images, other.images)

@@ -52,6 +52,7 @@ def test_where_the_weights_and_images_came_from(tiny: Any) -> None:
         {"kernels": {"integer_share": "all"}},
         {"parity": {"activations": [1]}},
         {"lowering": {"skipped": [1]}},
+        {"lowering": {"dropped": 1}},
         {"training": {"data_notes": 3}},
     ],
 )
@@ -71,3 +72,11 @@ def test_nodes_that_no_rewrite_could_change(tiny: Any) -> None:
     for text in (shown(build_report(made)), shown(bundle_report(changed))):
         assert "Left as they are" in text
         assert all(word in text for word in skipped.values())
+
+
+def test_what_was_dropped_behind_the_logits(tiny: Any) -> None:
+    manifest = tiny.build.bundle.manifest
+    assert manifest.proofs["lowering"]["dropped"] == []
+    assert "behind the logits" not in shown(bundle_report(manifest))
+    changed = dataclasses.replace(manifest, proofs={"lowering": {"dropped": ["softmax", "log"]}})
+    assert "dropped behind the logits │ softmax, log" in shown(bundle_report(changed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.toolchain.__main__ import main
 
 
@@ -106,3 +108,35 @@ def test_data_for_no_test_images(capsys: pytest.CaptureFixture[str], tiny: Any) 
     for flag in ("--data", "--data-root"):
         assert main(["verify", str(tiny.path), flag, "mnist"]) == 2
         assert "give --test-images too" in capsys.readouterr().err
+
+
+def test_the_digest_of_a_bundle_is_held(
+    error: Callable[..., str], capsys: pytest.CaptureFixture[str], bundle: Path, edit: Callable[..., None]
+) -> None:
+    digest = hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
+    assert main(["verify", str(bundle), "--images", "0", "--digest", digest]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"digest: {digest}"
+    line = error("verify", bundle, "--digest", "abc")
+    assert f"{bundle}: digest; expected: 64 hexadecimal digits, as toolchain build prints them; got: 'abc'" in line
+    edit(lambda manifest: manifest["output"].update(classes=["d", "c", "b", "a"]))
+    now = hashlib.sha256((bundle / "manifest.json").read_bytes()).hexdigest()
+    line = error("verify", bundle, "--digest", digest, code=1)
+    assert f"{bundle}: another bundle; expected: digest {digest}; got: {now}; fix: fetch the bundle again" in line
+
+
+@pytest.mark.parametrize("relative", ["proof.npz", "model.onnx"])
+def test_a_file_that_is_swapped_after_it_was_hashed_is_not_used(
+    error: Callable[..., str], bundle: Path, monkeypatch: pytest.MonkeyPatch, relative: str
+) -> None:
+    from hardtemper.toolchain.bundles import verification
+
+    other = {"proof.npz": packed(images=proof(bundle)[0], logits=proof(bundle)[1] + 1)}
+    other["model.onnx"] = (bundle / "dense.onnx").read_bytes()
+
+    def swapping(path: Path, **how: Any) -> Any:
+        found = read_bundle(path, **how)
+        (path / relative).write_bytes(other[relative])
+        return found
+
+    monkeypatch.setattr(verification, "read_bundle", swapping)
+    assert f"{relative}: size differs" in error("verify", bundle, "--images", 0, code=1)

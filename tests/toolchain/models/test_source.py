@@ -49,6 +49,22 @@ class Scaled(nn.Module):
     def forward(self, x):
         return x.flatten(1) @ torch.ones(784, 10).double()
 
+class Softmax(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = tiny()
+    def forward(self, x):
+        return self.body(x).softmax(1)
+
+class Map(nn.Module):
+    def forward(self, x):
+        return x.mean((2, 3), keepdim=True).repeat(1, 10, 1, 1)
+
+class OneLogit(nn.Module):
+    def forward(self, x):
+        return x.mean((1, 2, 3), keepdim=True).flatten(1)
+
+def of_the_batch(): return nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), tiny())
 def double(): return tiny().double()
 def half(): return nn.Sequential(nn.BatchNorm2d(1), tiny()).half()
 def number(): return 3
@@ -154,6 +170,14 @@ def test_a_factory_with_a_checkpoint(folder: Path) -> None:
     assert source.origin == f"factory users_own_model:tiny, checkpoint {path}"
 
 
+@pytest.mark.parametrize("normalize", ["none", "imagenet"])
+def test_a_softmax_is_taken_off(normalize: Any) -> None:
+    source = load("users_own_model:Softmax", normalize=normalize)
+    assert source.dropped == ("softmax",)
+    assert not torch.allclose(source.module(torch.rand(2, *GRAY)).sum(1), torch.ones(2))
+    assert load("users_own_model:tiny").dropped == ()
+
+
 def test_an_exported_program(folder: Path) -> None:
     torch.manual_seed(0)
     model = CNN8(2).eval()
@@ -206,6 +230,17 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "another input": ("users_own_model:tiny", {"input_shape": COLOUR}, "tiny does not run on images of this shape"),
     "another output": ("users_own_model:tiny", {"classes": ("a", "b")}, r"float logits \[2, 2\].*got: .*\[2, 10\]"),
     "a dictionary": ("users_own_model:Two", {}, "does not give one logit a class; .*; got: dict"),
+    "maps of one pixel": ("users_own_model:Map", {}, r"got: .*\[2, 10, 1, 1\]; fix: return torch.flatten\(logits, 1\)"),
+    "one logit": (
+        "users_own_model:OneLogit",
+        {"classes": ("a", "b")},
+        r"\[2, 1\]; fix: one logit .*torch.cat\(\[-z, z",
+    ),
+    "batch norm of the batch": (
+        "users_own_model:of_the_batch",
+        {},
+        "batch norm '0' takes its statistics from the batch",
+    ),
     "whole numbers": ("users_own_model:Classes", {}, r"got: torch.int64 \[2, 10\]"),
     "not finite": ("users_own_model:NotFinite", {}, "gives logits that are not finite"),
     "float64": ("users_own_model:double", {}, r"does not run .*; fix: give the network in float32: network\.float\(\)"),

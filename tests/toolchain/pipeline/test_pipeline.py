@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -27,7 +28,6 @@ from hardtemper.export.quantization.quantize import quantize
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError, RecipeError
-from hardtemper.runtime.files.hashing import hash_file
 from hardtemper.toolchain.pipeline.pipeline import Build, build
 from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.recipe import Recipe
@@ -90,7 +90,7 @@ def test_the_test_images_are_never_used(tiny: Any, settings: dict[str, Any], tmp
     recipe = with_overrides(settings, {"data.name": str(tmp_path / "poisoned.npz")})
     made = build(recipe, out=tmp_path / "out")
     for name in ("model.onnx", "dense.onnx"):
-        assert hash_file(tmp_path / "out" / name) == hash_file(tiny.path / name)
+        assert (tmp_path / "out" / name).read_bytes() == (tiny.path / name).read_bytes()
     assert made.bundle.manifest.measurements == tiny.build.bundle.manifest.measurements
 
 
@@ -126,8 +126,8 @@ def test_killed_and_run_again(
     assert not out.exists()
     assert waited.exists()
     build(with_overrides(settings, {}), out=out)
-    assert hash_file(out / "model.onnx") == hash_file(tiny.path / "model.onnx")
-    assert hash_file(out / "dense.onnx") == hash_file(tiny.path / "dense.onnx")
+    assert (out / "model.onnx").read_bytes() == (tiny.path / "model.onnx").read_bytes()
+    assert (out / "dense.onnx").read_bytes() == (tiny.path / "dense.onnx").read_bytes()
     assert not (tmp_path / "out.work").exists()
 
 
@@ -220,7 +220,7 @@ def test_nodes_that_no_rewrite_could_change_reach_the_manifest(
     tiny: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tiny.build.stages.skipped == ()
-    assert tiny.build.bundle.manifest.proofs["lowering"] == {"skipped": []}
+    assert tiny.build.bundle.manifest.proofs["lowering"] == {"skipped": [], "dropped": []}
     shutil.copytree(tiny.path.with_name("tiny.work"), tmp_path / "out.work")
     skipped = SkippedNode(operator="Clip", result="relu6", step="FoldClip", reason="Add reads it")
 
@@ -230,8 +230,9 @@ def test_nodes_that_no_rewrite_could_change_reach_the_manifest(
     monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.quantize", one_left)
     made = build(with_overrides(settings, {}), out=tmp_path / "out")
     assert made.stages.skipped == (skipped,)
-    assert read_bundle(tmp_path / "out").manifest.proofs["lowering"] == {"skipped": [dataclasses.asdict(skipped)]}
-    assert hash_file(tmp_path / "out" / "model.onnx") == hash_file(tiny.path / "model.onnx")
+    told = read_bundle(tmp_path / "out").manifest.proofs["lowering"]
+    assert told == {"skipped": [dataclasses.asdict(skipped)], "dropped": []}
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == (tiny.path / "model.onnx").read_bytes()
 
 
 def occupy(out: Path, by: str, bundle: Path) -> None:
@@ -317,7 +318,8 @@ class Branches(Net):
         return super().forward(x) * (2 if x.mean() > 0 else 1)
 
 def silu(): return Net(first=nn.SiLU())
-def soft(): return Net(last=nn.LogSoftmax(1))
+def soft(): return Net(last=nn.Softmin(1))
+def probable(): return Net(last=nn.Softmax(1))
 def frozen(): return Net().requires_grad_(False)
 """
 
@@ -326,7 +328,7 @@ def frozen(): return Net().requires_grad_(False)
     "case",
     [
         ("silu", {}, "operators without an integer kernel"),
-        ("soft", {}, "LogSoftmax"),
+        ("soft", {}, "Neg"),
         ("Branches", {}, "Branches cannot be exported"),
         ("Pair", {}, "Pair does not train; expected: one tensor of logits in training mode"),
         ("Fails", {}, "got: ValueError: no mask was given"),
@@ -349,6 +351,19 @@ def test_networks_that_cannot_be_trained_or_shipped_are_found_before_training(
         build(recipe, out=tmp_path / "out", progress=unwanted)
     assert message in str(caught.value)
     assert not (tmp_path / "out.work").exists()
+
+
+def test_a_softmax_is_taken_off_before_training(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "networks_of_a_user.py").write_text(NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    changes = {"model.name": "networks_of_a_user:probable", "train.epochs": 1, "finetune.epochs": 1}
+    made = build(with_overrides(settings, changes), out=tmp_path / "out")
+    assert made.bundle.manifest.proofs["lowering"]["dropped"] == ["softmax"]
+    for name in ("model.onnx", "dense.onnx"):
+        assert "Softmax" not in {node.op_type for node in onnx.load(tmp_path / "out" / name).graph.node}
+    assert made.stages.parity.engine_logits == 0
 
 
 def test_an_exported_program_is_not_trained(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -376,4 +391,4 @@ def test_a_bundle_is_replaced_through_a_link(tiny: Any, settings: dict[str, Any]
     assert read_bundle(tmp_path / "real").manifest.name == "second"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "real"]
     digest = hashlib.sha256((tmp_path / "real" / "model.onnx").read_bytes()).hexdigest()
-    assert digest == hash_file(tiny.path / "model.onnx")
+    assert digest == hashlib.sha256((tiny.path / "model.onnx").read_bytes()).hexdigest()

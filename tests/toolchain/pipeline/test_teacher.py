@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, DataError, InputError, ModelError, RecipeError
+from hardtemper.runtime.files.onnx_file import read_onnx
 from hardtemper.runtime.progress import ProgressCallback, silent
 from hardtemper.toolchain.pipeline.checkpoints import StageCheckpoints, Workspace
 from hardtemper.toolchain.pipeline.pipeline import build
@@ -46,7 +48,7 @@ def data(npz: Path) -> Dataset:
 
 @pytest.mark.parametrize("kind", ["bundle", "file"])
 def test_a_given_teacher_is_the_engines_twin(tiny: Any, data: Dataset, kind: str) -> None:
-    teacher = load_teacher(tiny.path if kind == "bundle" else tiny.path / "dense.onnx", data)
+    teacher = load_teacher(tiny.path if kind == "bundle" else tiny.path / "dense.onnx", data).twin
     assert isinstance(teacher, Twin)
     assert not teacher.training
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
@@ -57,6 +59,21 @@ def test_a_given_teacher_is_the_engines_twin(tiny: Any, data: Dataset, kind: str
     np.testing.assert_allclose(logits.detach().numpy(), engine(data.test.images), rtol=1e-4, atol=1e-4)
     (gradient,) = torch.autograd.grad(logits.square().sum(), x)  # adaad goes through the teacher
     assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+def test_a_teacher_that_ends_in_a_softmax_gives_its_logits(
+    tiny: Any, data: Dataset, operator: str, tmp_path: Path
+) -> None:
+    model = onnx.load(tiny.path / "dense.onnx")
+    logits = model.graph.output[0].name
+    model.graph.node.append(onnx.helper.make_node(operator, [logits], ["p"], axis=1))
+    model.graph.output[0].name = "p"
+    onnx.save(model, tmp_path / "teacher.onnx")
+    images = torch.from_numpy(data.test.images).float() / 255
+    with torch.no_grad():
+        given = load_teacher(tmp_path / "teacher.onnx", data).twin(images)
+        assert torch.equal(given, load_teacher(tiny.path / "dense.onnx", data).twin(images))
 
 
 def dataset_of(data: Dataset, shape: tuple[int, int, int], classes: int) -> Dataset:
@@ -213,7 +230,7 @@ def test_a_teacher_with_the_classes_in_another_order(tiny: Any, data: Dataset) -
     turned = dataclasses.replace(data, classes=data.classes[::-1])
     with pytest.raises(RecipeError, match=r"^adversary\.teacher: .* in another order"):
         load_teacher(tiny.path, turned)
-    assert isinstance(load_teacher(tiny.path / "dense.onnx", turned), Twin)  # a bare graph names no classes
+    assert isinstance(load_teacher(tiny.path / "dense.onnx", turned).twin, Twin)  # a bare graph names no classes
 
 
 @pytest.mark.usefixtures("lower_once")
@@ -252,3 +269,23 @@ def test_a_teacher_that_cannot_be_is_found_before_training(
     with pytest.raises(error) as caught:
         build(with_overrides(distilling, changes), out=tmp_path / "out", progress=unwanted)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", ["bundle", "file"])
+def test_a_teacher_that_is_swapped_after_it_was_read_does_not_teach(
+    tiny: Any, data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = Path(shutil.copytree(tiny.path, tmp_path / "tiny"))
+    graph = folder / ("model.onnx" if kind == "bundle" else "dense.onnx")
+    before, given = load_teacher(folder if kind == "bundle" else graph, data), read_onnx(graph)
+
+    def swapping(graph_read: Any, **how: Any) -> Any:
+        graph.write_bytes((folder / ("dense.onnx" if kind == "bundle" else "model.onnx")).read_bytes())
+        return open_onnx(graph_read, **how)
+
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.teacher.open_onnx", swapping)
+    teacher = load_teacher(folder if kind == "bundle" else graph, data)
+    assert graph.read_bytes() != given.content
+    assert teacher.graph_sha256 == before.graph_sha256 == given.digest
+    x = torch.from_numpy(data.test.images).float() / 255
+    assert torch.equal(teacher.twin(x), before.twin(x))

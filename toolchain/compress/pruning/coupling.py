@@ -24,7 +24,8 @@ from torch_pruning.ops import OPTYPE, module2type
 
 from ....runtime.errors import CompressionError
 from ..probe import image_like
-from .groups import ChannelGroup, Ties, Unit, gather
+from .groups import UNFOLLOWED, ChannelGroup, Ties, Unit, gather
+from .reshapes import Reshapes
 
 __all__ = ["Coupling", "trace"]
 
@@ -37,19 +38,18 @@ _MUST_STAY = "tied to a group that must stay: "
 class Coupling:
     """The groups of a traced network and the means to remove units. Every layer that was reached is in one group."""
 
-    def __init__(self, graph: Any, modules: Mapping[str, nn.Module], groups: tuple[ChannelGroup, ...]) -> None:
+    def __init__(self, graph: Any, groups: tuple[ChannelGroup, ...]) -> None:
         self.groups = groups
         self._graph = graph
-        self._modules = modules
 
-    def remove(self, units: Iterable[Unit]) -> None:
-        """Slice the traced module's tensors. Once only: afterwards the numbering is no longer the dense one."""
+    def remove(self, units: Iterable[Unit], module: nn.Module) -> None:
+        """Slice the tensors of `module`, the traced network or a copy of it with its dense numbering: once only."""
         units = tuple(units)
         for name, channels in gather(unit.outputs for unit in units).items():
-            layer = self._modules[name]
+            layer = module.get_submodule(name)
             self._graph.get_pruner_of_module(layer).prune_out_channels(layer, list(channels))
         for name, channels in gather(unit.inputs for unit in units).items():
-            layer = self._modules[name]
+            layer = module.get_submodule(name)
             self._graph.get_pruner_of_module(layer).prune_in_channels(layer, list(channels))
 
 
@@ -69,20 +69,23 @@ def trace(module: nn.Module, *, input_shape: tuple[int, int, int]) -> Coupling:
         # It warns of shapes that it cannot infer; where that matters, the check of the result says so.
         warnings.simplefilter("ignore", UserWarning)
         graph = torch_pruning.DependencyGraph()
+        reshapes = Reshapes()
         try:
-            graph.build_dependency(module, example_inputs=(image_like(module, input_shape),), verbose=False)
-            groups = _groups(graph, module)
-        except Exception as error:  # whatever its tracing meets: a division by zero at a channel shuffle, for one
+            with reshapes.mapped():
+                with reshapes:
+                    graph.build_dependency(module, example_inputs=(image_like(module, input_shape),), verbose=False)
+                groups = _groups(graph, module, reshapes)
+        except Exception as error:  # whatever its tracing meets
             raise CompressionError(
                 "the channels of this network cannot be followed",
                 expected="convolutions, linear layers, norms, residual adds, concatenations, flattening",
                 got=f"{type(error).__name__}: {error}",
                 fix="compress it by another method, or replace the operation (a channel shuffle, say)",
             ) from error
-    return Coupling(graph, dict(module.named_modules()), groups)
+    return Coupling(graph, groups)
 
 
-def _groups(graph: Any, module: nn.Module) -> tuple[ChannelGroup, ...]:
+def _groups(graph: Any, module: nn.Module, reshapes: Reshapes) -> tuple[ChannelGroup, ...]:
     names = {layer: name for name, layer in module.named_modules()}
     kinds = {layer: module2type(layer) for layer in names if layer in graph.module2node}
     producers = {layer: names[layer] for layer, kind in kinds.items() if kind in _PRODUCERS}
@@ -99,23 +102,40 @@ def _groups(graph: Any, module: nn.Module) -> tuple[ChannelGroup, ...]:
             _tie_places(ties, name, "in", layer.in_channels, layer.groups)
         if name in covered:  # an earlier group holds all its channels, so that group holds all that hangs on them
             continue
-        for item in graph.get_pruning_group(layer, pruner.prune_out_channels, list(range(width))):
+        try:
+            items = list(graph.get_pruning_group(layer, pruner.prune_out_channels, list(range(width))))
+        except (IndexError, ZeroDivisionError):  # a split, or what is behind it, that torch-pruning lost track of
+            ties.block((name, "out", 0), UNFOLLOWED)
+            continue
+        for item in items:
             node = item.dep.target
             side = "out" if graph.is_out_channel_pruning_fn(item.dep.handler) else "in"
-            if side == "out" and not node.outputs:
-                ties.block((name, "out", 0), "logits layer: its outputs are the classes")
-            elif node.type in _MIXERS:
-                ties.block((name, "out", 0), f"{_MUST_STAY}{node.name} works on its channels together")
-            elif id(node.module) in unsliceable:
-                ties.block((name, "out", 0), _MUST_STAY + unsliceable[id(node.module)])
+            obstacle = _obstacle(node, side, unsliceable, reshapes)
+            if obstacle:
+                ties.block((name, "out", 0), obstacle)
             if node.type not in _SLICED:
                 continue
             target = names[node.module]
+            size = (graph.get_out_channels if side == "out" else graph.get_in_channels)(node.module)
+            if max(item.idxs, default=0) >= size:
+                ties.block((name, "out", 0), UNFOLLOWED)
             for channel, root in zip(item.idxs, item.root_idxs, strict=True):
-                ties.tie((name, "out", root), (target, side, channel))
-            if side == "out" and len(item.idxs) == graph.get_out_channels(node.module):
+                if channel < size:
+                    ties.tie((name, "out", root), (target, side, channel))
+            if side == "out" and len(item.idxs) == size:
                 covered.add(target)
     return ties.groups(list(producers.values()))
+
+
+def _obstacle(node: Any, side: str, unsliceable: Mapping[int, str], reshapes: Reshapes) -> str:
+    """Why channels that reach `node` must stay; "" if they need not."""
+    if side == "out" and not node.outputs:
+        return "logits layer: its outputs are the classes"
+    if node.type is OPTYPE.RESHAPE and reshapes.mixes(node.grad_fn):
+        return UNFOLLOWED
+    if node.type in _MIXERS:
+        return f"{_MUST_STAY}{node.name} works on its channels together"
+    return _MUST_STAY + unsliceable[id(node.module)] if id(node.module) in unsliceable else ""
 
 
 def _tie_places(ties: Ties, name: str, side: str, channels: int, groups: int) -> None:

@@ -6,12 +6,14 @@ removed, the output features of the next layer and the corresponding kernels in 
     filters for efficient convnets)
 
 `coupling.py` says which channels go together, `importance.py` and `selection.py` which of them go, `equivalence.py`
-proves the result.
+proves the result. Where it is wrong, `unfollowed.py` finds the layers that are left alone instead.
 """
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -22,10 +24,11 @@ from ..compressed import Compressed, LayerReport, StepReport
 from ..context import Context
 from ..cost import costs
 from ..probe import image_like
-from .coupling import trace
+from .coupling import Coupling, trace
 from .equivalence import assert_equals_masked
-from .groups import gather
+from .groups import UNFOLLOWED, Unit, gather
 from .selection import select
+from .unfollowed import unfollowed
 
 __all__ = ["prune_filters"]
 
@@ -36,8 +39,8 @@ def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) 
     """Prune filters by l1-norm, and prove that the smaller network equals the masked dense one.
 
     Layers whose channels are tied (residual adds, depthwise convolutions) are pruned together, by the sum of their
-    norms. The layer that gives the logits is never pruned; its input shrinks. `Compressed.layers` says for every layer
-    what was removed, or why nothing was.
+    norms. The layer that gives the logits is never pruned; its input shrinks. Layers whose channels cannot be followed
+    (to a channel shuffle, say) stay too. `Compressed.layers` says for every layer what was removed, or why nothing was.
 
     Args:
         module: takes float [N, C, H, W] in [0, 1], gives logits [N, K]; left as it is.
@@ -57,16 +60,23 @@ def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) 
             not the masked dense network.
     """
     input_shape = context.input_shape
-    dense, hardened = copy.deepcopy(module), copy.deepcopy(module)
+    dense = copy.deepcopy(module)
     images = _check_images(dense, input_shape, context.check_images)
     before = costs(dense, input_shape=input_shape)
     kinds = {name: cost.kind for name, cost in before.items() if cost.kind == "linear" or cost.kind.endswith("conv")}
-    coupling = trace(hardened, input_shape=input_shape)
-    selection = select(coupling.groups, modules=dict(dense.named_modules()), kinds=kinds, settings=settings)
-    coupling.remove(selection.removed)
+    removal = _Removal(dense, trace(copy.deepcopy(module), input_shape=input_shape), images)
+    groups = removal.coupling.groups
+    while True:
+        selection = select(groups, modules=dict(dense.named_modules()), kinds=kinds, settings=settings)
+        try:
+            hardened, difference = removal(selection.removed)
+            break
+        except CompressionError:
+            wrong = unfollowed(groups, selection.removed, is_right=removal.is_right)
+            if not wrong:
+                raise
+            groups = tuple(replace(group, obstacle=UNFOLLOWED) if group in wrong else group for group in groups)
     outputs = gather(unit.outputs for unit in selection.removed)
-    inputs = gather(unit.inputs for unit in selection.removed)
-    difference = assert_equals_masked(dense, hardened, outputs=outputs, inputs=inputs, images=images)
     _restore(hardened, dense)
     after = costs(hardened, input_shape=input_shape)
     layers = tuple(
@@ -95,6 +105,30 @@ def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) 
             ),
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Removal:
+    """Removes units from a copy of `dense`, and proves the result on `images`."""
+
+    dense: nn.Module
+    coupling: Coupling
+    images: Tensor
+
+    def __call__(self, units: Sequence[Unit]) -> tuple[nn.Module, float]:
+        """The smaller network, and the largest difference of a logit from the masked one's."""
+        hardened = copy.deepcopy(self.dense)
+        self.coupling.remove(units, hardened)
+        outputs, inputs = gather(unit.outputs for unit in units), gather(unit.inputs for unit in units)
+        difference = assert_equals_masked(self.dense, hardened, outputs=outputs, inputs=inputs, images=self.images)
+        return hardened, difference
+
+    def is_right(self, units: Sequence[Unit]) -> bool:
+        try:
+            self(units)
+        except CompressionError:
+            return False
+        return True
 
 
 def _unreached(kind: str) -> str:

@@ -9,7 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["ChannelGroup", "Slot", "Ties", "Unit", "gather"]
+__all__ = ["UNFOLLOWED", "ChannelGroup", "Slot", "Ties", "Unit", "gather"]
+
+UNFOLLOWED = (
+    "its channels cannot be followed through what stands behind it (a channel shuffle, a split, a fixed reshape)"
+)
+"""Why a group stays: removing its channels would slice the wrong ones of a layer behind."""
 
 Slot = tuple[str, str, int]
 """(name of a module, "out" or "in", index of a channel on that side)."""

@@ -25,6 +25,7 @@ from hardtemper.bench.attacks.white_box.fgsm import fgsm
 from hardtemper.bench.attacks.white_box.multi_targeted import multi_targeted
 from hardtemper.bench.attacks.white_box.pgd import pgd
 from hardtemper.bench.attacks.white_box.r_fgsm import r_fgsm
+from hardtemper.bench.attacks.white_box.surrogate import surrogate
 from hardtemper.bench.attacks.white_box.wrm import wrm
 from hardtemper.runtime.errors import ModelError, RecipeError
 
@@ -48,6 +49,7 @@ ATTACKS: dict[str, Callable[..., Tensor]] = {
     "apgd-dlr": partial(apgd, steps=7, loss="dlr"),
     "apgd-t": partial(apgd, steps=7, loss="dlr-targeted", targets=2),
     "bpda": partial(bpda, steps=7),
+    "surrogate": partial(surrogate, steps=7, noise=0.5),
     "multi-targeted": stepping(multi_targeted, targets=2),
     "wrm": partial(wrm, gamma=0.5),
 }
@@ -138,7 +140,8 @@ def test_a_model_of_one_class_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(  # for the others such an image is wrong as it is
-    "name", [name for name in ATTACKS | DISTANCES if name not in ("apgd-ce", "apgd-dlr", "bpda", "wrm", "c&w")]
+    "name",
+    [name for name in ATTACKS | DISTANCES if name not in ("apgd-ce", "apgd-dlr", "bpda", "surrogate", "wrm", "c&w")],
 )
 def test_labels_that_are_no_classes_are_refused(linear: nn.Module, name: str) -> None:
     x, y = torch.rand(3, 3, 4, 4), torch.tensor([0, 5, 1])

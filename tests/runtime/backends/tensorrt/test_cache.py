@@ -24,6 +24,7 @@ from hardtemper.runtime.backends.tensorrt.cache import (
     write_engine,
 )
 from hardtemper.runtime.errors import BundleError, BundleFormatError, IntegrityError
+from hardtemper.runtime.files.onnx_file import OnnxFile
 
 ENGINE = b"an engine"
 GRAPH = b"a graph"
@@ -112,8 +113,7 @@ def test_where_an_engine_runs(flags: dict[str, bool], here: dict[str, str], expe
 
 
 def test_the_engine_of_a_graph_is_found(folder: Path, tmp_path: Path) -> None:
-    graph = tmp_path / "model.onnx"
-    graph.write_bytes(GRAPH)
+    graph = OnnxFile(path=tmp_path / "model.onnx", content=GRAPH)
     with pytest.raises(BundleError, match=r"none in the cache.*toolchain compile"):
         find_engine(folder, graph, **HERE)
     with pytest.raises(BundleError, match="none in the cache"):
@@ -127,11 +127,11 @@ def test_the_engine_of_a_graph_is_found(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_damaged_entry_is_passed_by(folder: Path, tmp_path: Path) -> None:
-    graph = tmp_path / "model.onnx"
-    graph.write_bytes(GRAPH)
+    graph = OnnxFile(path=tmp_path / "model.onnx", content=GRAPH)
     write_engine(folder, entry(), ENGINE).write_bytes(ENGINE + b"!")
-    with pytest.raises(BundleError, match=r"no TensorRT engine.*changed"):
+    with pytest.raises(BundleError, match=r"no TensorRT engine") as caught:
         find_engine(folder, graph, **HERE)
+    assert "changed" in caught.value.got
     other = replace(entry(), driver="13.0")
     write_engine(folder, other, ENGINE)
     assert find_engine(folder, graph, **HERE)[0] == other
@@ -188,7 +188,11 @@ def said(path: Path, **changes: Any) -> None:
 def test_a_folder_that_others_can_write_to(mode: int, folder: Path) -> None:
     path = write_engine(folder, entry(), ENGINE)
     folder.chmod(mode)
-    for ask in (lambda: read_engine(path), lambda: check_folder(folder), lambda: find_engine(folder, path, **HERE)):
+    for ask in (
+        lambda: read_engine(path),
+        lambda: check_folder(folder),
+        lambda: find_engine(folder, OnnxFile(path=path, content=b""), **HERE),
+    ):
         with pytest.raises(IntegrityError, match=rf"not trusted.*mode {mode:o}.*--trust-engine"):
             ask()
     assert read_engine(path, trust=True) == (entry(), ENGINE)

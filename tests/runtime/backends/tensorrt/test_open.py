@@ -25,7 +25,7 @@ from hardtemper.runtime.errors import (
     MissingExtraError,
     ModelError,
 )
-from hardtemper.runtime.files.hashing import hash_file
+from hardtemper.runtime.files.onnx_file import read_onnx
 
 SHAPE, CLASSES, RELEASE = (1, 8, 8), 10, "11.4.0.106"
 HERE = Gpu(name="Fake GPU", compute_capability="8.6", cuda="12.4", pci_bus_id="0000:01:00.0")
@@ -85,7 +85,7 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 
 def entry_of(graph: Path, engine: bytes, **changes: Any) -> CachedEngine:
     entry = CachedEngine(
-        graph_sha256=hash_file(graph),
+        graph_sha256=hashlib.sha256(graph.read_bytes()).hexdigest(),
         engine_sha256=hashlib.sha256(engine).hexdigest(),
         tensorrt=RELEASE,
         compute_capability="8.6",
@@ -204,7 +204,7 @@ def test_an_engine_of_another_machine_is_refused(
 
 def test_no_engine_was_built(machine: Machine, bundle: Path) -> None:
     with pytest.raises(BundleError, match="got: none in the cache; fix: toolchain compile "):
-        open_cached(bundle / "graph.onnx")
+        open_cached(read_onnx(bundle / "graph.onnx"))
 
 
 def test_an_engine_that_changed_is_refused(machine: Machine, bundle: Path) -> None:

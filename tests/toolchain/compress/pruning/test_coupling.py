@@ -12,6 +12,7 @@ from torch.nn.utils import parametrizations
 from hardtemper.bench.data.vision import torchvision
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.pruning.coupling import trace
+from hardtemper.toolchain.compress.pruning.groups import UNFOLLOWED
 
 
 class Net(nn.Module):
@@ -146,7 +147,7 @@ def test_remove_slices_weights_and_reads() -> None:
     net, _ = GROUPS["chain"]
     weights = {name: value.clone() for name, value in net.state_dict().items()}
     coupling = trace(net, input_shape=(3, 6, 6))
-    coupling.remove([coupling.groups[0].units[j] for j in (3, 0)])
+    coupling.remove([coupling.groups[0].units[j] for j in (3, 0)], net)
     state = net.state_dict()
     assert torch.equal(state["a.weight"], weights["a.weight"][[1, 2]])
     assert torch.equal(state["norm.running_var"], weights["norm.running_var"][[1, 2]])
@@ -155,7 +156,25 @@ def test_remove_slices_weights_and_reads() -> None:
     assert (net.a.out_channels, net.b.in_channels, net.norm.num_features) == (2, 2, 2)
 
 
-def test_a_network_that_cannot_be_followed_is_refused() -> None:
+def test_what_torch_pruning_loses_track_of_must_stay() -> None:
+    """Splits and shuffles, where it divides by zero and indexes what is not there."""
     net = torchvision().models.shufflenet_v2_x0_5(weights=None, num_classes=2)
-    with pytest.raises(CompressionError, match=r"channels of this network cannot be followed"):
-        trace(net, input_shape=(3, 32, 32))
+    groups = {name: group for group in trace(net, input_shape=(3, 32, 32)).groups for name in group.layers}
+    assert groups["stage2.0.branch1.2"].obstacle == groups["stage2.1.branch2.5"].obstacle == UNFOLLOWED
+    assert groups["conv1.0"].obstacle == groups["stage2.1.branch2.0"].obstacle == ""
+
+
+def test_a_pixel_shuffle_gives_fewer_channels() -> None:
+    net = nn.Sequential(nn.Conv2d(1, 8, 3), nn.PixelShuffle(2), nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(64, 2))
+    first, second, logits = trace(net, input_shape=(1, 5, 5)).groups
+    assert (first.obstacle, second.obstacle) == (UNFOLLOWED, "")
+    assert logits.obstacle.startswith("logits layer")
+
+
+def test_a_network_that_cannot_be_traced_is_refused() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise KeyError("no")
+
+    with pytest.raises(CompressionError, match=r"channels of this network cannot be followed; .*got: KeyError"):
+        trace(Broken(), input_shape=(1, 4, 4))

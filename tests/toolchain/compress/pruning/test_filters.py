@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.compressed import Compressed, LayerReport
 from hardtemper.toolchain.compress.context import Context
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
+from hardtemper.toolchain.compress.pruning.groups import UNFOLLOWED
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 
 
@@ -293,55 +295,127 @@ def test_residual_groups_go_by_the_sum_of_norms() -> None:
     assert all(set(rows(result)[name].removed) == weakest for name in tied)
 
 
-class Shuffled(nn.Module):
-    """A channel shuffle: torch-pruning takes it for elementwise."""
+def test_batch_norms_of_features_stay_in_step() -> None:
+    """A channel is 16 features behind the Flatten."""
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.BatchNorm1d(128), nn.Dropout(),
+        nn.Linear(128, 12), nn.ReLU(), nn.BatchNorm1d(12), nn.Linear(12, 5), nn.BatchNorm1d(5),
+    )  # fmt: skip
+    for norm in (net[4], net[8], net[10]):
+        nn.init.normal_(norm.weight)
+        nn.init.normal_(norm.bias)
+    net = settled(net, (3, 8, 8))
+    result = prune_filters(net, FilterPruning(sparsity=0.5, linear=True), Context(input_shape=(3, 8, 8)))
+    found = rows(result)
+    assert [found[name].channels_after for name in ("0", "4", "6", "8", "9", "10")] == [4, 64, 6, 6, 5, 5]
+    kept = [channel for channel in range(8) if channel not in found["0"].removed]
+    features = [16 * channel + pixel for channel in kept for pixel in range(16)]
+    assert torch.equal(result.module.get_buffer("4.running_mean"), net[4].running_mean[features])
 
-    def __init__(self) -> None:
+
+def shuffle(x: Tensor, groups: int) -> Tensor:
+    n, c, h, w = x.shape
+    return x.view(n, groups, c // groups, h, w).transpose(1, 2).reshape(n, c, h, w)
+
+
+def split(net: nn.Module, x: Tensor) -> Tensor:
+    one, other = x.chunk(2, 1)
+    return shuffle(torch.cat([one, net.e(other)], 1), 2)
+
+
+def attention(net: nn.Module, x: Tensor) -> Tensor:
+    q = x.reshape(len(x), 4, 2, 36).transpose(2, 3)
+    return ((q @ q.transpose(2, 3)).softmax(-1) @ q).transpose(2, 3).reshape(x.shape)
+
+
+class Between(nn.Module):
+    """Convolutions a and b, something between them, and c behind it."""
+
+    def __init__(self, between: Callable[[nn.Module, Tensor], Tensor], *, reads: int = 8, e: nn.Module | None = None):
         super().__init__()
-        self.a, self.b, self.fc = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 4, 3), nn.Linear(4, 2)
+        self.a, self.b = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3, padding=1)
+        self.c, self.fc, self.e = nn.Conv2d(reads, 4, 1), nn.Linear(4, 2), e or nn.Identity()
+        self.between = between
 
     def forward(self, x: Tensor) -> Tensor:
-        y = self.a(x)
-        n, c, h, w = y.shape
-        y = y.view(n, 2, c // 2, h, w).transpose(1, 2).reshape(n, c, h, w)
-        return self.fc(self.b(y).mean((2, 3)))
+        return self.fc(self.c(self.between(self, self.b(self.a(x)))).mean((2, 3)))
 
 
-class LastAxis(nn.Module):
+def rest(channels: int, groups: int = 1) -> nn.Module:
+    return nn.Conv2d(channels, channels, 3, padding=1, groups=groups)
+
+
+UNFOLLOWED_NETS: dict[str, Callable[[], Between]] = {
+    "view": lambda: Between(lambda net, x: shuffle(x, 2)),
+    "view of four": lambda: Between(lambda net, x: shuffle(x, 4)),
+    "nn.ChannelShuffle": lambda: Between(lambda net, x: net.e(x), e=nn.ChannelShuffle(2)),
+    "F.channel_shuffle": lambda: Between(lambda net, x: F.channel_shuffle(x, 2)),
+    "twice": lambda: Between(lambda net, x: shuffle(net.e(shuffle(x, 2)), 4), e=rest(8)),
+    "grouped": lambda: Between(lambda net, x: net.e(shuffle(x, 2)), e=rest(8, 2)),
+    "on a sum": lambda: Between(lambda net, x: shuffle(x + net.e(x), 2), e=rest(8)),
+    "on a branch": lambda: Between(lambda net, x: x + shuffle(net.e(x), 2), e=rest(8)),
+    "behind a split": lambda: Between(split, e=rest(4)),
+    "half": lambda: Between(lambda net, x: x[:, :4], reads=4),
+    "turned over": lambda: Between(lambda net, x: x.flip(1)),
+    "rolled": lambda: Between(lambda net, x: x.roll(3, 1)),
+    "picked": lambda: Between(lambda net, x: x[:, [3, 1, 0, 2, 7, 6, 5, 4]]),
+    "pixel shuffle": lambda: Between(lambda net, x: F.pixel_shuffle(x, 2), reads=2),
+    "pixel unshuffle": lambda: Between(lambda net, x: F.pixel_unshuffle(x, 2), reads=32),
+    "a fixed reshape": lambda: Between(lambda net, x: x.reshape(-1, 2, 4, 6, 6).transpose(1, 2).reshape(-1, 8, 6, 6)),
+    "unflatten": lambda: Between(lambda net, x: x.unflatten(1, (2, 4)).transpose(1, 2).flatten(1, 2)),
+    "maxout": lambda: Between(lambda net, x: x.view(len(x), 4, 2, 6, 6).amax(2), reads=4),
+    "attention": lambda: Between(attention),
+    "the image added": lambda: Between(lambda net, x: x[:, :3] + net.image, reads=3),
+}
+
+
+@pytest.mark.parametrize("make", UNFOLLOWED_NETS.values(), ids=UNFOLLOWED_NETS)
+def test_layers_whose_channels_cannot_be_followed_are_left_alone(make: Callable[[], Between]) -> None:
+    torch.manual_seed(0)
+    net = make().eval()
+    net.image = torch.rand(1, 3, 6, 6)
+    found = rows(prune_filters(net, FilterPruning(sparsity=0.5), Context(input_shape=(3, 8, 8))))
+    assert found["b"].reason == UNFOLLOWED
+    assert (found["b"].channels_before, found["b"].channels_after) == (8, 8)
+    assert found["a"].removed
+    assert found["c"].removed
+    assert found["fc"].reason.startswith("logits layer")
+
+
+@pytest.mark.parametrize("name", ["turned over", "behind a split", "pixel unshuffle"])
+def test_filters_of_the_other_layers_are_ranked_together(name: str) -> None:
+    torch.manual_seed(0)
+    net = UNFOLLOWED_NETS[name]().eval()
+    found = rows(prune_filters(net, FilterPruning(sparsity=0.5, scope="global"), Context(input_shape=(3, 8, 8))))
+    assert found["b"].reason == UNFOLLOWED
+    assert sum(len(found[layer].removed) for layer in "ac") == 6  # half of 8 and 4
+
+
+def test_where_nothing_else_is_left_the_reason_is_told() -> None:
     """Channels last before flattening: the columns are not those that torch-pruning takes."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8 * 36, 2)
+    class LastAxis(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.fc = nn.Conv2d(3, 8, 3), nn.Linear(8 * 36, 2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.a(x).permute(0, 2, 3, 1).flatten(1))
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.a(x).permute(0, 2, 3, 1).flatten(1))
 
-
-class ImageAdded(nn.Module):
-    """A residual add with the image, whose channels cannot go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.fc = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 8, 3), nn.Linear(8, 2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.b(self.a(x) + x).mean((2, 3)))
+    with pytest.raises(CompressionError, match="nothing in this network can be pruned; got: a: its channels cannot be"):
+        prune_filters(LastAxis(), FilterPruning(sparsity=0.25), Context(input_shape=(3, 8, 8)))
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [(Shuffled, "b differs first"), (LastAxis, "fc differs first"), (ImageAdded, "does not run")],
-)
-def test_a_network_that_is_misunderstood_is_refused_and_can_be_kept(make: type[nn.Module], message: str) -> None:
-    torch.manual_seed(0)
-    net = make()
-    with pytest.raises(CompressionError, match=message):
-        prune_filters(net, FilterPruning(sparsity=0.25), Context(input_shape=(3, 8, 8)))
-    if make is not LastAxis:  # which has no other layer
-        result = prune_filters(net, FilterPruning(sparsity=0.25, keep=("a",)), Context(input_shape=(3, 8, 8)))
-        assert rows(result)["a"].reason == "kept as asked"
-        assert rows(result)["b"].removed
+def test_a_layer_that_cannot_be_followed_is_not_asked_for_by_name() -> None:
+    asked = FilterPruning(sparsity=0.5, per_layer={"b": 0.5})
+    with pytest.raises(CompressionError, match=r"asks to prune 'b', which cannot be; .*channel shuffle"):
+        prune_filters(Between(lambda net, x: x.flip(1)), asked, Context(input_shape=(3, 8, 8)))
+
+
+def test_a_network_that_draws_noise_is_refused() -> None:
+    net = Between(lambda net, x: x + torch.randn_like(x))
+    with pytest.raises(CompressionError, match="c differs first"):
+        prune_filters(net, FilterPruning(sparsity=0.5), Context(input_shape=(3, 8, 8)))
 
 
 def test_a_sigmoid_between_filter_and_kernel() -> None:
