@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 
 from .backends.onnxruntime import OnnxRuntimeBackend
 from .backends.protocol import Backend
-from .backends.table import BACKENDS
+from .backends.table import BACKENDS, BackendOpener, OpenedGraph
 from .bundle.manifest import MANIFEST_NAME, Manifest
-from .bundle.reader import Bundle, read_with_graph
+from .bundle.reader import Bundle, check_files, read_manifest
 from .cpu import instruction_set, sums_can_saturate
 from .errors import BundleFormatError, InputError, ModelError
 from .files.onnx_file import OnnxFile, read_onnx
@@ -139,10 +140,10 @@ def load(
         raise InputError("backend", expected=" or ".join(names), got=got)
     if isinstance(path, Bundle):
         path.hold(digest)
-        bundle, graph = path, path.graph()
+        bundle, opened = path, opener.open(path.graph(), threads)
     else:
-        bundle, graph = read_with_graph(path, check=check, digest=digest)
-    opened = opener.open(graph, threads)
+        bundle = read_manifest(path, digest=digest)
+        opened = _open_checked(bundle, opener, threads, check=check)
     _compare(bundle, opened.fields)
     if opener.on_processor:
         _warn_of_other_kernels(bundle.manifest)
@@ -169,6 +170,17 @@ def open_onnx(path: str | Path | OnnxFile, *, threads: int | None = None) -> Eng
     graph = path if isinstance(path, OnnxFile) else read_onnx(path)
     backend = OnnxRuntimeBackend(graph, threads=threads)
     return Engine(backend=backend, labels=tuple(str(index) for index in range(backend.classes)))
+
+
+def _open_checked(bundle: Bundle, opener: BackendOpener, threads: int | None, *, check: bool) -> OpenedGraph:
+    """Open the graph while the other files are hashed: neither needs the processor that the other has."""
+    graph = bundle.manifest.graph
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        others = pool.submit(check_files, bundle, check=check, leave_out=graph)
+        try:
+            return opener.open(bundle.graph(), threads)
+        finally:
+            others.result()  # what is wrong with a file is told before what is wrong with the graph
 
 
 def _compare(bundle: Bundle, found: Mapping[str, object]) -> None:

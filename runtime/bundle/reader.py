@@ -27,7 +27,7 @@ from .bundle_limits import MOST_MANIFEST_BYTES
 from .listed_files import check_file, read_file, refuse_escape, refuse_unlisted, require_file
 from .manifest import MANIFEST_NAME, Manifest
 
-__all__ = ["Bundle", "digest_of_manifest", "read_bundle", "read_with_graph"]
+__all__ = ["Bundle", "check_files", "digest_of_manifest", "read_bundle", "read_manifest"]
 
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
@@ -105,24 +105,14 @@ def read_bundle(path: str | Path, *, check: bool = True, digest: str | None = No
         IntegrityError: the bundle is not that of `digest`, or a file is missing, differs from its record, leads out of
             the folder, or is not listed.
     """
-    bundle = _read_manifest(Path(path), digest)
-    _check_files(bundle, check=check)
+    bundle = read_manifest(path, digest=digest)
+    check_files(bundle, check=check)
     return bundle
 
 
-def read_with_graph(path: str | Path, *, check: bool = True, digest: str | None = None) -> tuple[Bundle, OnnxFile]:
-    """As `read_bundle`, with the bytes of the graph, which is read once and hashed even without `check`.
-
-    Raises:
-        As `read_bundle` and `Bundle.graph`.
-    """
-    bundle = _read_manifest(Path(path), digest)
-    graph = bundle.graph()
-    _check_files(bundle, check=check, checked=bundle.manifest.graph)
-    return bundle, graph
-
-
-def _read_manifest(folder: Path, digest: str | None) -> Bundle:
+def read_manifest(path: str | Path, *, digest: str | None = None) -> Bundle:
+    """As `read_bundle`, with no look at the files yet: `check_files` is that."""
+    folder = Path(path)
     if not os.path.isdir(folder):  # noqa: PTH112 - unlike Path.is_dir it says no to a name that no system can hold
         raise _no_folder(folder)
     content = _manifest_bytes(folder)
@@ -134,6 +124,25 @@ def _read_manifest(folder: Path, digest: str | None) -> Bundle:
         except UnicodeDecodeError as error:
             raise BundleFormatError(f"{MANIFEST_NAME}: invalid JSON", expected="UTF-8 text", got=str(error)) from None
         return Bundle(path=folder, manifest=Manifest.from_json(text), digest=found)
+
+
+def check_files(bundle: Bundle, *, check: bool, leave_out: str | None = None) -> None:
+    """Hash every file of a bundle and look for files that do not belong, or look whether the files are there.
+
+    Args:
+        bundle: its manifest was read.
+        check: hash them.
+        leave_out: the path of a file that is read, and so checked, elsewhere.
+
+    Raises:
+        IntegrityError: a file is missing, differs from its record, leads out of the folder, or is not listed.
+    """
+    for entry in bundle.manifest.files:
+        if entry.path == leave_out:
+            continue
+        (check_file if check else require_file)(bundle.path, entry)
+    if check:
+        refuse_unlisted(bundle.path, {entry.path for entry in bundle.manifest.files})
 
 
 def _no_folder(folder: Path) -> BundleError:
@@ -168,13 +177,3 @@ def _hold(folder: Path, digest: str | None, found: str) -> None:
     if digest.lower() != found:
         fix = "fetch the bundle again; toolchain bench --store changes the digest and prints the new one"
         raise IntegrityError(f"{folder}: another bundle", expected=f"digest {digest.lower()}", got=found, fix=fix)
-
-
-def _check_files(bundle: Bundle, *, check: bool, checked: str | None = None) -> None:
-    """Every file but the one that was checked before; its presence alone without `check`."""
-    for entry in bundle.manifest.files:
-        if entry.path == checked:
-            continue
-        (check_file if check else require_file)(bundle.path, entry)
-    if check:
-        refuse_unlisted(bundle.path, {entry.path for entry in bundle.manifest.files})

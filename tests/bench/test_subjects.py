@@ -17,6 +17,7 @@ import pytest
 import torch
 from onnx import helper
 
+from hardtemper.bench import subjects
 from hardtemper.bench.data.dataset import Dataset
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings

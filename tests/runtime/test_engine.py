@@ -44,7 +44,7 @@ def test_load_runs_a_bundle(make_bundle: MakeBundle, classifier: Any) -> None:
 
 def test_a_bundle_that_was_read_is_not_read_again(make_bundle: MakeBundle, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = read_bundle(make_bundle())
-    monkeypatch.setattr(engine_module, "read_with_graph", None)
+    monkeypatch.setattr(engine_module, "read_manifest", None)
     (bundle.path / "manifest.json").write_bytes(b"another")
     (bundle.path / "dense/model.onnx").write_bytes(b"another")
     engine = load(bundle, threads=1)

@@ -100,19 +100,8 @@ DEFENSES: Mapping[str, Defense] = {
         what="the image's 8 x 8 cosine transform is rounded (Guo et al. 2018)",
         before="""a = MatMul(padded, transposed) b = MatMul(cosines, a) m = Mul(b, n) r = Round(m) d = Div(r, n)
                   e = MatMul(d, cosines) restored = MatMul(transposed, e)""",
-        constants={"n": _f(20)},
+        constants={"n": _f(40)},
         square=True,
-    ),
-    "median": Defense(
-        what="the median of three neighbours",
-        before="""p = Pad<mode="edge">(image, sides) a = Slice(p, i0, e0, axis) b = Slice(p, i1, e1, axis)
-                  c = Slice(p, i2, e2, axis) lo = Min(a, b) hi = Max(a, b) m = Min(hi, c) x = Max(lo, m)""",
-        constants={
-            **{f"i{k}": _i(k) for k in range(3)},
-            **{f"e{k}": _i(e) for k, e in enumerate((-2, -1, 2**31 - 1))},
-            "axis": _i(3),
-            "sides": _i(0, 0, 0, 1, 0, 0, 0, 1),
-        },
     ),
     "noise": Defense(
         what="Gaussian noise on the image, new at every call",

@@ -285,10 +285,10 @@ def zoo_union(model: nn.Module, name: str, images: Any, folder: Path) -> tuple[f
     assert isinstance(model, nn.Sequential)
     onnx.save(defended(model, (1, 8, 8), DEFENSES[name]), folder / "defended.onnx")
     few = {"batches": (1,), "warmup": 0, "repeats": 1, "min_seconds": 0, "threads": 1}
-    settings = BenchSettings(threat=THREAT, preset="pgd-20,apgd-ce", images=FEW, **few)  # type: ignore[arg-type]
+    settings = BenchSettings(threat=THREAT, preset="apgd-ce", images=FEW, clean_images=FEW, **few)  # type: ignore[arg-type]
     (subject,) = run_bench(folder / "defended.onnx", as_dataset(images), settings).subjects
     assert subject.robustness is not None
-    assert subject.robustness.clean > 0.8 * FEW
+    assert subject.robustness.clean > 0.7 * FEW
     return 100 * subject.robustness.robust.mean(), subject
 
 
@@ -296,7 +296,7 @@ def zoo_union(model: nn.Module, name: str, images: Any, folder: Path) -> tuple[f
 def test_a_defense_of_the_zoo_leaves_what_the_network_without_it_has(
     name: str, plain: nn.Module, images: Any, undefended: float, tmp_path: Path
 ) -> None:
-    """By gradients alone: no query helps the two attacks and what follows an alarm."""
+    """By gradients alone: no query helps the attack and what follows an alarm."""
     left, subject = zoo_union(plain, name, images, tmp_path)
     withheld = subject.find("robust-accuracy-withheld", attack="union") is not None
     assert left <= undefended + 100 / FEW or withheld

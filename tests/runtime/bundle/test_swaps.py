@@ -21,7 +21,7 @@ import pytest
 from hardtemper.runtime.bundle import listed_files, reader
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import load, open_onnx
-from hardtemper.runtime.errors import HardtemperError, InputError, IntegrityError
+from hardtemper.runtime.errors import HardtemperError, InputError, IntegrityError, ModelError
 from hardtemper.runtime.files import onnx_file, read_once
 from hardtemper.runtime.files.onnx_file import read_onnx
 
@@ -202,6 +202,22 @@ def test_a_real_swap_between_hash_and_run(make_bundle: MakeBundle, classifier: A
         os.close(watch)
     assert swaps
     assert outcomes.count("foreign") == 0
+
+
+def test_damage_of_another_file_is_told_before_what_is_wrong_with_the_graph(
+    make_bundle: MakeBundle, classifier: Any
+) -> None:
+    """They are found side by side; whoever sees a damaged download must not look for a fault in the graph."""
+    folder = make_bundle(graph=b"no ONNX")
+    with pytest.raises(ModelError, match=r"graph\.onnx"):
+        load(folder)
+    put(folder / "dense/model.onnx", evil(classifier))
+    with pytest.raises(IntegrityError, match=r"dense/model\.onnx: "):
+        load(folder)
+    (folder / "graph.onnx").unlink()
+    for check in (True, False):
+        with pytest.raises(IntegrityError):
+            load(folder, check=check)
 
 
 def test_nothing_else_reads() -> None:

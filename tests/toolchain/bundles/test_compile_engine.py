@@ -259,7 +259,7 @@ def test_a_report_that_cannot_be_written(bundle: Path, tmp_path: Path, capsys: p
 
 
 def test_a_graph_that_is_swapped_after_it_was_hashed_is_not_compiled(
-    bundle: Path, trt: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    *, bundle: Path, trt: Any, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
 ) -> None:
     copy = Path(shutil.copytree(bundle, tmp_path / "copy"))
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -219,7 +220,7 @@ def test_nodes_that_no_rewrite_could_change_reach_the_manifest(
     tiny: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tiny.build.stages.skipped == ()
-    assert tiny.build.bundle.manifest.proofs["lowering"] == {"skipped": []}
+    assert tiny.build.bundle.manifest.proofs["lowering"] == {"skipped": [], "dropped": []}
     shutil.copytree(tiny.path.with_name("tiny.work"), tmp_path / "out.work")
     skipped = SkippedNode(operator="Clip", result="relu6", step="FoldClip", reason="Add reads it")
 
@@ -229,7 +230,8 @@ def test_nodes_that_no_rewrite_could_change_reach_the_manifest(
     monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.quantize", one_left)
     made = build(with_overrides(settings, {}), out=tmp_path / "out")
     assert made.stages.skipped == (skipped,)
-    assert read_bundle(tmp_path / "out").manifest.proofs["lowering"] == {"skipped": [dataclasses.asdict(skipped)]}
+    told = read_bundle(tmp_path / "out").manifest.proofs["lowering"]
+    assert told == {"skipped": [dataclasses.asdict(skipped)], "dropped": []}
     assert (tmp_path / "out" / "model.onnx").read_bytes() == (tiny.path / "model.onnx").read_bytes()
 
 
@@ -316,7 +318,8 @@ class Branches(Net):
         return super().forward(x) * (2 if x.mean() > 0 else 1)
 
 def silu(): return Net(first=nn.SiLU())
-def soft(): return Net(last=nn.LogSoftmax(1))
+def soft(): return Net(last=nn.Softmin(1))
+def probable(): return Net(last=nn.Softmax(1))
 def frozen(): return Net().requires_grad_(False)
 """
 
@@ -325,7 +328,7 @@ def frozen(): return Net().requires_grad_(False)
     "case",
     [
         ("silu", {}, "operators without an integer kernel"),
-        ("soft", {}, "LogSoftmax"),
+        ("soft", {}, "Neg"),
         ("Branches", {}, "Branches cannot be exported"),
         ("Pair", {}, "Pair does not train; expected: one tensor of logits in training mode"),
         ("Fails", {}, "got: ValueError: no mask was given"),
@@ -348,6 +351,19 @@ def test_networks_that_cannot_be_trained_or_shipped_are_found_before_training(
         build(recipe, out=tmp_path / "out", progress=unwanted)
     assert message in str(caught.value)
     assert not (tmp_path / "out.work").exists()
+
+
+def test_a_softmax_is_taken_off_before_training(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "networks_of_a_user.py").write_text(NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    changes = {"model.name": "networks_of_a_user:probable", "train.epochs": 1, "finetune.epochs": 1}
+    made = build(with_overrides(settings, changes), out=tmp_path / "out")
+    assert made.bundle.manifest.proofs["lowering"]["dropped"] == ["softmax"]
+    for name in ("model.onnx", "dense.onnx"):
+        assert "Softmax" not in {node.op_type for node in onnx.load(tmp_path / "out" / name).graph.node}
+    assert made.stages.parity.engine_logits == 0
 
 
 def test_an_exported_program_is_not_trained(settings: dict[str, Any], tmp_path: Path) -> None:
