@@ -100,7 +100,7 @@ DEFENSES: Mapping[str, Defense] = {
         what="the image's 8 x 8 cosine transform is rounded (Guo et al. 2018)",
         before="""a = MatMul(padded, transposed) b = MatMul(cosines, a) m = Mul(b, n) r = Round(m) d = Div(r, n)
                   e = MatMul(d, cosines) restored = MatMul(transposed, e)""",
-        constants={"n": _f(40)},
+        constants={"n": _f(100)},
         square=True,
     ),
     "noise": Defense(
