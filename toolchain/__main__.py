@@ -73,7 +73,7 @@ def _guarded(arguments: list[str] | None) -> int:
     except tuple(_OF_THE_INPUT) as error:
         if debug:
             raise
-        say(f"error: {_words(error)}; --debug shows where")
+        say(shortened(f"error: {_words(error)}; --debug shows where"))
         return 2
 
 
@@ -99,7 +99,7 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return 2
     except click.ClickException as error:
-        error.message = shortened(error.message)
+        error.message = shortened(error.message)  # type: ignore[misc]  # final in click's stubs, read by `show`
         error.show()
         return 2
     except click.Abort:

@@ -37,7 +37,7 @@ def open_streams() -> None:
 def say(line: str) -> None:
     """One line on standard error; where that cannot be written there is no place to say so."""
     with suppress(OSError, ValueError):
-        print(shortened(line), file=sys.stderr, flush=True)
+        print(line, file=sys.stderr, flush=True)
 
 
 def shortened(line: str) -> str:

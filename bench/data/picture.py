@@ -14,9 +14,10 @@ Each of these is counted, so that the data set can say so.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -98,12 +99,13 @@ def read_pixels(path: Path, *, gray: bool, image_size: int | None, ways: Tally) 
         try:
             deep = _is_deep(image)
             turned = image.format == "TIFF" and _orientation(image) != 1  # forgotten when Pillow has turned it
+            with _without_libtiffs_words() if image.format == "TIFF" else nullcontext():
+                image.load()
             if _is_deep_gray(image):
                 plain = _upper_bits(image)
             else:
                 # Pillow warns where a palette with transparency does not go to RGB by way of RGBA
                 plain = image.convert("RGBA") if image.mode in ("P", "PA") else image
-                plain.load()
             pixels = plain.convert("L" if gray else "RGB")
             if image_size is not None:
                 pixels = resize(pixels, image_size)
@@ -112,6 +114,24 @@ def read_pixels(path: Path, *, gray: bool, image_size: int | None, ways: Tally) 
             raise _corrupt(path, error) from error
         _count(path, image, ways, deep=deep, turned=turned, widened=not gray)
     return result
+
+
+@contextmanager
+def _without_libtiffs_words() -> Iterator[None]:
+    """libtiff prints what it finds wrong, in a file's own words, past Python to the terminal; the error says enough."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # standard error is closed
+        yield
+        return
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _count(path: Path, image: PIL.Image.Image, ways: Tally, *, deep: bool, turned: bool, widened: bool) -> None:

@@ -10,7 +10,6 @@ import onnx
 from onnx import TensorProto
 
 from ...runtime.errors import ModelError, UnsupportedOperatorError
-from .element_types import element_types
 from .graph_constants import constant_types
 from .nodes import BLACK_BOX, ELEMENT_TYPE, INTEGERS, RESULT_TYPE, Node
 from .operators.attributes import unknown_setting
@@ -18,6 +17,7 @@ from .operators.integer import REQUANTIZED
 from .operators.real import FLATTENED
 from .operators.supported import OPERATORS, SEVERAL
 from .qoperators import MICROSOFT, QUANTIZED, lowered
+from .value_types import element_types
 
 __all__ = [
     "Input",

@@ -168,14 +168,29 @@ def _json_value(value: object, where: str, *, depth: int) -> Any:
     if isinstance(value, float):
         return number(value, where)
     if isinstance(value, (list, tuple)):
-        return [_json_value(item, f"{where}[{index}]", depth=depth + 1) for index, item in enumerate(value)]
+        return [
+            item if _is_plain(item) else _json_value(item, f"{where}[{index}]", depth=depth + 1)
+            for index, item in enumerate(value)
+        ]
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise BundleFormatError(where, expected="keys that are text", got=f"the key {key!r}")
             _unicode(key, where)
-        return {str(key): _json_value(item, f"{where}.{key}", depth=depth + 1) for key, item in value.items()}
+        return {
+            str(key): item if _is_plain(item) else _json_value(item, f"{where}.{key}", depth=depth + 1)
+            for key, item in value.items()
+        }
     raise BundleFormatError(where, expected="a value that JSON can hold", got=kind(value))
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is one of the many that nothing can be wrong with: their paths, which take time, are not made."""
+    if type(value) is str:
+        return value.isascii()
+    if type(value) is int:
+        return abs(value) < 2**64
+    return value is None or type(value) is bool or (type(value) is float and math.isfinite(value))
 
 
 def _unicode(value: str, where: str) -> str:

@@ -71,12 +71,12 @@ class _Followed:
             if value.name in self._tensors:
                 continue
             batch, *image = value.shape or (None, None)
-            if any(size is None or size < 1 for size in image):
+            known = tuple(size for size in image if size is not None and size > 0)
+            if len(known) < len(image):
                 self._leave("inputs", [value.name])
             else:
-                one = batch is None or batch < 1
-                sizes = (1 if one else batch, *image)
-                self._keep(value.name, tuple(map(int, sizes)), most=MOST_IMAGE_ELEMENTS)
+                one = 1 if batch is None or batch < 1 else batch
+                self._keep(value.name, (one, *known), most=MOST_IMAGE_ELEMENTS)
 
     def follow(self, node: Node) -> None:
         """Go through one node."""

@@ -1,7 +1,7 @@
 """Work in forked children, watched from here: one that dies, hangs or grows too large is a result and not the end.
 
 A child does many pieces one after another and says after each how it ended; this process forked after its imports, so
-that a new child costs milliseconds. A piece hangs where it takes more processor time than it may, or three times that
+that a new child costs milliseconds. A piece hangs where it takes more processor time than it may, or six times that
 on the clock: a busy machine is no hang. Peak memory is the system's own mark (VmHWM), reset before each piece.
 """
 
@@ -66,7 +66,7 @@ def _one_child(
             ready, _, _ = select.select([reading], [], [], _POLL_S)
             most = max(most, _resident_mib(child))
             if not ready:
-                late = _processor_s(child) - spent > seconds or time.monotonic() - started > 3 * seconds
+                late = _processor_s(child) - spent > seconds or time.monotonic() - started > 6 * seconds
                 if (late or most > mib) and not killed:
                     killed = "hang" if late else "memory"
                     os.kill(child, signal.SIGKILL)

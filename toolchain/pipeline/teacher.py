@@ -23,6 +23,7 @@ from ...runtime.bundle.reader import read_bundle
 from ...runtime.engine import open_onnx
 from ...runtime.errors import DataError, RecipeError
 from ...runtime.files.onnx_file import read_onnx
+from ..models.logits import return_logits
 from ..recipe.recipe import Recipe
 from ..train.finetune import Trained, finetune
 from ..train.training_context import TrainingContext
@@ -46,7 +47,7 @@ class GivenTeacher:
 
 
 def load_teacher(path: Path, data: Dataset) -> GivenTeacher:
-    """The twin of a bundle's engine or of an ONNX file; the file is read once.
+    """The twin of a bundle's engine or of an ONNX file, which is read once; a softmax at its end is taken off.
 
     Raises:
         BundleError, ModelError: it cannot be read, or has operators that the twin does not know.
@@ -64,6 +65,7 @@ def load_teacher(path: Path, data: Dataset) -> GivenTeacher:
         what = f"adversary.teacher: {error.what}"
         raise RecipeError(what, expected=error.expected, got=error.got, fix=fix) from None
     twin = _freeze(Twin(onnx.load_model_from_string(graph.whole())))
+    return_logits(twin, torch.zeros(2, *twin.input_shape))
     return GivenTeacher(twin=twin, graph_sha256=graph.digest)
 
 

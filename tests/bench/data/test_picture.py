@@ -273,6 +273,18 @@ def test_exif_that_cannot_be_read_turns_nothing(tmp_path: Path) -> None:
     assert read(path)[1] == ""
 
 
+def test_a_damaged_tiff_prints_nothing_itself(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "0.tif"
+    RGB.save(path, compression="tiff_lzw")
+    data = bytearray(path.read_bytes())
+    data[8:60] = bytes(52)
+    path.write_bytes(bytes(data))
+    with pytest.raises(DataError, match="cannot be decoded"):
+        read(path)
+    os.write(2, b"afterwards")
+    assert capfd.readouterr() == ("", "afterwards")
+
+
 def test_the_image_size(tmp_path: Path) -> None:
     path = tmp_path / "0.png"
     RGB.save(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from hardtemper.runtime.errors import InputError
 def test_json_round_trip(
     make_bundle: Callable[..., Path], data: Dataset, three_classes: Any, settings: Callable[..., BenchSettings]
 ) -> None:
-    report = run_bench(make_bundle(dense=three_classes.onnx(dtype="float32")), data, settings(threads=None))
+    noted = replace(data, notes=("files left out: 1 hidden",))
+    report = run_bench(make_bundle(dense=three_classes.onnx(dtype="float32")), noted, settings(threads=None))
+    assert report.notes == noted.notes
     again = BenchReport.from_json(report.to_json())
     assert again == report
     assert again.to_json() == report.to_json()

@@ -153,6 +153,11 @@ def test_an_onnx_file_has_no_digest_of_a_bundle(report: BenchReport) -> None:
     assert lines == [*report_lines(replace(report, bundle_sha256="")), f"digest: {report.bundle_sha256}"]
 
 
+def test_notes_on_the_data_come_first(report: BenchReport) -> None:
+    noted = replace(report, notes=("files left out: 1 hidden",))
+    assert report_lines(noted) == [f"{report.dataset}: files left out: 1 hidden", *report_lines(report)]
+
+
 def test_an_alarm_stands_beside_the_figure_and_has_a_line(report: BenchReport) -> None:
     dense, shipped = report.subjects
     alarm = Alarm(name="zero gradient", count=9, n=10, threshold=0.05)

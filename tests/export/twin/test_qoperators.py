@@ -82,6 +82,7 @@ def test_a_quantized_operator_is_onnxruntimes(case: tuple[str, dict[str, Any]], 
     model = graph(*case)
     x = np.random.default_rng(1).normal(size=(2, 3, 12, 12)).astype(np.float32)
     (expected,) = run(model, {"x": x}, optimize=True)
+    expected = expected.reshape(2, -1) if "Global" in case[0] else expected  # logits lose axes of size 1
     assert len(np.unique(expected)) > 4
     twin = Twin(model)
     assert twin.to_onnx().SerializeToString() == model.SerializeToString()

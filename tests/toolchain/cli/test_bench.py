@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import PIL.Image
 import pytest
 from click.testing import CliRunner, Result
 from onnx import TensorProto, helper, numpy_helper
@@ -294,6 +295,35 @@ def test_help_names_every_default_and_an_example() -> None:
         assert option.opts[0] in text
     # --data-root, --download, --transfer, --curves, --corruptions, --store, --strict and --json have none
     assert text.count("[default: ") == len(options) - 8
+
+
+def test_the_order_of_the_classes(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Labels that the network itself gives: in the right order all of them are right."""
+    weights = numpy_helper.to_array(onnx.load(str(model)).graph.initializer[1])
+    rng = np.random.default_rng(1)
+    for split in ("train", "test"):
+        images = rng.integers(0, 256, (30, 4, 4), np.uint8)
+        for index, (image, label) in enumerate(zip(images, (images.reshape(30, -1) @ weights).argmax(1), strict=True)):
+            path = tmp_path / "pets" / split / ("1", "2", "10")[label] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            PIL.Image.fromarray(image).save(path)
+    (tmp_path / "pets" / "test" / "1" / "readme.txt").write_text("x")
+    (tmp_path / "order.txt").write_text("1\n2\n10\n")
+    shares = {}
+    for order in ("name", "natural", str(tmp_path / "order.txt")):
+        json_path = tmp_path / "report.json"
+        arguments = ["--data", str(tmp_path / "pets"), "--class-order", order, "--json", str(json_path), "--no-robust"]
+        assert main(["bench", str(model), *arguments, *SHORT]) == 0
+        report = BenchReport.from_json(json_path.read_text())
+        accuracy = report.subject("model").find("clean-accuracy")
+        assert accuracy is not None
+        shares[order] = accuracy.value
+        said = capsys.readouterr().err
+        assert all(f"pets: {note}\n" in said for note in report.notes)
+        assert report.notes[0].startswith("class folders in ")
+        assert report.notes[1:] == ("files left out: 1 ending in .txt",)
+    assert shares["name"] < 100
+    assert shares["natural"] == shares[str(tmp_path / "order.txt")] == 100
 
 
 def test_download_reaches_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

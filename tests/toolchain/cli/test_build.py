@@ -13,11 +13,13 @@ from typing import Any, get_args
 import click
 import numpy as np
 import pytest
+import torch
 
 import hardtemper
 from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.cli import cli
+from hardtemper.toolchain.models.cnn8 import CNN8
 from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 
@@ -145,12 +147,13 @@ def test_every_flag_of_build_reaches_its_key(recipe: Path, given: dict[str, Any]
         "--seed",
         "4",
     ]
-    flags += ["--set", "train.epochs=7", "--set", "model.hidden=5", "--keep-work"]
+    flags += ["--class-order", "natural", "--set", "train.epochs=7", "--set", "model.hidden=5", "--keep-work"]
     flags += ["--set", "compress.filters.keep=['features.0']", "--set", "adversary.attack=fgsm"]
     assert main(["build", "--recipe", str(recipe), *flags]) == 130
     made = given["recipe"]
     assert (made.robust, made.seed, made.name) == (False, 4, "m-svhn")
     assert (made.data.name, made.data.root, made.data.heldout) == ("svhn", Path("r"), 64)
+    assert made.data.class_order == "natural"
     assert (made.model.name, made.model.width, made.model.checkpoint) == ("m", 3, Path("c"))
     assert made.model.hidden == 5
     assert made.compress == (FilterPruning(sparsity=0.25, keep=("features.0",)),)
@@ -203,6 +206,7 @@ def test_a_whole_build(
         "model.onnx",
     ):
         assert shown in captured.out
+    assert "cnn8 of width 4, hidden 16" in captured.out
     assert "parity: done, 0 logits differ" in captured.err
     assert (tmp_path / "out.work" / "finetune.pt").exists()
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["name"] == "tiny"
@@ -229,3 +233,25 @@ def test_the_last_line_is_the_bundles_digest(
     digest = hashlib.sha256((tiny.path / "manifest.json").read_bytes()).hexdigest()
     assert capsys.readouterr().out.splitlines()[-1] == f"digest: {digest}"
     assert hardtemper.load(tiny.path, digest=digest).labels
+
+
+def test_what_was_left_out_is_said_at_once_and_stored(
+    settings: dict[str, Any], toml: Callable[..., Path], npz: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with np.load(npz) as stored:
+        np.savez(tmp_path / "more.npz", **stored, val_images=np.zeros(3))
+    net = CNN8(4, hidden=16, classes=4, image_size=16)
+    torch.save({"state_dict": net.state_dict(), "best_acc1": np.float64(91.2), "epoch": 3}, tmp_path / "net.pth")
+    settings["data"]["name"] = str(tmp_path / "more.npz")
+    settings |= {"robust": False}
+    settings["finetune"] = settings["finetune_twin"] = {"epochs": 0}
+    arguments = ["--checkpoint", str(tmp_path / "net.pth"), "--out", str(tmp_path / "out")]
+    assert main(["build", "--recipe", str(toml(settings)), *arguments]) == 0
+    captured = capsys.readouterr()
+    assert "data: done, arrays left out: 1 (val_images)\n" in captured.err
+    training = json.loads((tmp_path / "out" / "manifest.json").read_text())["proofs"]["training"]
+    assert training["data_notes"] == ["arrays left out: 1 (val_images)"]
+    words = "the weights under 'state_dict', not best_acc1 (numpy._core.multiarray.scalar), epoch"
+    assert training["network"] == f"cnn8 of width 4, hidden 16, checkpoint {tmp_path / 'net.pth'}; {words}"
+    assert "best_acc1" in captured.out
+    assert "val_images" in captured.out

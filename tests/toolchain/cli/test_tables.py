@@ -37,6 +37,15 @@ def test_what_another_writer_leaves_out_is_left_out(tiny: Any) -> None:
     assert "dense.onnx" in text
 
 
+def test_where_the_weights_and_images_came_from(tiny: Any) -> None:
+    manifest = tiny.build.bundle.manifest
+    training = {**manifest.proofs["training"], "data_notes": ["files left out: 3 hidden", "x\x1b[2J"]}
+    text = shown(bundle_report(dataclasses.replace(manifest, proofs={**manifest.proofs, "training": training})))
+    assert "network │ cnn8 of width 4, hidden 16" in text
+    assert "files left out: 3 hidden" in text
+    assert "x\\x1b[2J" in text
+
+
 @pytest.mark.parametrize(
     "proofs",
     [
@@ -44,6 +53,7 @@ def test_what_another_writer_leaves_out_is_left_out(tiny: Any) -> None:
         {"parity": {"activations": [1]}},
         {"lowering": {"skipped": [1]}},
         {"lowering": {"dropped": 1}},
+        {"training": {"data_notes": 3}},
     ],
 )
 def test_a_value_of_another_type_is_named(tiny: Any, proofs: dict[str, Any]) -> None:

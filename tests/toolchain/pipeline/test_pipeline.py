@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import nn
@@ -318,6 +319,7 @@ class Branches(Net):
 
 def silu(): return Net(first=nn.SiLU())
 def soft(): return Net(last=nn.Softmin(1))
+def probable(): return Net(last=nn.Softmax(1))
 def frozen(): return Net().requires_grad_(False)
 """
 
@@ -349,6 +351,19 @@ def test_networks_that_cannot_be_trained_or_shipped_are_found_before_training(
         build(recipe, out=tmp_path / "out", progress=unwanted)
     assert message in str(caught.value)
     assert not (tmp_path / "out.work").exists()
+
+
+def test_a_softmax_is_taken_off_before_training(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "networks_of_a_user.py").write_text(NETWORKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    changes = {"model.name": "networks_of_a_user:probable", "train.epochs": 1, "finetune.epochs": 1}
+    made = build(with_overrides(settings, changes), out=tmp_path / "out")
+    assert made.bundle.manifest.proofs["lowering"]["dropped"] == ["softmax"]
+    for name in ("model.onnx", "dense.onnx"):
+        assert "Softmax" not in {node.op_type for node in onnx.load(tmp_path / "out" / name).graph.node}
+    assert made.stages.parity.engine_logits == 0
 
 
 def test_an_exported_program_is_not_trained(settings: dict[str, Any], tmp_path: Path) -> None:

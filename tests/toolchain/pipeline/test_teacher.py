@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,21 @@ def test_a_given_teacher_is_the_engines_twin(tiny: Any, data: Dataset, kind: str
     np.testing.assert_allclose(logits.detach().numpy(), engine(data.test.images), rtol=1e-4, atol=1e-4)
     (gradient,) = torch.autograd.grad(logits.square().sum(), x)  # adaad goes through the teacher
     assert gradient.abs().max() > 0
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+def test_a_teacher_that_ends_in_a_softmax_gives_its_logits(
+    tiny: Any, data: Dataset, operator: str, tmp_path: Path
+) -> None:
+    model = onnx.load(tiny.path / "dense.onnx")
+    logits = model.graph.output[0].name
+    model.graph.node.append(onnx.helper.make_node(operator, [logits], ["p"], axis=1))
+    model.graph.output[0].name = "p"
+    onnx.save(model, tmp_path / "teacher.onnx")
+    images = torch.from_numpy(data.test.images).float() / 255
+    with torch.no_grad():
+        given = load_teacher(tmp_path / "teacher.onnx", data).twin(images)
+        assert torch.equal(given, load_teacher(tiny.path / "dense.onnx", data).twin(images))
 
 
 def dataset_of(data: Dataset, shape: tuple[int, int, int], classes: int) -> Dataset:

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from hardtemper.export.twin.element_types import element_types
+from hardtemper.export.twin.value_types import element_types
 
 TEXTS = [
     "a = Shape(x) b = Cast<to=1>(a) c = Equal(b, b) d = Cast<to=6>(c) e = Where(c, d, d) f = Not(c)",
