@@ -100,23 +100,23 @@ DEFENSES: Mapping[str, Defense] = {
         what="the image's 8 x 8 cosine transform is rounded (Guo et al. 2018)",
         before="""a = MatMul(padded, transposed) b = MatMul(cosines, a) m = Mul(b, n) r = Round(m) d = Div(r, n)
                   e = MatMul(d, cosines) restored = MatMul(transposed, e)""",
-        constants={"n": _f(40)},
+        constants={"n": _f(100)},
         square=True,
     ),
     "noise": Defense(
         what="Gaussian noise on the image, new at every call",
-        before="r = RandomNormalLike<scale=0.1>(image) x = Add(image, r)",
+        before="r = RandomNormalLike<scale=0.03>(image) x = Add(image, r)",
     ),
     "noisy rounding": Defense(
         what="levels at random: the noise hides the steps, the steps hide the gradient",
         before="r = RandomUniformLike(image) m = Mul(image, n) a = Add(m, r) f = Floor(a) x = Div(f, n)",
-        constants={"n": _f(8)},
+        constants={"n": _f(20)},
     ),
     "random shift": Defense(
         what="the image is padded and cut at random (Xie et al. 2018)",
-        before="""p = Pad(image, sides) r = RandomUniform<shape=[2], low=0.0, high=2.999>() f = Floor(r)
+        before="""p = Pad(image, sides) r = RandomUniform<shape=[2], low=0.0, high=1.999>() f = Floor(r)
                   s = Cast<to=7>(f) e = Add(s, size) x = Slice(p, s, e, axes)""",
-        constants={"sides": _i(0, 0, 1, 1, 0, 0, 1, 1), "axes": _i(2, 3)},
+        constants={"sides": _i(0, 0, 0, 0, 0, 0, 1, 1), "axes": _i(2, 3)},
     ),
     "huge logits": Defense(
         what="the cross-entropy is zero in float32",
