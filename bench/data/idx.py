@@ -24,12 +24,12 @@ import numpy.typing as npt
 
 from ...runtime.errors import DataError
 
-__all__ = ["parse_idx", "read_idx"]
+__all__ = ["LARGEST_FILE", "parse_idx", "read_idx"]
 
 _TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 _GZIP_MAGIC = b"\x1f\x8b"
 _MAX_DIMENSIONS = 8
-_LARGEST = 2**30
+LARGEST_FILE = 2**30
 """In bytes, unpacked; EMNIST's largest file has half of that."""
 _AGAIN = "the file is damaged or not IDX: download it again"
 
@@ -38,7 +38,7 @@ def read_idx(path: Path) -> npt.NDArray[Any]:
     """The array in an IDX file, plain or gzipped. A DataError names the file and what is wrong with it."""
     try:
         with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+            data = file.read(LARGEST_FILE + 1)
     except OSError as error:
         raise DataError(f"{path} cannot be read", got=str(error)) from error
     return parse_idx(data, what=str(path))
@@ -56,8 +56,8 @@ def parse_idx(data: bytes, *, what: str = "IDX data") -> npt.NDArray[Any]:
     """
     if data.startswith(_GZIP_MAGIC):
         data = _gunzip(data, what)
-    if len(data) > _LARGEST:
-        raise DataError(f"{what}: too large", expected=f"{_LARGEST:,} bytes at most", got="more", fix=_AGAIN)
+    if len(data) > LARGEST_FILE:
+        raise DataError(f"{what}: too large", expected=f"{LARGEST_FILE:,} bytes at most", got="more", fix=_AGAIN)
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _TYPES:
         raise DataError(
             f"{what}: wrong magic number",
@@ -88,9 +88,9 @@ def parse_idx(data: bytes, *, what: str = "IDX data") -> npt.NDArray[Any]:
 
 
 def _gunzip(data: bytes, what: str) -> bytes:
-    """At most `_LARGEST` + 1 bytes of what is packed: a few kilobytes may unpack to gigabytes."""
+    """At most `LARGEST_FILE` + 1 bytes of what is packed: a few kilobytes may unpack to gigabytes."""
     try:
         with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
-            return file.read(_LARGEST + 1)
+            return file.read(LARGEST_FILE + 1)
     except (OSError, EOFError, zlib.error, struct.error) as error:  # BadGzipFile is an OSError
         raise DataError(f"{what}: not a whole gzip file", expected="gzip data", got=str(error), fix=_AGAIN) from error

@@ -10,9 +10,9 @@ from pydantic import Field
 from ...bench.data.resize import LARGEST_SIZE
 from .section import Section
 
-__all__ = ["DataSource", "Model"]
+__all__ = ["WIDEST", "DataSource", "Model"]
 
-_WIDEST = 2**16
+WIDEST = 2**16
 """Wider layers have no use; whether one fits into this machine's memory is asked when it is made."""
 
 
@@ -36,8 +36,8 @@ class Model(Section):
     """Which network."""
 
     name: str = Field("cnn8", description="cnn8, a torchvision classifier, a .pt2 file or package.module:factory")
-    width: Annotated[int, Field(ge=1, le=_WIDEST)] | None = Field(None, description="channels of cnn8's first block")
-    hidden: Annotated[int, Field(ge=1, le=_WIDEST)] | None = Field(
+    width: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(None, description="channels of cnn8's first block")
+    hidden: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(
         None, description="units of cnn8's hidden linear layer"
     )
     stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")
