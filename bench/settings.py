@@ -5,6 +5,7 @@ The paper is "Adversarial Fine-tuning of Compressed Neural Networks for Joint Im
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -60,7 +61,8 @@ class BenchSettings:
 
     Attributes:
         batches: images a call, for latency and memory; each 1 or more.
-        threads: threads within an operator, for latency and memory; None for every core. Accuracies use every core.
+        threads: threads within an operator, for latency and memory, no more than there are cores; None for every core.
+            Accuracies use every core.
         warmup: calls before the timed ones, 0 or more.
         repeats: timed calls at least, 1 or more.
         min_seconds: timed seconds at least, for each batch size and all engines together; finite.
@@ -125,6 +127,8 @@ class BenchSettings:
                 f"bench: the threat model {self.threat} holds no other 8-bit image",
                 expected="a radius of 1/255 or more",
             )
+        if self.threads is not None:  # the engine takes no more, and no more shall be said to have run
+            object.__setattr__(self, "threads", min(self.threads, os.cpu_count() or 1))
         choose_attacks(self.preset, ThreatModel("linf", 0.1))  # an unknown name is refused before any work
 
     @property

@@ -7,6 +7,7 @@ too deep, more memory than there is. A reader that closes the pipe ends the comm
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -99,8 +100,9 @@ def _run(arguments: list[str]) -> int:
         error.show()
         return 2
     except click.ClickException as error:
-        error.message = shortened(error.message)  # type: ignore[misc]  # final in click's stubs, read by `show`
-        error.show()
+        shown = io.StringIO()
+        error.show(file=shown)
+        say("\n".join(map(shortened, shown.getvalue().splitlines())))
         return 2
     except click.Abort:
         raise KeyboardInterrupt from None

@@ -243,7 +243,12 @@ def macs_as_written(model: onnx.ModelProto) -> dict[str, int]:
     for node in inferred.node:
         index = _WEIGHT_INPUT.get(node.op_type)
         if index is not None:
+            result = node.output[0]
+            if result not in shapes:
+                raise ModelError(
+                    "ONNX cannot tell the graph's shapes", expected="all of them", got=f"none of {result!r}"
+                )
             weight = shapes.get(node.input[index], ())
-            count = _product(shapes[node.output[0]][1:]) * _product(weight)
-            macs[node.output[0]] = count // max(_out_channels(node, weight), 1)
+            count = _product(shapes[result][1:]) * _product(weight)
+            macs[result] = count // max(_out_channels(node, weight), 1)
     return macs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
@@ -64,3 +65,9 @@ def test_settings_are_checked_before_any_work(
 def test_every_setting_has_a_type_that_is_checked() -> None:
     assert set(_KINDS) == {field.name for field in fields(BenchSettings)}
     assert all(fits(getattr(BenchSettings(), name)) for name, (_, fits) in _KINDS.items())
+
+
+def test_no_more_threads_are_recorded_than_run() -> None:
+    assert BenchSettings(threads=10**6).threads == os.cpu_count()
+    assert BenchSettings(threads=1).threads == 1
+    assert BenchSettings(threads=None).threads is None

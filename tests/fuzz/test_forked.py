@@ -32,7 +32,7 @@ def work(number):
         time.sleep(60)
     return Outcome("ok", str(number))
 
-for number, outcome in run_all(range(8), work, seconds=3, mib=900, per_child=5):
+for number, outcome in run_all(range(8), work, seconds=2, mib=900, per_child=5):
     print(json.dumps([number, outcome.kind, outcome.detail]))
 """
 

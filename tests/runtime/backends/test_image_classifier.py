@@ -111,7 +111,7 @@ REFUSED = {
     ),
     "a sequence": (
         "(float[N,3,2,2] x) => (seq(float[N,12]) y) { t = Flatten(x) y = SequenceConstruct(t) }",
-        r"float logits.*got: y seq",
+        r"output 'y'; expected: a tensor; got: a sequence",
     ),
     "class number and logits": (
         "(float[N,3,2,2] x) => (int64[N] label, float[N,12] y) { y = Flatten(x) label = ArgMax<axis=1,keepdims=0>(y) }",
@@ -168,7 +168,13 @@ def test_what_is_read_of_an_image() -> None:
     [(["N", 5], 5), (["N", 5, 1, 1], 5), (["N", "K"], None), (["N", "K", 1], None), ([], None), (["N", 0], None)],
 )
 def test_declared_classes(shape: list[Any], classes: int | None) -> None:
-    assert declared_classes(shape) == classes
+    assert declared_classes(shape, origin="m") == classes
+
+
+def test_more_classes_than_any_network_has() -> None:
+    for count in (lambda shape: declared_classes(shape, origin="m"), lambda s: counted_classes(s, batch=1, origin="m")):
+        with pytest.raises(ModelError, match=r"at most \d+ classes; got: 1073741824"):
+            count((1, 2**30, 1))
 
 
 def test_results_that_change_their_shape() -> None:
