@@ -28,7 +28,8 @@ from ...runtime.progress import ProgressCallback, silent
 from ..compress.chain import compress
 from ..compress.compressed import Compressed
 from ..compress.context import Context
-from ..models.source import Source, check_training, load_source
+from ..models.first_run import check_training
+from ..models.source import Source, load_source
 from ..recipe.recipe import Recipe
 from ..recipe.training import Training
 from ..train.device import resolve_device

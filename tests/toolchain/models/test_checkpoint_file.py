@@ -256,7 +256,8 @@ def test_another_archive(tmp_path: Path) -> None:
         read_file(path)
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
-    for name in ("absent.pth", f"{'x' * 300}.pth"):
-        with pytest.raises(ModelError, match=rf"{name} does not exist"):
-            read_file(tmp_path / name)
+@pytest.mark.parametrize("name", ["absent.pth", f"{'x' * 300}.pth"])
+def test_a_missing_file(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ModelError, match="does not exist; expected: a") as caught:
+        read_file(tmp_path / name)
+    assert caught.value.what == f"the checkpoint {tmp_path / name} does not exist"
