@@ -14,6 +14,7 @@ import numpy as np
 
 from ..data.dataset import Part
 from ..measurement import Measurement, Setting, Skip
+from ..randomness import is_random
 from ..settings import BenchSettings
 from ..subjects import Subject
 from .alarm import Alarm
@@ -29,7 +30,6 @@ from .plan import AttackSchedule
 from .random_engine import draws_of
 from .standing import check_access, check_twin
 from .verdict import RobustnessResult
-from .votes import is_random
 
 __all__ = ["Assessment", "assess"]
 
@@ -76,8 +76,9 @@ def assess(
     """
     if not schedule.plans:
         return Assessment(skipped=(*schedule.skipped, Skip(what="robust accuracy", reason=schedule.reason)))
-    against = [] if case.twin is None else [check_twin(case)]
     random = is_random(case.engine, case.images)
+    judged = draws_of(case) if random else case
+    against = [] if case.twin is None else [check_twin(judged)]
     searched = replace(case, twin=subject.searched)
     verdict = evaluate_robustness(
         draws_of(searched) if random else searched,
@@ -85,7 +86,6 @@ def assess(
         others={name: other.searched for name, other in schedule.models.items() if other.searched is not None},
         sequential=settings.remaining_only,
     )
-    judged = draws_of(case) if random else case
     running = RunningVerdict(verdict, judged)
     watched = replace(judged, keep=running.keep)
     checks = look_for_alarms(watched, verdict)

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import DataError, GateError
 from ...runtime.progress import ProgressCallback, silent
+from ..randomness import is_random
 from .archive import Archive
 from .criteria import right_answers, withstood
-from .votes import Votes, is_random
+from .votes import Votes
 
 __all__ = ["Replay", "ReplayedAttack", "replay"]
 

@@ -16,23 +16,7 @@ from numpy.typing import NDArray
 
 from ...runtime.shapes import Float32
 
-__all__ = ["Engine", "Votes", "is_random", "tally"]
-
-Engine = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
-"""uint8 [N, C, H, W] -> logits [N, K]."""
-
-_ASKED = 64
-_ROUNDING = 1e-3
-"""Share of what the logits span that the order of sums may change from call to call on parallel hardware."""
-
-
-def is_random(engine: Engine, images: NDArray[np.uint8]) -> bool:
-    """Whether an engine gives other logits to the same images when it is asked again; 64 of them at most."""
-    some = images[:_ASKED]
-    first, second = engine(some), engine(some)
-    finite = first[np.isfinite(first)]
-    limit = _ROUNDING * float(np.ptp(finite)) if finite.size else 0.0
-    return not np.allclose(first, second, rtol=0, atol=limit, equal_nan=True)
+__all__ = ["Votes", "tally"]
 
 
 def tally(answers: Float32[NDArray[np.float32], "d n k"]) -> Float32[NDArray[np.float32], "n k"]:
@@ -54,7 +38,7 @@ def tally(answers: Float32[NDArray[np.float32], "d n k"]) -> Float32[NDArray[np.
 class Votes:
     """An engine that is asked `draws` times: uint8 [N, C, H, W] -> scores [N, K]."""
 
-    engine: Engine
+    engine: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
     draws: int
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -19,7 +19,7 @@ import onnx
 import onnxruntime
 
 from ...runtime.backends.onnxruntime import session_options
-from ...runtime.errors import GateError, ModelError
+from ...runtime.errors import GateError, InputError, ModelError
 
 __all__ = ["Kernel", "KernelReport", "check_integer_share", "inspect_kernels", "macs_as_written"]
 
@@ -109,10 +109,15 @@ def inspect_kernels(model: onnx.ModelProto) -> KernelReport:
     """Run one black image through `model` and read which kernels did it.
 
     Raises:
+        InputError: no temporary file can be written.
         ModelError: ONNX Runtime refuses the graph, or its profile lacks a kernel of the optimized graph.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        optimized, events = _profile(model, Path(folder))
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            optimized, events = _profile(model, Path(folder))
+    except OSError as error:
+        got = error.strerror or str(error)
+        raise InputError("the folder of temporary files", expected="room for a profile", got=got) from error
     executed = {str(event["name"]).removesuffix(_SUFFIX): event["args"] for event in events}
     weights = {t.name: tuple(t.dims) for t in optimized.graph.initializer}
     outputs = {o.name for o in optimized.graph.output}

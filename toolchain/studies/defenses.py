@@ -105,7 +105,7 @@ DEFENSES: Mapping[str, Defense] = {
     ),
     "noise": Defense(
         what="Gaussian noise on the image, new at every call",
-        before="r = RandomNormalLike<scale=0.03>(image) x = Add(image, r)",
+        before="r = RandomNormalLike<scale=0.02>(image) x = Add(image, r)",
     ),
     "noisy rounding": Defense(
         what="levels at random: the noise hides the steps, the steps hide the gradient",

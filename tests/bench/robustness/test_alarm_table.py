@@ -8,11 +8,12 @@ from pathlib import Path
 import hardtemper
 from hardtemper.bench.attacks.catalogue import ATTACKS
 from hardtemper.bench.robustness.alarm_table import ALARMS
-from hardtemper.bench.robustness.doubt import NO_WHITE_BOX, WRONG_TWIN
+from hardtemper.bench.robustness.doubt import NO_ATTACK, NO_WHITE_BOX, WRONG_TWIN
 
 NAMES = {
     "data mismatch",
     "no answer",
+    "no attack works",
     "wrong twin",
     "no white-box attack",
     "random",
@@ -35,7 +36,7 @@ def test_the_checks_make_each_of_them() -> None:
     for path in (Path(hardtemper.__file__).parent / "bench").rglob("*.py"):
         calls = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Call)]
         made += [ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == "Alarm.of"]
-    constants = {"NO_WHITE_BOX": NO_WHITE_BOX, "WRONG_TWIN": WRONG_TWIN}
+    constants = {"NO_ATTACK": NO_ATTACK, "NO_WHITE_BOX": NO_WHITE_BOX, "WRONG_TWIN": WRONG_TWIN}
     assert sorted(constants.get(name, name.strip("'")) for name in made) == sorted(NAMES)
 
 
