@@ -129,11 +129,11 @@ def engines_of(ctx: Context, model: str) -> dict[str, str]:
 
 def images_of(ctx: Context, name: str) -> Path:
     """Test images with the twin's logits on torch's device, in a file."""
-    path = ctx.out / "images" / f"{name.replace('/', '-')}.npz"
     graph = graph_of(ctx, name)
-    if not path.is_file() or path.stat().st_mtime < graph.stat().st_mtime:
+    path = ctx.out / "images" / f"{name.replace('/', '-')}-{graph.digest[:16]}.npz"
+    if not path.is_file():
         images = data_of(ctx, name.rpartition("/")[0]).test.images[: ctx.sizes["parity_images"]]
-        twin = Twin(onnx.load(graph)).to(ctx.device)
+        twin = Twin(onnx.load_model_from_string(graph.whole())).to(ctx.device)
         logits = np.concatenate([twin_logits(twin, images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK)])
         path.parent.mkdir(parents=True, exist_ok=True)
         np.savez_compressed(path, images=images, logits=logits)
