@@ -5,7 +5,10 @@ The table in `docs/limits.md` is held against these figures by a test.
 
 from __future__ import annotations
 
+from ..files.read_once import MOST_BYTES
+
 __all__ = [
+    "MOST_ALIVE",
     "MOST_CLASSES",
     "MOST_ELEMENTS",
     "MOST_FIELDS",
@@ -18,7 +21,7 @@ __all__ = [
     "MOST_VALUES",
 ]
 
-MOST_FILE_BYTES = 2**31 - 1
+MOST_FILE_BYTES = MOST_BYTES
 """Bytes of an ONNX file: the most that protobuf can read."""
 
 MOST_FIELDS = 4_000_000
@@ -41,6 +44,9 @@ MOST_RANK = 64
 
 MOST_ELEMENTS = 2**28
 """Elements of one tensor inside the graph, for one image or the fixed batch: 1 GiB in float32."""
+
+MOST_ALIVE = 2**29
+"""Elements of all tensors inside the graph that are needed at one time, for one image or the fixed batch."""
 
 MOST_IMAGE_ELEMENTS = 2**27
 """Elements of one image or the fixed batch, N x C x H x W: 512 MiB in float32, of which the engine makes two."""

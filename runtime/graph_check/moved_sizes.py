@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 from .given import Given, Shape, axis_of, need
+from .limits import MOST_RANK
 
 __all__ = ["flatten", "gather", "pad", "reduced", "reshape", "slice_", "split", "squeeze", "transpose", "unsqueeze"]
 
@@ -19,7 +20,7 @@ def flatten(given: Given) -> Sequence[Shape]:
 
 def reshape(given: Given) -> Sequence[Shape]:
     x, wanted = given.shape(0), given.numbers(b"shape", 1)
-    need(wanted is not None and not given.number(b"allowzero", 0))
+    need(wanted is not None and len(wanted) <= MOST_RANK and not given.number(b"allowzero", 0))
     sizes = list(wanted or ())
     for place, size in enumerate(sizes):
         need(size >= -1 and (size != 0 or place < len(x)))

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from .given import Given, Rule, Shape, axis_of, need
 from .moved_sizes import flatten, gather, pad, reduced, reshape, slice_, split, squeeze, transpose, unsqueeze
+from .tensor_data import ELEMENT_TYPES
 from .window_sizes import conv, global_pool, pool
 
 __all__ = ["RULES"]
@@ -78,9 +79,20 @@ def _expand(given: Given) -> Sequence[Shape]:
     return _broadcast(0, 1)(given._replace(shapes=(x, sizes)))
 
 
+def _cast(given: Given) -> Sequence[Shape]:
+    need(given.number(b"to", 0) in ELEMENT_TYPES)
+    return [given.shape(0)]
+
+
+def _shape(given: Given) -> Sequence[Shape]:
+    """Since opset 15 a part of the sizes, cut out as Python's slices are."""
+    rank = len(given.shape(0))
+    return [(len(range(*slice(given.number(b"start", 0), given.number(b"end", rank)).indices(rank))),)]
+
+
 # fmt: off
 _SAME = (
-    "Abs", "BatchNormalization", "Cast", "Ceil", "Celu", "Clip", "DequantizeLinear", "Elu", "Erf", "Exp", "Floor",
+    "Abs", "BatchNormalization", "Ceil", "Celu", "Clip", "DequantizeLinear", "Elu", "Erf", "Exp", "Floor",
     "Gelu", "HardSigmoid", "HardSwish", "Identity", "InstanceNormalization", "LayerNormalization", "LeakyRelu", "Log",
     "LogSoftmax", "Mish", "Neg", "Not", "QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear",
     "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign", "Softmax", "Softplus", "Softsign", "Sqrt", "Tanh",
@@ -93,6 +105,7 @@ _TOGETHER = (
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(_SAME, _as(0)),
+    "Cast": _cast,
     **dict.fromkeys(_TOGETHER, _broadcast()),
     **dict.fromkeys(("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), reduced),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "QLinearGlobalAveragePool"), global_pool),
@@ -116,7 +129,7 @@ RULES: Mapping[str, Rule] = {
     "QLinearConv": conv(3),
     "QLinearMatMul": _matmul(3),
     "Reshape": reshape,
-    "Shape": lambda given: [(len(given.shape(0)),)],
+    "Shape": _shape,
     "Slice": slice_,
     "Split": split,
     "Squeeze": squeeze,

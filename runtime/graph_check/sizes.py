@@ -1,8 +1,8 @@
 """The sizes of all values of a graph, as far as they follow from the file alone.
 
 Rule: one image, or the fixed batch, goes through the nodes in the file's order, each operator by ONNX's own rule for
-shapes (`size_rules.py`). A graph in which every size is told, and none is above `MOST_ELEMENTS`, takes bounded memory
-for each image. Where an operator, or what it is given, has no rule, nothing is guessed: the graph must be tried.
+shapes (`size_rules.py`). A graph in which every size is told, none is above `MOST_ELEMENTS`, and those that live at one
+time (`alive.py`) are not above `MOST_ALIVE` together, takes bounded memory for each image. Where an operator, or what it is given, has no rule, nothing is guessed: the graph must be tried.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from ..errors import ModelError
+from .alive import most_alive
 from .contents import shown
 from .element_types import constant_of
 from .given import Given, Shape, UntoldError
-from .limits import MOST_ELEMENTS, MOST_IMAGE_ELEMENTS
+from .limits import MOST_ALIVE, MOST_ELEMENTS, MOST_IMAGE_ELEMENTS, MOST_RANK
 from .onnx_records import Model, Node
 from .size_rules import RULES
-from .tensor_data import ELEMENT_TYPES, integers
+from .tensor_data import integers
 from .wire import Wire
 
 __all__ = ["Sizes", "check_sizes"]
@@ -49,11 +50,18 @@ def check_sizes(wire: Wire, model: Model, *, what: str) -> Sizes:
         what: the file, for the error.
 
     Raises:
-        ModelError: a tensor is above the limit.
+        ModelError: a tensor is above the limit, or those that are needed at one time are together.
     """
     sizes = _Followed(wire, model, what)
     for node in model.nodes:
         sizes.follow(node)
+    if not sizes.untold and (alive := most_alive(model, sizes.shapes)) > MOST_ALIVE:
+        raise ModelError(
+            f"{what}: its tensors are too large together",
+            expected=f"at most {MOST_ALIVE} elements at one time for one image or the fixed batch",
+            got=str(alive),
+            fix="export the network with a smaller fixed batch or a dynamic one",
+        )
     return Sizes(sizes.shapes, tuple(dict.fromkeys(sizes.untold)))
 
 
@@ -91,7 +99,7 @@ class _Followed:
             return
         given = Given(tuple(inputs), lambda place: self._integers(node, place), node.attributes, len(node.outputs))
         try:
-            if op_type not in RULES or not _known_cast(node):
+            if op_type not in RULES:
                 raise UntoldError
             shapes = RULES[op_type](given)
             if len(shapes) < len(node.outputs):
@@ -104,9 +112,13 @@ class _Followed:
                 self._keep(name, shape)
 
     def _keep(self, name: bytes, shape: Shape, *, most: int = MOST_ELEMENTS) -> None:
-        if math.prod(shape) > most:
+        what = f"{self._what}: value {shown(name)} is too large"
+        if len(shape) > MOST_RANK:
+            raise ModelError(what, expected=f"at most {MOST_RANK} dimensions", got=str(len(shape)))
+        # a size of 0 beside it makes no other size smaller: kernels multiply them in any order
+        if math.prod(max(size, 1) for size in shape) > most:
             raise ModelError(
-                f"{self._what}: value {shown(name)} is too large",
+                what,
                 expected=f"at most {most} elements for one image or the fixed batch",
                 got=f"{math.prod(shape)}, {list(shape)}",
                 fix="export the network with a smaller fixed batch or a dynamic one" if shape and shape[0] > 1 else "",
@@ -147,8 +159,3 @@ class _Followed:
         if values is None:
             raise UntoldError
         return tuple(values.tolist())
-
-
-def _known_cast(node: Node) -> bool:
-    to = node.attributes.get(b"to")
-    return node.op_type != b"Cast" or (to is not None and to.number in ELEMENT_TYPES)

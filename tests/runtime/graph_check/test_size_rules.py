@@ -57,6 +57,7 @@ CASES = [
     N("AveragePool", ["x"], ["y"], kernel_shape=[3, 3], auto_pad="VALID"),
     N("GlobalAveragePool", ["x"], ["y"]),
     N("GlobalMaxPool", ["x"], ["y"]),
+    *(N("Shape", ["x"], ["y"], **part) for part in ({}, {"start": 1}, {"start": -3, "end": -1}, {"end": 9})),
     N("MatMul", ["x", "m"], ["y"]),
     N("Concat", ["x", "x", "x"], ["y"], axis=-3),
     N("ConstantOfShape", ["a12"], ["y"]),

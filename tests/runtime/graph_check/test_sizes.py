@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from hardtemper.runtime.errors import ModelError
-from hardtemper.runtime.graph_check.limits import MOST_ELEMENTS, MOST_IMAGE_ELEMENTS
+from hardtemper.runtime.graph_check.limits import MOST_ALIVE, MOST_ELEMENTS, MOST_IMAGE_ELEMENTS
 from hardtemper.runtime.graph_check.onnx_model import read_model
 from hardtemper.runtime.graph_check.sizes import Sizes, check_sizes
 from hardtemper.runtime.graph_check.wire import Wire
@@ -85,6 +85,39 @@ def test_a_tensor_that_is_too_large(make_model: Any, nodes: Any) -> None:
     }
     with pytest.raises(ModelError, match=rf"value '.*' is too large; expected: at most {MOST_ELEMENTS} elements"):
         sizes(make_model(nodes, constants))
+
+
+MANY_AXES = [
+    [N("Gather", ["i", "i"], ["v0"]), *(N("Gather", [f"v{k}"] * 2, [f"v{k + 1}"]) for k in range(40))],
+    [N("Unsqueeze", ["x", "axes"], ["y"])],
+]
+
+
+@pytest.mark.parametrize("nodes", MANY_AXES, ids=lambda nodes: nodes[0].op_type)
+def test_too_many_dimensions(make_model: Any, nodes: Any) -> None:
+    constants = {"i": np.zeros((1, 1), np.int64), "axes": np.arange(61)}
+    with pytest.raises(ModelError, match=r"value '.*' is too large; expected: at most 64 dimensions; got: 6[56]$"):
+        sizes(make_model(nodes, constants))
+
+
+def test_a_size_of_zero_hides_no_other(make_model: Any) -> None:
+    shape = np.array([0, 2**62, 2**62])
+    with pytest.raises(ModelError, match="is too large"):
+        sizes(make_model([N("ConstantOfShape", ["s"], ["y"])], {"s": shape}))
+    assert sizes(make_model([N("ConstantOfShape", ["s"], ["y"])], {"s": np.array([0, 5])})).shapes[b"y"] == (0, 5)
+
+
+def test_a_reshape_to_very_many_dimensions_is_not_multiplied_out(make_model: Any) -> None:
+    node = N("Reshape", ["x"], ["y"], shape=[2**62] * 300_000)
+    assert sizes(make_model([node], opset=1)).untold == ("Reshape",)
+
+
+def test_tensors_that_are_too_large_together(make_model: Any) -> None:
+    sized = {"s": np.array([2**14, 2**13])}
+    filled = [N("ConstantOfShape", ["s"], [f"v{k}"]) for k in range(100)]
+    with pytest.raises(ModelError, match=rf"file: its tensors are too large together; expected: at most {MOST_ALIVE}"):
+        sizes(make_model([*filled, N("Relu", ["x"], ["y"])], sized))
+    assert sizes(make_model([filled[0], N("Add", ["x", "v0"], ["y"])], sized | {"s": np.array([1, 4])})).untold == ()
 
 
 @pytest.mark.parametrize(
