@@ -108,11 +108,12 @@ def _try(twin: Twin, engine: Engine) -> tuple[str, NDArray[np.float32]]:
                 expected = [len(x), len(engine.labels)]
                 return f"it gives {list(together.shape)} of {len(x)} images at once, not {expected}", none
             logits = together.float().numpy()
-            random = is_random(lambda images: twin(torch.from_numpy(images).float() / 255).float().numpy(), images)
             alone = np.concatenate([twin(image).float().numpy() for image in x.unsqueeze(1)])
-    # a twin that draws noise gives other logits every time, whatever stands beside an image
-    if not random and (logit_gap(alone, logits) > 1).any():
-        return "its logits of an image depend on the images beside it", none
+            # a twin that draws noise gives other logits every time, whatever stands beside an image
+            if (logit_gap(alone, logits) > 1).any() and not is_random(
+                lambda pixels: twin(torch.from_numpy(pixels).float() / 255).float().numpy(), images
+            ):
+                return "its logits of an image depend on the images beside it", none
     return "", logits
 
 

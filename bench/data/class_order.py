@@ -49,9 +49,9 @@ def order_classes(found: Sequence[str], order: str, *, like: Sequence[str] = ())
         DataError: the file cannot be read, or does not name every folder once and nothing else.
     """
     by_name, natural = tuple(sorted(found)), natural_order(found)
-    if like and sorted(like) == sorted(found):
-        chosen, called, other = tuple(like), "the network's own order", ""
-    elif order == "name":
+    if like and sorted(like) == list(by_name):
+        return tuple(like), ""
+    if order == "name":
         chosen, called, other = by_name, "string order, torchvision's", f"natural order, timm's, is {_shown(natural)}"
     elif order == "natural":
         chosen, called, other = natural, "natural order, timm's", f"string order, torchvision's, is {_shown(by_name)}"
@@ -59,7 +59,7 @@ def order_classes(found: Sequence[str], order: str, *, like: Sequence[str] = ())
         chosen = _read(Path(order), by_name)
         called, other = f"the order of {printable(order)}", f"string order, torchvision's, is {_shown(by_name)}"
     differs = by_name != natural if order in CLASS_ORDERS else chosen != by_name
-    if not differs or not other:
+    if not differs:
         return chosen, ""
     return chosen, f"class folders in {called}: {_shown(chosen)}; {other}: --class-order says which the network has"
 

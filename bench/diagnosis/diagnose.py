@@ -147,7 +147,8 @@ def _search(
         found.append(_ask(engine, few, form, classes))
         progress("input forms", index + 1, len(forms), form.words)
     best = max(found, key=_best)
-    best = max([best, *(_ask(engine, few, form, classes) for form in further_forms(best.form, engine))], key=_best)
+    further = [form for form in further_forms(best.form, engine) if form not in forms]
+    best = max([best, *(_ask(engine, few, form, classes) for form in further)], key=_best)
     whole = asked if best.form == AS_IT_IS else _ask(engine, part, best.form, classes)
     tried = list(dict.fromkeys(word for form in forms for word in (form.values, *form.moves) if word))
     enough = len(part) >= LEAST_IMAGES * len(np.unique(part.labels))

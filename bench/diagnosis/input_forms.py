@@ -9,7 +9,7 @@ own means and deviations for the CIFARs, MNIST and Fashion-MNIST; CLIP's; Caffe'
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -135,7 +135,7 @@ def _moves_of(channels: int, *, square: bool) -> list[str]:
 
 
 def _with(form: Form, move: str) -> Form:
-    return Form(moves=(*form.moves, move), values=form.values, mean=form.mean, std=form.std)
+    return replace(form, moves=(*form.moves, move))
 
 
 def _own(images: Pixels) -> Form | None:

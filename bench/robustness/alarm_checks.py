@@ -35,7 +35,7 @@ from ..attacks.white_box.multi_targeted import multi_targeted
 from ..measurement import Skip
 from .alarm import Alarm
 from .case import Case
-from .radii import large_threat
+from .radii import must_break
 from .verdict import RobustnessResult
 
 __all__ = ["Checks", "look_for_alarms", "some_of"]
@@ -179,7 +179,7 @@ def _without_gradients(case: Case, result: RobustnessResult) -> Alarm | None:
 
 
 def _large_epsilon(case: Case, rows: NDArray[np.int64]) -> Alarm:
-    threat = replace(large_threat(case.threat, case.images.shape[1:]), target=None)
+    threat = must_break(case.threat, case.images.shape[1:])
     stood = case.withstands(on_twin("alarm large epsilon", apgd, steps=50), rows, threat=threat)
     return Alarm.of("large epsilon", int(stood.sum()), len(rows))
 

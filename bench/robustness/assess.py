@@ -89,7 +89,7 @@ def assess(
     running = RunningVerdict(verdict, judged)
     watched = replace(judged, keep=running.keep)
     checks = look_for_alarms(watched, verdict)
-    standing = [*against, check_access(verdict, schedule.plans)]
+    standing = [*against, check_access(verdict)]
     followed = follow_up(watched, running, checks.raised)
     alarms = (*(check for check in standing if isinstance(check, Alarm)), *checks.alarms, *followed)
     raised = tuple(alarm.name for alarm in (*clean, *alarms) if alarm.raised)
@@ -121,7 +121,7 @@ def _curves(case: Case, subject: Subject, part: Part) -> Assessment:
     """Curves, minimal perturbations and CLEVER scores, on some of the images."""
     if subject.twin is None:
         return Assessment(skipped=(Skip(what="curves", reason=subject.no_twin),))
-    some = part if len(part) <= _CURVE_IMAGES else part.subset(_CURVE_IMAGES, seed=case.seed)
+    some = part.at_most(_CURVE_IMAGES, seed=case.seed)
     row_of = {index: row for row, index in enumerate(part.indices.tolist())}
     drawn = case.subset(np.array([row_of[index] for index in some.indices.tolist()]))
     curves = measure_curves(drawn)

@@ -23,7 +23,7 @@ from ..measurement import Measurement, measured
 from .case import Case
 from .clever import clever
 from .minimal_perturbation import minimal_perturbations
-from .radii import large_threat, multiples
+from .radii import multiples, must_break
 
 __all__ = ["measure_distances"]
 
@@ -54,7 +54,7 @@ def measure_distances(case: Case) -> tuple[tuple[Measurement, ...], tuple[float 
 def _clever_scores(case: Case) -> list[Measurement]:
     """The median score of some images that are right, with its quartiles; nothing where none is right."""
     rows = np.flatnonzero(case.right())[:_CLEVER_IMAGES]
-    ball = replace(large_threat(case.threat, case.images.shape[1:]), target=None)
+    ball = must_break(case.threat, case.images.shape[1:])
     scores: list[float] = []
     for row in rows:
         image, seed = case.images[row : row + 1], case.stream(row)

@@ -20,7 +20,7 @@ from .alarm_checks import some_of
 from .case import Case
 from .doubt import NO_ATTACK
 from .incidental import RunningVerdict
-from .radii import large_threat
+from .radii import must_break
 
 __all__ = ["FOLLOWED", "follow_up"]
 
@@ -49,7 +49,7 @@ def follow_up(case: Case, running: RunningVerdict, raised: Collection[str]) -> t
             case.withstands(plan, rows, seed=case.stream(start, done))
         case.progress("follow-up", done, len(plans), f"{int(running.result.robust.sum())} images unbroken")
     left = looked_at = some_of(running.result.robust, case.seed)
-    threat = replace(large_threat(case.threat, case.images.shape[1:]), target=None)
+    threat = must_break(case.threat, case.images.shape[1:])
     for plan in plans:
         left = left[case.withstands(plan, left, threat=threat)]
     return (Alarm.of(NO_ATTACK, len(left), len(looked_at)),) if len(looked_at) else ()

@@ -53,12 +53,6 @@ class Drawn(nn.Module):
         self.model = model
         self._draws, self._generator = draws, generator
 
-    @property
-    def quantizers(self) -> tuple[str, ...]:
-        """Those of the twin."""
-        found: tuple[str, ...] = getattr(self.model, "quantizers", ())
-        return found
-
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         with drawn_from(self._generator):
             answers = torch.stack([self.model(images) for _ in range(self._draws)])

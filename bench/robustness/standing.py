@@ -9,11 +9,8 @@ How that is told in the figure's row is in `doubt.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
-from ..attacks.catalogue import AttackPlan
 from ..measurement import Skip
 from ..twin_trial import logit_gap, unlike
 from .agreement import twin_logits
@@ -53,12 +50,6 @@ def check_twin(case: Case) -> Alarm | Skip:
     return alarm
 
 
-def check_access(result: RobustnessResult, plans: Sequence[AttackPlan]) -> Alarm:
-    """Whether the verdict stands on white-box attacks.
-
-    Args:
-        result: the verdict.
-        plans: the attacks that were made for it.
-    """
-    white = any(plan.target == "twin" for plan in plans)
-    return Alarm.of(NO_WHITE_BOX, 0 if white else result.n, result.n)
+def check_access(result: RobustnessResult) -> Alarm:
+    """Whether the verdict stands on white-box attacks."""
+    return Alarm.of(NO_WHITE_BOX, result.n if result.white_box is None else 0, result.n)

@@ -15,7 +15,7 @@ from .affine_map import Affine, affine_map
 from .node_pass import NodePass
 from .values import add_initializer, replace_by_chain
 
-__all__ = ["AffineToConv", "depthwise"]
+__all__ = ["AffineToConv", "affine_conv", "depthwise"]
 
 
 class AffineToConv(NodePass[tuple[ir.Value, Affine]]):
@@ -26,11 +26,15 @@ class AffineToConv(NodePass[tuple[ir.Value, Affine]]):
         return affine_map(node, rank=4)
 
     def rewrite(self, graph: ir.Graph, node: ir.Node, found: tuple[ir.Value, Affine]) -> None:
-        x, (a, b) = found
-        name = node.outputs[0].name or "affine"
-        weight = add_initializer(graph, f"{name}.weight", a.astype(np.float32).reshape(-1, 1, 1, 1))
-        bias = add_initializer(graph, f"{name}.bias", b.astype(np.float32))
-        replace_by_chain(node, [depthwise(x, weight, bias)])
+        x, affine = found
+        replace_by_chain(node, [affine_conv(graph, node.outputs[0].name or "affine", x, affine)])
+
+
+def affine_conv(graph: ir.Graph, name: str, x: ir.Value, affine: Affine) -> ir.Node:
+    """The module's convolution of `x`, its weights called after `name`."""
+    a, b = affine
+    weight = add_initializer(graph, f"{name}.weight", a.astype(np.float32).reshape(-1, 1, 1, 1))
+    return depthwise(x, weight, add_initializer(graph, f"{name}.bias", b.astype(np.float32)))
 
 
 def depthwise(x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Node:

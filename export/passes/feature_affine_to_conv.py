@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .affine_map import Affine, affine_map
-from .affine_to_conv import depthwise
+from .affine_to_conv import affine_conv
 from .node_pass import NodePass
 from .values import add_initializer, replace_by_chain
 
@@ -26,17 +26,15 @@ class FeatureAffineToConv(NodePass[tuple[ir.Value, Affine]]):
         return affine_map(node, rank=2)
 
     def rewrite(self, graph: ir.Graph, node: ir.Node, found: tuple[ir.Value, Affine]) -> None:
-        x, (a, b) = found
+        x, affine = found
         name = node.outputs[0].name or "affine"
-        weight = add_initializer(graph, f"{name}.weight", a.astype(np.float32).reshape(-1, 1, 1, 1))
-        bias = add_initializer(graph, f"{name}.bias", b.astype(np.float32))
         pixel = _one_pixel(x)
         chain = []
         if pixel is None:
             axes = add_initializer(graph, f"{name}.axes", np.array([2, 3], np.int64))
             chain.append(ir.node("Unsqueeze", [x, axes]))
             pixel = chain[0].outputs[0]
-        chain.append(depthwise(pixel, weight, bias))
+        chain.append(affine_conv(graph, name, pixel, affine))
         assert x.shape is not None
         for made in chain:
             made.outputs[0].shape = ir.Shape([x.shape[0], x.shape[1], 1, 1])

@@ -47,7 +47,7 @@ def read_regular(path: str | Path, *, most: int = MOST_BYTES) -> bytes:
     with open_regular(path) as (file, size):
         if size > most:
             raise OSError(f"{size} bytes are more than the {most} that are read")
-        return file.read(most)
+        return file.read(size)  # read(most) would ask for that much memory first
 
 
 def hash_stream(file: BinaryIO, *, most: int) -> str:

@@ -158,7 +158,7 @@ def defended(network: nn.Sequential, shape: tuple[int, int, int], defense: Defen
     """The network as float ONNX with the defense around it.
 
     Args:
-        network: of Conv2d, ReLU, MaxPool2d, Flatten and Linear.
+        network: of Conv2d, ReLU, Flatten and Linear.
         shape: (C, H, W) of its images.
         defense: one of `DEFENSES`.
     """
@@ -182,6 +182,9 @@ def defended(network: nn.Sequential, shape: tuple[int, int, int], defense: Defen
     return model
 
 
+_PLAIN: Mapping[type[nn.Module], str] = {nn.ReLU: "Relu", nn.Flatten: "Flatten"}
+
+
 def _network(network: nn.Sequential) -> tuple[str, dict[str, Array]]:
     """Nodes that make `scores` of `x`, and their constants."""
     text: list[str] = []
@@ -199,7 +202,7 @@ def _network(network: nn.Sequential) -> tuple[str, dict[str, Array]]:
         elif isinstance(layer, nn.Linear):
             text.append(f"{made} = Gemm<transB=1>({now}, w{number}, b{number})")
         else:
-            text.append(f"{made} = {'Relu' if isinstance(layer, nn.ReLU) else 'Flatten'}({now})")
+            text.append(f"{made} = {_PLAIN[type(layer)]}({now})")
         now = made
     return " ".join(text), constants
 
@@ -208,7 +211,7 @@ def _padded(before: str, constants: dict[str, Any], shape: tuple[int, int, int])
     """Around nodes that make `restored` of `padded`, for the block-wise cosine transform."""
     side = 8 * math.ceil(max(shape[1:]) / 8)
     cosines = np.kron(np.eye(side // 8), _cosines())
-    constants |= {"cosines": _f(cosines), "transposed": _f(cosines.T), "more": _i(0, 0, 0, 0, 0, 0)}
+    constants |= {"cosines": _f(cosines), "transposed": _f(cosines.T)}
     constants["more"] = _i(0, 0, 0, 0, 0, 0, side - shape[1], side - shape[2])
     constants |= {"nought": _i(0, 0), "plane": _i(2, 3)}
     return f"padded = Pad(image, more) {before} x = Slice(restored, nought, size, plane)", constants

@@ -12,11 +12,7 @@ from collections.abc import Callable, Collection, Sequence
 
 from .groups import ChannelGroup, Unit
 
-__all__ = ["UNFOLLOWED", "unfollowed"]
-
-UNFOLLOWED = (
-    "its channels cannot be followed through what stands behind it (a channel shuffle, a split, a fixed reshape)"
-)
+__all__ = ["unfollowed"]
 
 
 def unfollowed(
@@ -40,9 +36,11 @@ def unfollowed(
 def _search(
     parts: Sequence[tuple[ChannelGroup, list[Unit]]], is_right: Callable[[Sequence[Unit]], bool]
 ) -> list[ChannelGroup]:
-    if is_right([unit for _, units in parts for unit in units]):
-        return []
-    if len(parts) == 1:
-        return [parts[0][0]]
-    middle = len(parts) // 2
-    return _search(parts[:middle], is_right) + _search(parts[middle:], is_right)
+    """Of parts that are wrong together."""
+    if len(parts) <= 1:
+        return [group for group, _ in parts]
+    middle, found = len(parts) // 2, list[ChannelGroup]()
+    for half in (parts[:middle], parts[middle:]):
+        if not is_right([unit for _, units in half for unit in units]):
+            found += _search(half, is_right)
+    return found
