@@ -42,6 +42,7 @@ __all__ = [
     "ModelError",
     "RecipeError",
     "UnsupportedOperatorError",
+    "first_line",
 ]
 
 
@@ -144,3 +145,8 @@ def _shortened(parts: Sequence[str], room: int) -> list[str]:
 def _without_middle(text: str, most: int) -> str:
     kept = most - len(_GAP)
     return text[: kept - kept // 2] + _GAP + text[len(text) - kept // 2 :]
+
+
+def first_line(error: Exception) -> str:
+    """Of what somebody else's error says; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

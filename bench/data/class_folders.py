@@ -51,7 +51,10 @@ def image_files(folder: Path, suffixes: Collection[str], left_out: Tally) -> lis
     waiting = [folder]
     while waiting:
         here = waiting.pop()
-        place = here.stat()
+        try:
+            place = here.stat()
+        except OSError as error:
+            raise _unreadable(here, error) from error
         if (place.st_dev, place.st_ino) in entered:
             left_out.add("a link to a folder that is read already")
             continue
@@ -76,7 +79,11 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         with os.scandir(folder) as entries:
             return list(entries)
     except OSError as error:
-        raise DataError(f"the folder {folder} cannot be read", got=error.strerror or str(error)) from error
+        raise _unreadable(folder, error) from error
+
+
+def _unreadable(folder: Path, error: OSError) -> DataError:
+    return DataError(f"the folder {folder} cannot be read", got=error.strerror or str(error))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

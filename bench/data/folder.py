@@ -10,6 +10,7 @@ Mode: gray (L) if every image is gray, RGB otherwise.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -97,7 +98,7 @@ def _list(split: Path, classes: Sequence[str], left_out: Tally, *, need_all: boo
     labels: list[int] = []
     for label, name in enumerate(classes):
         # a class may have no folder in the test split
-        found = image_files(split / name, SUFFIXES, left_out) if (split / name).is_dir() else []
+        found = image_files(split / name, SUFFIXES, left_out) if os.path.isdir(split / name) else []  # noqa: PTH112
         if need_all and not found:
             raise _empty(split / name, left_out)
         files += found

@@ -17,7 +17,7 @@ import sys
 from collections.abc import Mapping
 from types import ModuleType
 
-from ...runtime.errors import InputError, MissingExtraError
+from ...runtime.errors import InputError, MissingExtraError, first_line
 
 __all__ = ["torchvision"]
 
@@ -52,7 +52,7 @@ def _import(declarable: Mapping[str, str]) -> ModuleType:
         if found is None or found.group(1) not in declarable:
             raise InputError(
                 "torchvision is installed but cannot be imported",
-                got=str(error).partition("\n")[0],
+                got=first_line(error),
                 fix="install the torchvision that was released with your torch: pip install -U torch torchvision",
             ) from error
         missing = found.group(1)

@@ -141,7 +141,8 @@ def _search(
     engine: Engine, part: Part, asked: _Found, classes: int, progress: ProgressCallback
 ) -> tuple[_Found, list[str]]:
     """The form that gives most, on all images of the part; and what was tried."""
-    few, forms = part.at_most(_FEW, seed=0), first_forms(engine, part.images)
+    few = part.at_most(_FEW, seed=0)
+    forms = first_forms(engine, few.images)
     found = [_ask(engine, few, AS_IT_IS, classes)]
     for index, form in enumerate(forms):
         found.append(_ask(engine, few, form, classes))

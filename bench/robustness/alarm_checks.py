@@ -33,6 +33,7 @@ from ..attacks.white_box.apgd import apgd
 from ..attacks.white_box.gradient import device_of, frozen, logits_and_gradient, logits_of
 from ..attacks.white_box.multi_targeted import multi_targeted
 from ..measurement import Skip
+from ..randomness import is_random
 from .alarm import Alarm
 from .case import Case
 from .radii import must_break
@@ -117,6 +118,8 @@ def _twin_differs(result: RobustnessResult) -> list[Alarm]:
 
 def _random(case: Case, rows: NDArray[np.int64]) -> Alarm:
     images = case.images[rows]
+    if case.draws == 1 and not is_random(case.engine, images):  # rounding is no chance
+        return Alarm.of("random", 0, len(rows))
     differs = (case.engine(images) != case.engine(images)).any(1)
     return Alarm.of("random", int(differs.sum()), len(rows))
 

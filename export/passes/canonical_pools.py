@@ -72,7 +72,9 @@ def _check_axes(node: ir.Node) -> None:
 def _maximum(node: ir.Node) -> Form:
     """ "maximum", or the node is refused."""
     x = node.inputs[0]
-    if x is None or not all(isinstance(size, int) for size in _sizes(x)):
+    if x is None or channels(x) is None:
+        raise RefusedError("it is not on [N, C, H, W]")
+    if not all(isinstance(size, int) for size in _sizes(x)):
         raise RefusedError("the size of its images is not known")
     return "maximum"
 

@@ -52,4 +52,5 @@ def _one_pixel(x: ir.Value) -> ir.Value | None:
     before = flatten.inputs[0] if flatten is not None and flatten.op_type == "Flatten" else None
     if before is None or before.shape is None or len(before.shape) != 4:
         return None
-    return before if before.shape[2] == before.shape[3] == 1 else None
+    same = x.shape is not None and before.shape[1] == x.shape[1]  # else it is a Flatten(axis=0)
+    return before if same and before.shape[2] == before.shape[3] == 1 else None

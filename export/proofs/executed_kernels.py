@@ -18,8 +18,8 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from ...runtime.backends.onnxruntime import session_options
-from ...runtime.errors import GateError, InputError, ModelError
+from ...runtime.backends.onnxruntime import open_session, session_options
+from ...runtime.errors import GateError, InputError, ModelError, first_line
 
 __all__ = ["Kernel", "KernelReport", "check_integer_share", "inspect_kernels", "macs_as_written"]
 
@@ -146,19 +146,14 @@ def _profile(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, lis
     options.enable_profiling = True
     options.profile_file_prefix = str(folder / "profile")
     try:
-        session = onnxruntime.InferenceSession(
-            _named(model).SerializeToString(),
-            options,
-            providers=["CPUExecutionProvider"],
-            disabled_optimizers=["NchwcTransformer"],
-        )
+        session = open_session(_named(model).SerializeToString(), options, disabled_optimizers=["NchwcTransformer"])
         meta = session.get_inputs()[0]
         shape = [size if isinstance(size, int) and size > 0 else 1 for size in meta.shape]
         image = np.zeros(shape, np.uint8 if meta.type == "tensor(uint8)" else np.float32)
         session.run(None, {meta.name: image})
         profile = Path(session.end_profiling())
     except Exception as error:  # onnxruntime raises a dozen types of its own
-        raise ModelError("ONNX Runtime refuses the graph", got=str(error).splitlines()[0]) from error
+        raise ModelError("ONNX Runtime refuses the graph", got=first_line(error)) from error
     events = json.loads(profile.read_text(encoding="utf-8", errors="replace"))
     events = [e for e in events if e.get("cat") == "Node" and "op_name" in e.get("args", {})]
     return onnx.load(str(folder / "optimized.onnx")), [e for e in events if e["name"].endswith(_SUFFIX)]
@@ -239,7 +234,7 @@ def macs_as_written(model: onnx.ModelProto) -> dict[str, int]:
     try:
         inferred = onnx.shape_inference.infer_shapes(model).graph
     except Exception as error:  # ONNX's parser and its inference raise errors of several kinds
-        raise ModelError("ONNX cannot tell the graph's shapes", got=str(error).splitlines()[0]) from error
+        raise ModelError("ONNX cannot tell the graph's shapes", got=first_line(error)) from error
     shapes = {t.name: tuple(t.dims) for t in inferred.initializer}
     for value in [*inferred.input, *inferred.value_info, *inferred.output]:
         if value.name not in shapes:

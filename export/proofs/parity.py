@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 
-from ...runtime.backends.onnxruntime import session_options
+from ...runtime.backends.onnxruntime import open_session, session_options
 from ...runtime.cpu import instruction_set, sums_can_saturate
-from ...runtime.errors import GateError, ModelError
+from ...runtime.errors import GateError, ModelError, first_line
 from ...runtime.progress import ProgressCallback, silent
 from ...runtime.shapes import Bool, Float32, UInt8
 from ..twin.twin import Twin
@@ -165,11 +164,9 @@ class _Engine:
         self._pixels = twin.takes_pixels
         options = session_options(optimize=optimize)
         try:
-            self._session = onnxruntime.InferenceSession(
-                _exposing(model, extra).SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            self._session = open_session(_exposing(model, extra).SerializeToString(), options)
         except Exception as error:  # onnxruntime raises a dozen types of its own
-            raise ModelError("ONNX Runtime refuses the graph", got=str(error).splitlines()[0]) from error
+            raise ModelError("ONNX Runtime refuses the graph", got=first_line(error)) from error
         fixed = self._session.get_inputs()[0].shape[0]
         self._fixed = fixed if isinstance(fixed, int) and fixed > 0 else None
         self.batch = self._fixed or _BATCH
@@ -183,7 +180,7 @@ class _Engine:
         try:
             outputs = self._session.run(self._names, {self._session.get_inputs()[0].name: images})
         except Exception as error:  # as above: what the engine runs fused may fail node for node
-            raise ModelError("ONNX Runtime cannot run the graph", got=str(error).splitlines()[0]) from error
+            raise ModelError("ONNX Runtime cannot run the graph", got=first_line(error)) from error
         return {name: output[:count] for name, output in zip(self._names, outputs, strict=True)}
 
 

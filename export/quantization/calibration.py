@@ -16,10 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import torch
 
-from ...runtime.backends.onnxruntime import session_options
+from ...runtime.backends.onnxruntime import open_session, session_options
 from ...runtime.errors import DataError
 from ...runtime.progress import ProgressCallback, silent
 from ...runtime.shapes import UInt8
@@ -79,8 +78,7 @@ def _activations(
     for name in values:
         if name not in known:
             exposed.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    options = session_options()
-    session = onnxruntime.InferenceSession(exposed.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = open_session(exposed.SerializeToString(), session_options())
     for start in range(0, len(images), _BATCH):
         outputs = session.run(list(values), {session.get_inputs()[0].name: images[start : start + _BATCH]})
         yield dict(zip(values, outputs, strict=True))

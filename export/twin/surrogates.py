@@ -109,8 +109,8 @@ def step(difference: Float[Tensor, " *shape"], holds: Shaped[Tensor, " *shape"])
 
 
 def truth(condition: Shaped[Tensor, " *shape"]) -> Shaped[Tensor, " *shape"]:
-    """The bool of a condition, be it one or a step."""
-    return condition if condition.dtype == torch.bool else condition.detach() != 0
+    """The bool of a condition, be it one or a step; a smooth one holds from one half on."""
+    return condition if condition.dtype == torch.bool else condition.detach() >= 0.5
 
 
 class _Condition(torch.autograd.Function):
@@ -139,8 +139,9 @@ def choose(
     if not chosen.is_floating_point():
         chosen = chosen.to(torch.float32 if chosen.dtype == torch.bool else torch.float64)
     if _SMOOTH.get() == "both":
-        mixed = condition * a + (1 - condition) * b
-        return torch.where(mixed.isfinite(), mixed, chosen).to(chosen.dtype)
+        finite = a.isfinite() & b.isfinite()  # else 0 inf and its gradient are NaN, though the other one is chosen
+        first, second = (torch.where(finite, value, 0) for value in (a, b))
+        return torch.where(finite, condition * first + (1 - condition) * second, chosen).to(chosen.dtype)
     difference = (a.detach().to(chosen.dtype) - b.detach().to(chosen.dtype)).nan_to_num(0.0, 0.0, 0.0)
     passed: Tensor = _Condition.apply(chosen, condition, difference)  # type: ignore[no-untyped-call]
     return passed

@@ -22,7 +22,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ..errors import InputError, ModelError
+from ..errors import InputError, ModelError, first_line
 from ..files.onnx_file import OnnxFile
 from ..graph_check.check_graph import check_graph
 from ..shapes import Float32, Shaped
@@ -62,18 +62,19 @@ def session_options(*, threads: int | None = None, optimize: bool = True) -> Any
     return options
 
 
-def open_session(content: bytes, options: Any) -> Any:
+def open_session(content: bytes, options: Any, **more: Any) -> Any:
     """An `onnxruntime.InferenceSession` on the processor, which prints nothing by itself.
 
     Args:
         content: an ONNX file that was checked (`check_graph`), with every weight inside.
         options: of `session_options`.
+        more: for the session.
 
     Raises:
         Exception: ONNX Runtime refuses the file; its exceptions share no base class of their own.
     """
     # its fallback to the very same provider would first print the exception
-    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0)
+    return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0, **more)
 
 
 class OnnxRuntimeBackend:
@@ -140,7 +141,7 @@ class OnnxRuntimeBackend:
         try:
             (result,) = self._session.run([self._output.name], {self._input.name: images})
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise ModelError(f"{self._path}: ONNX Runtime cannot run the graph", got=_first_line(error)) from None
+            raise ModelError(f"{self._path}: ONNX Runtime cannot run the graph", got=first_line(error)) from None
         return np.asarray(result)
 
     def _count_classes(self) -> int:
@@ -157,10 +158,6 @@ def _open(graph: OnnxFile, *, threads: int | None, optimize: bool) -> Any:
     try:
         session = open_session(content, options)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-        raise ModelError(f"{graph.path}: ONNX Runtime cannot load the file", got=_first_line(error)) from None
+        raise ModelError(f"{graph.path}: ONNX Runtime cannot load the file", got=first_line(error)) from None
     session._model_bytes = None  # kept to open it again on another provider: the graph's size in memory, for nothing
     return session
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

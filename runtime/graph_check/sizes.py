@@ -2,7 +2,8 @@
 
 Rule: one image, or the fixed batch, goes through the nodes in the file's order, each operator by ONNX's own rule for
 shapes (`size_rules.py`). A graph in which every size is told, none is above `MOST_ELEMENTS`, and those that live at one
-time (`alive.py`) are not above `MOST_ALIVE` together, takes bounded memory for each image. Where an operator, or what it is given, has no rule, nothing is guessed: the graph must be tried.
+time (`alive.py`) are not above `MOST_ALIVE` together, takes bounded memory for each image. Where an operator, or what
+it is given, has no rule, nothing is guessed: the graph must be tried.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ class _Followed:
         inputs = [self.shapes.get(name) for name in node.inputs]
         if any(shape is None and name for name, shape in zip(node.inputs, inputs, strict=True)):
             # untold before it; or its input comes later, or nowhere
-            self._leave("" if self._without.intersection(node.inputs) else op_type, node.outputs)
+            self._leave(None if self._without.intersection(node.inputs) else op_type, node.outputs)
             return
         given = Given(tuple(inputs), lambda place: self._integers(node, place), node.attributes, len(node.outputs))
         try:
@@ -125,10 +126,10 @@ class _Followed:
             )
         self.shapes[name] = shape
 
-    def _leave(self, op_type: str, outputs: Iterable[bytes]) -> None:
+    def _leave(self, op_type: str | None, outputs: Iterable[bytes]) -> None:
         """Go on without the sizes of a node's outputs; `op_type` is to blame, if anything."""
         self._without.update(outputs)
-        if op_type:
+        if op_type is not None:
             self.untold.append(op_type)
 
     def _constant(self, node: Node) -> None:

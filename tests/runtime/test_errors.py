@@ -42,7 +42,7 @@ def test_a_line_is_never_too_long(what: str, expected: str, got: str, fix: str) 
     assert line == whole or len(whole) > MOST_CHARACTERS >= len(line) > MOST_CHARACTERS - 8
 
 
-@pytest.mark.parametrize("name", sorted(set(errors.__all__) - {"MOST_CHARACTERS"}))
+@pytest.mark.parametrize("name", sorted(set(errors.__all__) - {"MOST_CHARACTERS", "first_line"}))
 def test_every_error_has_an_exit_code(name: str) -> None:
     cls = getattr(errors, name)
     assert issubclass(cls, HardtemperError)
@@ -59,3 +59,8 @@ def test_a_missing_extra_names_the_command() -> None:
     assert str(MissingExtraError("torch", extra="build", feature="a twin")) == (
         "a twin needs the package 'torch', which is not installed; fix: pip install 'hardtemper[build]'"
     )
+
+
+@pytest.mark.parametrize(("says", "line"), [("\n one\ntwo", "one"), ("", "ValueError"), (" \n", "ValueError")])
+def test_the_first_line_of_an_error(says: str, line: str) -> None:
+    assert errors.first_line(ValueError(says)) == line

@@ -151,9 +151,8 @@ def import_engine(path: Path, engine: Path, *, folder: Path, trust: bool) -> Com
         )
     bundle = read_bundle(path)
     entry, content = read_engine(engine, trust=True)
-    graphs = {
-        file.sha256 for file in bundle.manifest.files if file.path in (bundle.manifest.graph, bundle.manifest.dense)
-    }
+    names = (bundle.manifest.graph, bundle.manifest.dense)
+    graphs = {hashlib.sha256(bundle.onnx_file(name).whole()).hexdigest() for name in names if name is not None}
     if entry.graph_sha256 not in graphs:
         raise BundleError(
             f"{engine}: not built from {path}", expected=" or ".join(sorted(graphs)), got=entry.graph_sha256
@@ -190,7 +189,7 @@ class _Description:
 
     def __init__(self, source: OnnxFile, gpu: Gpu, version: str, options: Options, *, tune: bool) -> None:
         self._facts = {
-            "graph_sha256": hashlib.sha256(source.content).hexdigest(),
+            "graph_sha256": hashlib.sha256(source.whole()).hexdigest(),
             "tensorrt": version,
             "compute_capability": gpu.compute_capability,
             "driver": gpu.cuda,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from ...runtime.errors import CompressionError
+from ...runtime.errors import CompressionError, first_line
 from .probe import evaluating, image_like
 
 __all__ = ["LayerCost", "costs"]
@@ -64,7 +64,7 @@ def costs(module: nn.Module, *, input_shape: tuple[int, int, int]) -> dict[str, 
     except RuntimeError as error:
         raise CompressionError(
             f"the network does not take an image of shape {tuple(input_shape)}",
-            got=str(error).splitlines()[0],
+            got=first_line(error),
             fix="give the input_shape (C, H, W) that it was made for",
         ) from error
     finally:

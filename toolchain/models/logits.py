@@ -83,8 +83,8 @@ class _Watch(TorchFunctionMode):
         result = func(*args, **kwargs)
         x = args[0] if args else kwargs.get("input")
         if isinstance(result, Tensor) and isinstance(x, Tensor):
-            # an operator of an exported program is called "softmax.int", or "_softmax.default"
-            name = getattr(func, "__name__", "").partition(".")[0].strip("_")
+            # an operator of an exported program is called "softmax.int", or "_softmax.default"; "softmax_" writes to x
+            name = getattr(func, "__name__", "").partition(".")[0].lstrip("_").removesuffix("__")
             found = self._behind(func, name, x, args[1:], {k: v for k, v in kwargs.items() if k != "input"})
             if found is not None:
                 self._seen[id(result)] = _Head(result, *found)

@@ -109,8 +109,8 @@ def _drop_stale(merged: dict[str, Any], overrides: Mapping[str, Any]) -> None:
 def _copied(value: Any) -> Any:
     """A copy that may be changed: mappings become dicts, tuples lists."""
     if isinstance(value, Mapping):
-        if other := next((key for key in value if not isinstance(key, str)), None):
-            raise RecipeError("a recipe", expected="keys that are text", got=repr(other))
+        if others := [key for key in value if not isinstance(key, str)]:
+            raise RecipeError("a recipe", expected="keys that are text", got=repr(others[0]))
         return {key: _copied(inner) for key, inner in value.items()}
     return [_copied(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 

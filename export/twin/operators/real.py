@@ -57,10 +57,12 @@ def clip(attributes: Attributes, x: Value, low: Value | None = None, high: Value
     """Clip: min(max(x, low), high)."""
     smallest = attributes.get("min") if low is None else dense(low).item()
     largest = attributes.get("max") if high is None else dense(high).item()
+    if smallest is largest is None:
+        return x
     if isinstance(x, Scaled) and x.zero is None:  # an accumulator: an integer kernel's saturation makes most clips
         ends = [None if end is None else end / x.s for end in (smallest, largest)]
         return Scaled(x.n.clamp(*ends), x.s, x.bound)
-    return dense(x) if smallest is largest is None else dense(x).clamp(smallest, largest)
+    return dense(x).clamp(smallest, largest)
 
 
 DTYPES = {

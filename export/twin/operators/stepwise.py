@@ -50,7 +50,7 @@ def sign(attributes: Attributes, x: Value) -> Value:
     a = dense(x)
     if not has_path(a):
         return a.sign()
-    return through(2 * step(a, a > 0), a.detach().sign())
+    return through(2 * step(a, a > 0) - 1, a.detach().sign())
 
 
 def compare(function: Callable[[Tensor, Tensor], Tensor], direction: int) -> Operator:

@@ -75,7 +75,7 @@ class CachedEngine:
     """What an entry says about its engine.
 
     Attributes:
-        graph_sha256: of the bundle's ONNX file.
+        graph_sha256: of the bundle's ONNX file with every weight inside.
         engine_sha256: of the serialized engine.
         tensorrt: the version that built it.
         compute_capability, gpu, driver: of the machine that built it; the driver by the newest CUDA that it runs.
@@ -224,7 +224,7 @@ def find_engine(folder: Path, graph: OnnxFile, *, tensorrt: str, compute_capabil
         BundleError: there is none; the message says what there is and how to build one.
         IntegrityError: the cache cannot be trusted.
     """
-    wanted, reasons = hashlib.sha256(graph.content).hexdigest(), []
+    wanted, reasons = hashlib.sha256(graph.whole()).hexdigest(), []
     if folder.is_dir():
         check_folder(folder)
     for path in sorted(folder.glob("*.engine"), key=lambda p: p.stat().st_mtime, reverse=True):

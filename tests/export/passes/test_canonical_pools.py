@@ -26,6 +26,15 @@ CASES = [
         {"k": ints(2, 3)},
         {"MaxPool": 1, "Flatten": 1},
     ),
+    Case(
+        "global maximum of a line",
+        "y = GlobalMaxPool(x)",
+        "float[N,4,1]",
+        {},
+        None,
+        "float[N,4,6]",
+        reason="it is not on [N, C, H, W]",
+    ),
     Case("global maximum", "y = GlobalMaxPool(x)", "float[N,4,1,1]", {}, {"MaxPool": 1}, "float[N,4,6,5]"),
     Case(
         "maximum over channels",

@@ -31,6 +31,14 @@ CASES = [
         {"k": some(144)},
         {"Flatten": 2, "Unsqueeze": 1, "Conv": 1},
     ),
+    Case(
+        "behind a Flatten of all images into one row",
+        "f = Flatten<axis=0>(x) y = Mul(f, k)",
+        "float[1,8]",
+        {"k": some(8)},
+        {"Flatten": 2, "Unsqueeze": 1, "Conv": 1},
+        "float[2,4,1,1]",
+    ),
     Case("channels", "y = Mul(x, k)", MAP, {"k": some(4, 1, 1)}, None, reason="it is not on [N, features]"),
     Case("two variables", "y = Add(x, x)", ROW, {}, None, ROW),
 ]

@@ -75,3 +75,23 @@ def test_a_bool_has_no_gradient_and_integers_are_chosen_as_they_are() -> None:
     y = choose(condition, torch.tensor([1, 2]), torch.tensor([3, 4]))
     assert y.tolist() == [1, 4]
     assert y.dtype == torch.int64
+
+
+def test_smooth_forward_a_step_holds_from_one_half_on() -> None:
+    d = torch.tensor([[-3.0, -1.0, 1.0, 3.0]], requires_grad=True)
+    with smoothing("both"):
+        y = step(d, d > 0)
+        assert truth(y).tolist() == [[False, False, True, True]]
+        chosen = choose(y, torch.full((4,), 10.0), torch.zeros(4))
+    torch.testing.assert_close(y.detach(), (1 + d.detach() / (2 + d.detach().abs())) / 2)
+    torch.testing.assert_close(chosen, 10 * y)
+
+
+def test_smooth_forward_what_is_not_chosen_and_not_finite_spoils_no_gradient() -> None:
+    x = torch.tensor([[-1.0, 0.5, 2.0]], requires_grad=True)
+    with smoothing("both"):
+        y = choose(step(x, x > 0), x.log(), torch.zeros(1))
+    assert y[0, 0] == 0
+    (gradient,) = torch.autograd.grad(y.sum(), x)
+    assert gradient.isfinite().all()
+    assert gradient[0, 1:].all()

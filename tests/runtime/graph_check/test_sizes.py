@@ -136,6 +136,7 @@ UNTOLD = [
     ([N("Relu", ["nowhere"], ["y"])], ("Relu",)),
     ([N("Cast", ["x"], ["y"], to=8)], ("Cast",)),
     ([N("Relu", ["x"], ["y", "z"])], ("Relu",)),
+    ([N("", ["x"], ["y"]), N("Relu", ["y"], ["z"])], ("",)),
     ([N("Constant", [], ["y"], value_string="text"), N("Relu", ["y"], ["z"])], ("Constant",)),
     ([N("Constant", [], ["s"], value_ints=[16]), N("Reshape", ["x", "s"], ["y"])], ()),
     ([N("Constant", [], ["s"], value_int=1), N("Gather", ["x", "s"], ["y"])], ()),

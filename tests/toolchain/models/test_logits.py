@@ -127,6 +127,8 @@ OTHERS: dict[str, Callable[[Tensor], Any]] = {
     "a temperature alone": lambda z: z / 2,
     "over the images": lambda z: z.softmax(0),
     "softmin": lambda z: F.softmin(z, dim=1),
+    "written in place": lambda z: torch.sigmoid_(z * 1),
+    "written in place by a method": lambda z: (z * 1).sigmoid_(),
     "negative": lambda z: -z.softmax(1),
     "a negative factor": lambda z: -2 * z.softmax(1),
     "weights": lambda z: z.softmax(1) * torch.tensor([1.0, 2, 3, 4, 5]),

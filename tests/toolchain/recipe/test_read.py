@@ -295,6 +295,8 @@ def circular() -> dict[str, Any]:
         ({"compress": None}, {}, "recipe key 'compress'; expected: a list of steps"),
         ({"compress": None}, {"compress.filters.sparsity": 0.2}, "recipe key 'compress'; expected: a list of steps"),
         ({(1, 2): 3}, {}, r"a recipe; expected: keys that are text; got: \(1, 2\)"),
+        ({0: 3}, {}, "a recipe; expected: keys that are text; got: 0"),
+        ({"model": {None: 3}}, {}, "a recipe; expected: keys that are text; got: None"),
         (circular(), {}, "a recipe; expected: settings nested 20 deep at most"),
     ],
 )

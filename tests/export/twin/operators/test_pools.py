@@ -97,6 +97,14 @@ def test_any_window_is_onnxruntimes_or_unknown(
         np.testing.assert_allclose(twin(torch.from_numpy(x)).numpy(), run(model, {"x": x})[0], rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", ["line", "cube"])
+def test_on_bytes(shape: str, equals_onnxruntime: Callable[..., None]) -> None:
+    text = f"q = QuantizeLinear(x, s, z) b = Reshape(q, {shape}) c = DequantizeLinear(b, s, z)"
+    window, out = ("[5], strides=[3], pads=[2,1]", "N,4,M") if shape == "line" else ("[2,3,2]", "N,2,1,4,5")
+    constants = {**_SHAPES, "s": np.float32(0.03), "z": np.uint8(130)}
+    equals_onnxruntime(f"{text} y = MaxPool<kernel_shape={window}>(c)", out, constants, exact=True)
+
+
 def test_a_map_of_other_dimensions_than_the_window_is_said(graph: Callable[..., onnx.ModelProto]) -> None:
     model = graph("y = MaxPool<kernel_shape=[2,2]>(x)", "N,4,5,5")
     model.graph.node[0].attribute[0].ints[:] = [2]

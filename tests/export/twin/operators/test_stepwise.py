@@ -138,3 +138,13 @@ def test_every_operator_of_the_module_is_tested() -> None:
     source = Path(__file__).read_text(encoding="utf-8")
     tested = set(re.findall(r"= (\w+)[<(]", source))
     assert {name for name, operator in OPERATORS.items() if operator.__module__ == stepwise.__name__} <= tested
+
+
+def test_a_smooth_sign_goes_from_minus_one_to_one(graph: Callable[..., onnx.ModelProto]) -> None:
+    twin = Twin(graph("y = Sign(x)", "N,4,6,6"))
+    x = torch.linspace(-5, 5, 144).reshape(1, 4, 6, 6).requires_grad_()
+    with smoothing("both"):
+        y = twin(x).detach().flatten()
+    assert torch.equal(y.sign(), x.detach().flatten().sign())
+    assert y.abs().max() < 1
+    torch.testing.assert_close(y, -y.flip(0))
