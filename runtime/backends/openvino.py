@@ -1,7 +1,7 @@
 """OpenVINO on the processor: the extra `openvino`.
 
-Rule: the file is compiled once, with its batch as open as the graph has it, which costs no time (docs/python.md), and
-only read after. Every call takes an inference request that no other call uses. Exceptions never get out: a graph that
+Rule: the file is compiled once, with its batch as open as the graph has it (a fixed one is no faster), and only read
+after. Every call takes an inference request that no other call uses. Exceptions never get out: a graph that
 OpenVINO refuses is a ModelError.
 
 No setting may change what is computed. By default OpenVINO takes bfloat16 for what is float where the processor has it

@@ -21,6 +21,7 @@ from ...export.passes.node_pass import SkippedNode
 from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
 from ...export.proofs.prove_engine import prove_engine
+from ...export.twin.twin import Twin
 from ...runtime.backends.installed import installed_version
 from ...runtime.backends.table import PROCESSOR_BACKENDS
 from ...runtime.bundle.manifest import Input, Output, Provenance
@@ -131,15 +132,13 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
 def _proved_on(results: StageResults, integer_share: float) -> list[ProvedOn]:
     """ONNX Runtime, whose gates a build has passed, and what else is installed and computes the same logits."""
     graph = OnnxFile(path=Path("model.onnx"), content=results.model.SerializeToString(deterministic=True))
-    names = ["onnxruntime"]
+    names, twin = ["onnxruntime"], Twin(results.model)
     for backend in PROCESSOR_BACKENDS:
         if backend in names or installed_version(backend) is None:
             continue
         try:
             engine = open_onnx(graph, backend=backend)
-            kernels, parity = prove_engine(
-                backend, engine, results.model, results.proof_images, twin=results.twin.module
-            )
+            kernels, parity = prove_engine(backend, engine, results.model, results.proof_images, twin=twin)
         except ModelError:  # what it refuses is not proved on it
             continue
         if parity.exact and kernels.integer_share >= integer_share:

@@ -477,7 +477,7 @@ def test_store_puts_the_numbers_into_the_bundle(
     assert re.search(r"alarm, zero gradient\W+quiet", said)
     assert re.search(r"alarm, flat loss\W+RAISED, 95.0 % of 20", said)
     two = ["--backend", "onnxruntime", "--backend", "openvino", "--no-robust"]
-    assert run(path, "--data", data, "--store", "--no-dense", *two, *FAST[:-2]).exit_code == 0
+    assert run(path, "--data", data, "--store", "--no-dense", *two, *SHORT).exit_code == 0
     capsys.readouterr()
     assert main(["inspect", str(path)]) == 0
     said = capsys.readouterr().out
