@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata
-
 __all__ = ["installed_version"]
 
 
@@ -13,6 +11,8 @@ def installed_version(backend: str) -> str | None:
         import onnxruntime
 
         return str(onnxruntime.__version__)
+    from importlib import metadata  # takes longer than all else that opening a bundle imports of the standard library
+
     try:
         return metadata.version(backend)
     except metadata.PackageNotFoundError:

@@ -98,6 +98,22 @@ def test_on_the_engine_that_it_was_made_for_and_on_another(
     assert different["clean"] < 40
 
 
+def test_on_another_backend_it_is_an_upper_bound(
+    verdict: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    counts = tmp_path / "counts.json"
+    assert main(["replay", str(verdict), str(model), "--backend", "openvino", "--json", str(counts)]) == 0
+    assert "for another graph, or on another backend" in " ".join(capsys.readouterr().out.split())
+    (engine,) = json.loads(counts.read_text(encoding="utf-8"))["engines"]
+    archive = read_archive(verdict)
+    assert archive.backend == "onnxruntime"
+    assert (engine["same_graph"], engine["clean"], engine["robust"]) == (False, 40, archive.header["robust"])
+    there = replace(archive, header={**archive.header, "backend": "openvino"})
+    write_archive(there, tmp_path / "there.npz")
+    assert main(["replay", str(tmp_path / "there.npz"), str(model)]) == 0
+    assert "made for the same graph: this is its verdict" in " ".join(capsys.readouterr().out.split())
+
+
 def test_what_only_queries_found_is_told(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Also of a verdict that says nothing of alarms, as those of earlier versions."""
     images = np.random.default_rng(1).integers(100, 156, (12, 4, 4)).astype(np.uint8)
