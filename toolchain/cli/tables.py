@@ -133,7 +133,7 @@ def verification_report(result: Verification) -> list[Table]:
 
 
 def _differing(logits: int, images: int) -> str:
-    return f"{logits:,}, of {images} images" if logits else "0"
+    return f"{logits:,}, in {images} images" if logits else "0"
 
 
 def _mismatches(activations: Iterable[Any]) -> str:

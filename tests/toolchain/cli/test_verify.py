@@ -60,7 +60,7 @@ def test_another_backend_is_verified_alike(
     replace("proof.npz", packed(images=images, logits=logits))
     assert "got: 2 stored logits, 0 other logits and 0 integers differ" in error(*command, code=1)
     assert main(command) == 1
-    assert "stored logits that differ (64 images) │ 2, of 1 images" in " ".join(capsys.readouterr().out.split())
+    assert "stored logits that differ (64 images) │ 2, in 1 images" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
