@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
+from ..runtime.backends.installed import installed_version
 from ..runtime.cpu import cpu_name, instruction_set
 from ..runtime.errors import InputError
 from ..runtime.version import __version__
@@ -97,7 +98,7 @@ class Environment:
         cores: logical processors that this process may use.
         memory_mib: physical memory in MiB; None where the system does not say.
         os: name and release of the operating system.
-        versions: of python, hardtemper, numpy and onnxruntime, and of torch where it is loaded.
+        versions: of python, hardtemper, numpy, onnxruntime, the backends that took part, and torch where it is loaded.
     """
 
     cpu: str
@@ -108,8 +109,8 @@ class Environment:
     versions: Mapping[str, str]
 
     @classmethod
-    def here(cls) -> Environment:
-        """This machine, this process."""
+    def here(cls, *backends: str) -> Environment:
+        """This machine, this process; `backends` took part in what was measured."""
         # Asked of the loaded module: looking torch up on disk would name a version that took no part.
         loaded = {"torch": str(sys.modules["torch"].__version__)} if "torch" in sys.modules else {}
         versions = {
@@ -117,6 +118,7 @@ class Environment:
             "hardtemper": __version__,
             "numpy": np.__version__,
             "onnxruntime": str(ort.__version__),
+            **{name: str(installed_version(name)) for name in backends},
         }
         return cls(
             cpu=cpu_name(),

@@ -1,7 +1,8 @@
 """One bench run: everything about a bundle or an ONNX file that this machine can measure, in one report.
 
-A bundle's engine is measured beside the dense float network it came from, in the same run on the same images. What is
-not measured is listed with the reason.
+A bundle's engine is measured beside the dense float network it came from, in the same run on the same images, each on
+every backend that is asked for. Candidates that were found on a twin are asked of each engine of it. What is not
+measured is listed with the reason.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from ..runtime.backends.installed import installed_version
 from ..runtime.bundle.reader import Bundle
 from ..runtime.files.onnx_file import OnnxFile
 from ..runtime.progress import ProgressCallback, silent
@@ -63,6 +65,7 @@ def run_bench(
         DataError: the data set does not fit the network, or no image is left to attack.
         RecipeError: no attack fits, or the target is no class.
         InputError: `work` or `store` cannot be written.
+        MissingExtraError: a backend's package is not installed.
         IntegrityError: a file of a bundle is not the one that its manifest lists.
     """
     settings = settings or BenchSettings()
@@ -70,7 +73,7 @@ def run_bench(
     threat = settings.threat or default_threat(dataset.input_shape)
     opened = read_target(target) if isinstance(target, Path) else target
     path = opened.path
-    subjects = open_subjects(opened, dense=settings.dense, threads=(settings.threads,))
+    subjects = open_subjects(opened, dense=settings.dense, threads=(settings.threads,), backends=settings.backends)
     for subject in subjects:
         check_data(subject.engine, dataset, path)
     others: tuple[Subject, ...] = ()
@@ -96,7 +99,8 @@ def run_bench(
     digests = {other.name: other.digest for other in others}
     reports = []
     for subject in subjects:
-        mine = kept and kept.for_graphs({**digests, "twin": subject.digest, "engine": subject.digest})
+        engine = f"{subject.digest} on {subject.backend} {installed_version(subject.backend)}"
+        mine = kept and kept.for_graphs({**digests, "twin": subject.digest, "engine": engine})
         reports.append(run.measure(subject, times[subject.name], schedules.get(subject.name), mine))
     return BenchReport(
         target=str(path),
@@ -105,7 +109,7 @@ def run_bench(
         created=created.strftime("%Y-%m-%dT%H:%M:%SZ"),
         seconds=time.perf_counter() - start,
         settings=settings.to_dict(threat),
-        environment=Environment.here(),
+        environment=Environment.here(*settings.backends),
         subjects=tuple(reports),
         bundle_sha256=opened.digest if isinstance(opened, Bundle) else "",
         notes=dataset.notes,
@@ -156,7 +160,11 @@ class _Run:
         measurements, skipped = [*measure_weights(subject.graph, subject.twin), *times], list[Skip]()
         for index, batch in enumerate(settings.batches):
             memory = measure_peak_memory(
-                subject.path, digest=subject.whole_digest, batch=batch, threads=settings.threads
+                subject.path,
+                digest=subject.whole_digest,
+                batch=batch,
+                threads=settings.threads,
+                backend=subject.backend,
             )
             if isinstance(memory, Skip):
                 skipped.append(memory)
@@ -178,6 +186,7 @@ class _Run:
             assessment = assess(case, subject, self.attacked, schedule=schedule, settings=settings, clean=doubts)
         return SubjectReport(
             name=subject.name,
+            backend=subject.backend,
             path=str(subject.path),
             graph_sha256=subject.digest,
             measurements=(*measurements, *assessment.measurements),

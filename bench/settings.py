@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..runtime.backends.table import PROCESSOR_BACKENDS
 from ..runtime.errors import RecipeError
 from .attacks.presets import choose_attacks, mentions
 from .attacks.threat.threat_model import ThreatModel
@@ -27,11 +28,16 @@ def _number(value: object) -> bool:
     return _whole(value) or isinstance(value, float)
 
 
+def _names(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(name, str) for name in value)
+
+
 _Kind = tuple[str, Callable[[Any], bool]]
 _WHOLE: _Kind = ("a whole number", _whole)
 _COUNT: _Kind = ("a whole number, or None", lambda value: value is None or _whole(value))
 _SWITCH: _Kind = ("True or False", lambda value: isinstance(value, bool))
 _KINDS: Mapping[str, _Kind] = {
+    "backends": ("a tuple of names, as text", _names),
     "batches": ("a tuple of whole numbers", lambda value: isinstance(value, tuple) and all(map(_whole, value))),
     "threads": _COUNT,
     "warmup": _WHOLE,
@@ -44,10 +50,7 @@ _KINDS: Mapping[str, _Kind] = {
     "threat": ("a ThreatModel, or None", lambda value: value is None or isinstance(value, ThreatModel)),
     "dense": _SWITCH,
     "sequential": ("True, False or None", lambda value: value is None or isinstance(value, bool)),
-    "transfer": (
-        "a tuple of paths, as text",
-        lambda value: isinstance(value, tuple) and all(isinstance(path, str) for path in value),
-    ),
+    "transfer": ("a tuple of paths, as text", _names),
     "curves": _SWITCH,
     "corruptions": _SWITCH,
     "seed": _WHOLE,
@@ -60,6 +63,7 @@ class BenchSettings:
     """What a bench run does.
 
     Attributes:
+        backends: whose engines are measured, side by side: one or more of `PROCESSOR_BACKENDS`.
         batches: images a call, for latency and memory; each 1 or more.
         threads: threads within an operator, for latency and memory, no more than there are cores; None for every core.
             Accuracies use every core.
@@ -84,6 +88,7 @@ class BenchSettings:
         RecipeError: a setting is of another type, or out of range.
     """
 
+    backends: tuple[str, ...] = ("onnxruntime",)
     batches: tuple[int, ...] = (1, 64)
     threads: int | None = 1
     warmup: int = 10
@@ -122,6 +127,10 @@ class BenchSettings:
         if not self.batches or len(set(self.batches)) < len(self.batches):
             got = ", ".join(str(batch) for batch in self.batches) or "none"
             raise RecipeError("bench: batches", expected="one or more, all different", got=got)
+        known = set(self.backends) & {*PROCESSOR_BACKENDS}
+        if not known or len(known) < len(self.backends):
+            expected, got = f"one or more of {', '.join(PROCESSOR_BACKENDS)}", ", ".join(self.backends) or "none"
+            raise RecipeError("bench: backends", expected=f"{expected}, all different", got=got)
         if self.threat is not None and self.threat.pixel_radius < 1:
             raise RecipeError(
                 f"bench: the threat model {self.threat} holds no other 8-bit image",
@@ -143,7 +152,7 @@ class BenchSettings:
 
     def to_dict(self, threat: ThreatModel) -> dict[str, Any]:
         """As JSON values; `threat` is the one that was used."""
-        lists = {"batches": list(self.batches), "transfer": list(self.transfer)}
+        lists = {name: list(value) for name, value in asdict(self).items() if isinstance(value, tuple)}
         return asdict(self) | lists | {"threat": str(threat), "sequential": self.remaining_only}
 
 

@@ -33,7 +33,7 @@ Threads = int | None
 _RESERVED = ("engine", "twin", "parent")
 """Targets of attacks that are no names of other networks."""
 
-_Open = Callable[[Threads], Engine]
+_Open = Callable[[str, Threads], Engine]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -41,7 +41,9 @@ class Subject:
     """One engine, open.
 
     Attributes:
-        name: "dense" or "shipped" for a bundle, "model" for an ONNX file.
+        name: "dense" or "shipped" for a bundle, "model" for an ONNX file, with the backend's name behind it where that
+            is not ONNX Runtime: "shipped-openvino".
+        backend: what runs it.
         path: the bundle's folder or the ONNX file.
         graph: the ONNX file that runs, as it was read.
         digest: SHA-256 of the graph with its weights.
@@ -52,6 +54,7 @@ class Subject:
     """
 
     name: str
+    backend: str
     path: Path
     graph: OnnxFile = field(repr=False)
     digest: str
@@ -59,6 +62,11 @@ class Subject:
     twin: Twin | None = field(repr=False)
     no_twin: str
     notes: tuple[str, ...]
+
+    @property
+    def network(self) -> str:
+        """The name without the backend's."""
+        return self.name.removesuffix(f"-{self.backend}")
 
     @property
     def engine(self) -> Engine:
@@ -96,25 +104,35 @@ def read_target(path: Path, *, digest: str | None = None) -> OnnxFile | Bundle:
 
 
 def open_subjects(
-    target: OnnxFile | Bundle, *, dense: bool = True, threads: Collection[Threads] = ()
+    target: OnnxFile | Bundle,
+    *,
+    dense: bool = True,
+    threads: Collection[Threads] = (),
+    backends: Sequence[str] = ("onnxruntime",),
 ) -> tuple[Subject, ...]:
-    """Open a bundle (with `dense`, its dense network first, where it holds one) or an ONNX file.
+    """Open a bundle (with `dense`, its dense network first, where it holds one) or an ONNX file, on each backend.
 
     Args:
         target: see `read_target`.
         dense: open the dense network too.
         threads: numbers of threads to open further sessions for; one for every core is always opened.
+        backends: names of `PROCESSOR_BACKENDS`, one or more.
 
     Raises:
         BundleError, ModelError: it cannot be opened.
         IntegrityError: a file of the bundle was replaced meanwhile.
+        MissingExtraError: a backend's package is not installed.
     """
     if isinstance(target, OnnxFile):
-        return (_subject("model", target.path, target, _bare(target), threads),)
-    shipped = _subject("shipped", target.path, target.graph(), lambda count: load(target, threads=count), threads)
+        return _subjects("model", target.path, target, _bare(target), threads=threads, backends=backends)
+
+    def ship(backend: str, count: Threads) -> Engine:
+        return load(target, backend=backend, threads=count)
+
+    shipped = _subjects("shipped", target.path, target.graph(), ship, threads=threads, backends=backends)
     if target.manifest.dense is None or not dense:
-        return (shipped,)
-    return (_dense(target, target.manifest.dense, "dense", threads), shipped)
+        return shipped
+    return (*_dense(target, target.manifest.dense, "dense", threads, backends), *shipped)
 
 
 def open_others(
@@ -132,10 +150,10 @@ def open_others(
         BundleError, ModelError: one cannot be opened, or has no twin.
         IntegrityError: a file of a bundle is not the one that its manifest lists.
     """
-    found = []
+    found: list[Subject] = []
     if parent and isinstance(target, Bundle) and target.manifest.dense is not None:
-        known = [replace(subject, name="parent") for subject in opened if subject.name == "dense"]
-        found += known or [_dense(target, target.manifest.dense, "parent", ())]
+        known = [replace(subject, name="parent") for subject in opened if subject.network == "dense"]
+        found += known[:1] or _dense(target, target.manifest.dense, "parent", (), ("onnxruntime",))
     for path in paths:
         (other,) = open_subjects(read_target(path), dense=False)
         if other.twin is None:
@@ -151,37 +169,57 @@ def _free(name: str, taken: set[str]) -> str:
     return next(free for free in itertools.chain([name], numbered) if free not in taken)
 
 
-def _dense(bundle: Bundle, relative: str, name: str, threads: Collection[Threads]) -> Subject:
+def _dense(
+    bundle: Bundle, relative: str, name: str, threads: Collection[Threads], backends: Sequence[str]
+) -> tuple[Subject, ...]:
     graph = bundle.onnx_file(relative)
-    return _subject(name, graph.path, graph, _bare(graph), threads)
+    return _subjects(name, graph.path, graph, _bare(graph), threads=threads, backends=backends)
 
 
 def _bare(graph: OnnxFile) -> _Open:
-    return lambda count: open_onnx(graph, threads=count)
+    return lambda backend, count: open_onnx(graph, backend=backend, threads=count)
 
 
-def _subject(name: str, path: Path, graph: OnnxFile, open_engine: _Open, threads: Collection[Threads]) -> Subject:
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        engines = {count: open_engine(count) for count in dict.fromkeys([None, *threads])}
-    engine = engines[None]
+def _subjects(
+    network: str,
+    path: Path,
+    graph: OnnxFile,
+    open_engine: _Open,
+    *,
+    threads: Collection[Threads],
+    backends: Sequence[str],
+) -> tuple[Subject, ...]:
+    """One subject a backend, all with the same twin."""
     model = onnx.load_model_from_string(graph.whole())
-    twin, reason, differs = try_twin(model, engine)
-    notes = list(dict.fromkeys(str(warning.message) for warning in caught))
-    if differs:
-        notes.append(differs)
+    found: list[Subject] = []
+    for backend in backends:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            engines = {count: open_engine(backend, count) for count in dict.fromkeys([None, *threads])}
+        twin, reason, differs = try_twin(model, engines[None], twin=found[0].twin if found else None)
+        notes = [*dict.fromkeys(str(warning.message) for warning in caught), *([differs] if differs else [])]
+        found.append(
+            Subject(
+                name=network if backend == "onnxruntime" else f"{network}-{backend}",
+                backend=backend,
+                path=path,
+                graph=graph,
+                digest=graph.digest,
+                engines=engines,
+                twin=twin,
+                no_twin=reason,
+                notes=(*notes, *_about(model, engines[None])),
+            )
+        )
+    return tuple(found)
+
+
+def _about(model: onnx.ModelProto, engine: Engine) -> list[str]:
+    """What a reader of any engine's numbers must know of the graph."""
+    notes = []
     if engine.backend.batch is not None:
         notes.append(f"the graph takes batches of {engine.backend.batch} only: calls are cut or padded to that")
     last = [node.op_type for node in model.graph.node if model.graph.output[0].name in node.output]
     if last == ["Softmax"]:
         notes.append("the graph ends in a Softmax: gradients vanish where it is sure, so white-box attacks look weak")
-    return Subject(
-        name=name,
-        path=path,
-        graph=graph,
-        digest=graph.digest,
-        engines=engines,
-        twin=twin,
-        no_twin=reason,
-        notes=tuple(notes),
-    )
+    return notes

@@ -35,19 +35,20 @@ _ROUNDING = 1e-5
 _SEED = 0
 
 
-def try_twin(model: onnx.ModelProto, engine: Engine) -> tuple[Twin | None, str, str]:
+def try_twin(model: onnx.ModelProto, engine: Engine, *, twin: Twin | None = None) -> tuple[Twin | None, str, str]:
     """Make the twin of a graph and try it.
 
     Args:
         model: the graph.
         engine: what runs it.
+        twin: of that graph, where it was made for another engine.
 
     Returns:
         The twin or None; why there is none, "" where there is one; how it differs from the engine on the images of the
         trial, "" where it does not.
     """
     try:
-        twin = Twin(model)
+        twin = Twin(model) if twin is None else twin
         reason, logits = _try(twin, engine)
     except HardtemperError as error:
         return None, f"no twin: {error}", ""

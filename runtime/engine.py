@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,22 +18,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends.onnxruntime import OnnxRuntimeBackend
+from .backends.installed import installed_version
 from .backends.protocol import Backend
-from .backends.table import BACKENDS, BackendOpener, OpenedGraph
-from .bundle.manifest import MANIFEST_NAME, Manifest
-from .bundle.reader import Bundle, check_files, read_manifest
-from .cpu import instruction_set, sums_can_saturate
+from .backends.table import BACKENDS, PROCESSOR_BACKENDS, BackendOpener, OpenedGraph
+from .bundle.manifest import MANIFEST_NAME
+from .bundle.reader import Bundle, check_files, read_bundle, read_manifest
 from .errors import BundleFormatError, InputError, ModelError
 from .files.onnx_file import OnnxFile, read_onnx
 from .pixels import check_images, to_pixels
 from .shapes import Float32, Int64, UInt8
+from .unproved import UnprovedWarning, unproved
 
-__all__ = ["Engine", "InstructionSetWarning", "is_onnx_file", "load", "open_onnx"]
+__all__ = ["AUTO", "Engine", "is_onnx_file", "load", "open_onnx"]
 
-
-class InstructionSetWarning(UserWarning):
-    """This processor may compute other logits than the one that the bundle was proved on."""
+AUTO = "auto"
+"""What stands for the fastest backend that is proved for a bundle on this machine (`fastest.py`)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -115,8 +115,9 @@ def load(
 
     Args:
         path: the bundle's folder, or a bundle that was read, of which only the graph is read and hashed again.
-        backend: a name in `BACKENDS`: "onnxruntime" on the processor, or "tensorrt" on the GPU, with the engine that
-            `toolchain compile` built on this machine.
+        backend: a name in `BACKENDS`: "onnxruntime" or "openvino" on the processor, or "tensorrt" on the GPU, with the
+            engine that `toolchain compile` built on this machine. "auto": the fastest on the processor of those that
+            are installed and proved for this bundle here, measured once (`fastest.py`).
         threads: threads within an operator, 1 or more, no more than there are cores; None for every core. Only for a
             backend that takes them.
         check: hash every file of a folder (see `read_bundle`); without it the graph alone.
@@ -130,24 +131,17 @@ def load(
         MissingExtraError: the backend's packages are not installed.
 
     Warns:
-        InstructionSetWarning: the bundle was proved on another processor, and this one's uint8 x int8 kernels can
-            saturate, or it is of another architecture.
+        UnprovedWarning: the bundle was proved on other engines, or on other processors than this one (`unproved.py`).
     """
-    opener = BACKENDS.get(backend)
-    if opener is None or (threads is not None and not opener.takes_threads):
-        names = (name if row.takes_threads else f"{name} without threads" for name, row in BACKENDS.items())
-        got = f"{backend!r}" if threads is None else f"{backend!r} with threads {threads}"
-        raise InputError("backend", expected=" or ".join(names), got=got)
-    if isinstance(path, Bundle):
-        path.hold(digest)
-        bundle, opened = path, opener.open(path.graph(), threads)
+    if backend == AUTO:
+        opened, message = _open_fastest(path, threads, check=check, digest=digest)
     else:
-        bundle = read_manifest(path, digest=digest)
-        opened = _open_checked(bundle, opener, threads, check=check)
-    _compare(bundle, opened.fields)
-    if opener.on_processor:
-        _warn_of_other_kernels(bundle.manifest)
-    return Engine(backend=opened.backend, labels=bundle.manifest.output.classes, bundle=bundle)
+        opener = _opener(backend, threads)
+        bundle, opened = _open(path, opener, threads, check=check, digest=digest)
+        message = unproved(bundle.manifest, backend) if opener.on_processor else ""
+    if message:
+        warnings.warn(message, UnprovedWarning, stacklevel=2)
+    return opened
 
 
 def is_onnx_file(path: Path) -> bool:
@@ -155,21 +149,76 @@ def is_onnx_file(path: Path) -> bool:
     return path.suffix == ".onnx" and not path.is_dir()
 
 
-def open_onnx(path: str | Path | OnnxFile, *, threads: int | None = None) -> Engine:
-    """Open a bare ONNX classifier on ONNX Runtime; its labels are "0", "1", ...
+def open_onnx(path: str | Path | OnnxFile, *, backend: str = "onnxruntime", threads: int | None = None) -> Engine:
+    """Open a bare ONNX classifier; its labels are "0", "1", ...
 
     Args:
         path: an ONNX file with one input [N, C, H, W], uint8 pixels or float32 in [0, 1], and one output [N, K]; or
             such a file that was read, which is not read again.
-        threads: threads within an operator, 1 or more, no more than there are cores; None for every core.
+        backend: a name in `BACKENDS`.
+        threads: threads within an operator, 1 or more, no more than there are cores; None for every core. Only for a
+            backend that takes them.
 
     Raises:
         ModelError: the file cannot be used.
-        InputError: `threads` out of range.
+        InputError: `threads` out of range, or no such backend.
+        MissingExtraError: the backend's packages are not installed.
     """
+    opener = _opener(backend, threads)
     graph = path if isinstance(path, OnnxFile) else read_onnx(path)
-    backend = OnnxRuntimeBackend(graph, threads=threads)
-    return Engine(backend=backend, labels=tuple(str(index) for index in range(backend.classes)))
+    opened = opener.open(graph, threads).backend
+    return Engine(backend=opened, labels=tuple(str(index) for index in range(opened.classes)))
+
+
+def _opener(backend: str, threads: int | None) -> BackendOpener:
+    opener = BACKENDS.get(backend)
+    if opener is None or (threads is not None and not opener.takes_threads):
+        names = (name if row.takes_threads else f"{name} without threads" for name, row in BACKENDS.items())
+        got = f"{backend!r}" if threads is None else f"{backend!r} with threads {threads}"
+        raise InputError("backend", expected=" or ".join(names), got=got)
+    return opener
+
+
+def _open(
+    path: str | Path | Bundle, opener: BackendOpener, threads: int | None, *, check: bool, digest: str | None
+) -> tuple[Bundle, Engine]:
+    if isinstance(path, Bundle):
+        path.hold(digest)
+        bundle, opened = path, opener.open(path.graph(), threads)
+    else:
+        bundle = read_manifest(path, digest=digest)
+        opened = _open_checked(bundle, opener, threads, check=check)
+    _compare(bundle, opened.fields)
+    return bundle, Engine(backend=opened.backend, labels=bundle.manifest.output.classes, bundle=bundle)
+
+
+def _open_fastest(
+    path: str | Path | Bundle, threads: int | None, *, check: bool, digest: str | None
+) -> tuple[Engine, str]:
+    """The engine, and why its proofs do not hold here, "" where they do."""
+    from .fastest import Choice, choose, recall, remember
+
+    versions = {name: version for name in PROCESSOR_BACKENDS if (version := installed_version(name)) is not None}
+    if isinstance(path, Bundle):
+        path.hold(digest)
+        bundle = path
+    else:
+        bundle = read_bundle(path, check=check, digest=digest)
+
+    def opened(name: str) -> Engine:
+        return _open(bundle, BACKENDS[name], threads, check=check, digest=digest)[1]
+
+    default, *others = versions
+    choice = recall(bundle, versions, threads) if others else Choice(backend=default, proved=False)
+    if choice is None:
+        engines = {default: opened(default)}
+        for name in others:
+            with suppress(ModelError):  # what another backend refuses is no candidate
+                engines[name] = opened(name)
+        choice = choose(bundle, engines)
+        remember(choice, bundle, versions, threads)
+    message = "" if choice.proved else unproved(bundle.manifest, choice.backend)
+    return opened(choice.backend), message
 
 
 def _open_checked(bundle: Bundle, opener: BackendOpener, threads: int | None, *, check: bool) -> OpenedGraph:
@@ -197,32 +246,3 @@ def _compare(bundle: Bundle, found: Mapping[str, object]) -> None:
         if said[field] != in_graph:
             what = f"{bundle.path}: {MANIFEST_NAME}: {field}"
             raise BundleFormatError(what, expected=f"{in_graph}, as in {manifest.graph}", got=str(said[field]))
-
-
-def _warn_of_other_kernels(manifest: Manifest) -> None:
-    proved, here = manifest.provenance.instruction_set, instruction_set()
-    scheme = manifest.quantization
-    if proved == here or not scheme:
-        return
-    if proved.partition("-")[0] != here.partition("-")[0]:
-        # MLAS on NEON rounds the ties of a quantized sum away from zero, on x86 to even
-        message = (
-            f"this processor is {here}, the bundle was proved on {proved}: kernels of another architecture may round "
-            "ties differently; run `toolchain verify` on this machine"
-        )
-        warnings.warn(message, InstructionSetWarning, stacklevel=3)
-        return
-    if scheme.get("activation_type", "uint8") == "uint8" and sums_can_saturate(
-        here, activation_bits=_bits(scheme, "activation_bits"), weight_bits=_bits(scheme, "weight_bits")
-    ):
-        message = (
-            f"this processor is {here}, the bundle was proved on {proved}: without VNNI, sums of uint8 x int8 products "
-            "can saturate and change logits; run `toolchain verify` on this machine"
-        )
-        warnings.warn(message, InstructionSetWarning, stacklevel=3)
-
-
-def _bits(scheme: Mapping[str, Any], key: str) -> int:
-    # A scheme that does not say is taken for the one that saturates first.
-    bits = scheme.get(key)
-    return bits if isinstance(bits, int) and 1 <= bits <= 8 else 8

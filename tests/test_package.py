@@ -188,8 +188,9 @@ def climbs(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", [path for path in sources() if path.parts[0] == "runtime"], ids=str)
 def test_the_runtime_imports_numpy_and_onnxruntime_only(path: Path) -> None:
-    # imported where it is needed alone: test_the_runtime_does_without_jaxtyping, tests/runtime/files/test_onnx_file.py
-    optional = {"shapes.py": {"jaxtyping"}, "onnx_file.py": {"onnx"}}.get(path.name, set())
+    # imported where it is needed alone: test_the_runtime_does_without_jaxtyping, tests/runtime/files/test_onnx_file.py,
+    # tests/runtime/backends/test_installed.py
+    optional = {"shapes.py": {"jaxtyping"}, "onnx_file.py": {"onnx"}, "openvino.py": {"openvino"}}.get(path.name, set())
     assert set(imported(path)) <= {*sys.stdlib_module_names, "numpy", "onnxruntime", *optional}
     assert set(climbs(path)) <= {"runtime"}
 

@@ -174,6 +174,7 @@ def bench(
 def verify(
     path: str | Path,
     *,
+    backend: str = "onnxruntime",
     images: int = 256,
     test_images: int = 0,
     data: str | None = None,
@@ -188,6 +189,7 @@ def verify(
 
     Args:
         path: the bundle's folder.
+        backend: whose engine is checked, "onnxruntime" or "openvino".
         images: random images to compare in addition to those that the bundle brings.
         test_images: test images to compare, clean and under PGD-20.
         data: the data set of the test images; by default the bundle's, if that is known by name.
@@ -201,12 +203,13 @@ def verify(
         BundleError: the bundle cannot be read.
         ModelError: the graph cannot be run.
         DataError: test images are asked for and the data set cannot be read, or is the user's to give.
-        MissingExtraError: the extra `build` is not installed.
+        MissingExtraError: the extra `build`, or the backend's, is not installed.
     """
     from .bundles.verification import verify_bundle
 
     return verify_bundle(
         Path(path),
+        backend=backend,
         images=images,
         seed=seed,
         test_images=test_images,

@@ -25,7 +25,13 @@ def measure_weights(graph: OnnxFile, twin: nn.Module | None) -> list[Measurement
 
 
 def measure_peak_memory(
-    path: Path, *, digest: str, batch: int, threads: int | None, measure: Callable[..., Memory] = measure_memory
+    path: Path,
+    *,
+    digest: str,
+    batch: int,
+    threads: int | None,
+    backend: str = "onnxruntime",
+    measure: Callable[..., Memory] = measure_memory,
 ) -> Measurement | Skip:
     """The peak in MiB, or why it is missing: the engine runs in this process too, so a failure there ends nothing.
 
@@ -34,11 +40,12 @@ def measure_peak_memory(
         digest: `Bundle.digest` or `OnnxFile.digest` of what may be measured.
         batch: images a call, 1 or more.
         threads: threads within an operator; None for every core.
+        backend: what runs it.
         measure: called as `measure_memory`.
     """
     what = f"peak memory, batch {batch}"
     try:
-        measurement = measure(path, digest=digest, batch=batch, threads=threads).measurement()
+        measurement = measure(path, digest=digest, batch=batch, threads=threads, backend=backend).measurement()
     except ModelError as error:
         return Skip(what=what, reason=str(error))
     return measurement or Skip(what=what, reason="this system does not report peak memory")

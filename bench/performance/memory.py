@@ -26,7 +26,7 @@ class Memory:
     Attributes:
         batch: images a call.
         threads: threads within an operator; None for every core.
-        baseline_mib: with Python, numpy and onnxruntime imported; None where the system tells only the peak.
+        baseline_mib: with Python, numpy and the backend's package imported; None where the system tells only the peak.
         loaded_mib: with the engine open; None where the system tells only the peak.
         peak_mib: the most there ever was; None where the system does not tell (Windows).
     """
@@ -54,7 +54,9 @@ class Memory:
         )
 
 
-def measure_memory(path: Path, *, digest: str, batch: int, threads: int | None = None) -> Memory:
+def measure_memory(
+    path: Path, *, digest: str, batch: int, threads: int | None = None, backend: str = "onnxruntime"
+) -> Memory:
     """Run the bundle or ONNX file at `path` in a process of its own.
 
     Args:
@@ -62,11 +64,12 @@ def measure_memory(path: Path, *, digest: str, batch: int, threads: int | None =
         digest: `Bundle.digest` or `OnnxFile.digest` of what may be measured: the child reads `path` again.
         batch: images a call, 1 or more.
         threads: threads within an operator; None for every core.
+        backend: what runs it.
 
     Raises:
         ModelError: the engine cannot be opened or run there, or another file lies there.
     """
-    command = [sys.executable, "-m", _CHILD, str(path.resolve()), str(batch), str(threads or 0), digest]
+    command = [sys.executable, "-m", _CHILD, str(path.resolve()), str(batch), str(threads or 0), digest, backend]
     child = subprocess.run(command, capture_output=True, text=True, check=False)
     if child.returncode != 0:
         lines = child.stderr.strip().splitlines()

@@ -25,7 +25,9 @@ class SubjectReport:
     """What was measured of one engine.
 
     Attributes:
-        name: "dense", "shipped" or "model" (`subjects.py`).
+        name: "dense", "shipped" or "model", with a backend's name behind it where that is not ONNX Runtime
+            (`subjects.py`).
+        backend: what ran it; "onnxruntime" in reports that were written before it was stored.
         path: the bundle's folder or the ONNX file.
         graph_sha256: of the graph with its weights; "" in reports that were written before it was stored.
         measurements: names, labels and units are in `measure_table.py`.
@@ -42,9 +44,15 @@ class SubjectReport:
     measurements: tuple[Measurement, ...]
     skipped: tuple[Skip, ...]
     notes: tuple[str, ...]
+    backend: str = "onnxruntime"
     graph_sha256: str = ""
     perturbations: tuple[tuple[int, float | None], ...] = ()
     robustness: RobustnessResult | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def network(self) -> str:
+        """The name without the backend's."""
+        return self.name.removesuffix(f"-{self.backend}")
 
     @property
     def alarms(self) -> tuple[str, ...]:
@@ -139,6 +147,7 @@ class BenchReport:
             "subjects": [
                 {
                     "name": subject.name,
+                    "backend": subject.backend,
                     "path": subject.path,
                     "graph_sha256": subject.graph_sha256,
                     "measurements": [measurement.to_dict() for measurement in subject.measurements],
@@ -167,6 +176,7 @@ class BenchReport:
                 SubjectReport(
                     name=subject["name"],
                     path=subject["path"],
+                    backend=subject.get("backend", "onnxruntime"),
                     graph_sha256=subject.get("graph_sha256", ""),
                     measurements=tuple(Measurement.from_dict(row) for row in subject["measurements"]),
                     skipped=tuple(Skip(**row) for row in subject["skipped"]),

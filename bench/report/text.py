@@ -35,7 +35,7 @@ def report_table(report: BenchReport) -> Table:
     table = Table(title=Text(report.target), caption=Text(_caption(report)), caption_justify="left")
     table.add_column("")
     for subject in report.subjects:
-        table.add_column(Text(subject.name), justify="right")
+        table.add_column(Text(f"{subject.network}\n{subject.backend}"), justify="right")
     for _, section in itertools.groupby(labels, key=sections.__getitem__):
         for label in section:
             table.add_row(Text(label), *(Text(rows.get(label, "-")) for rows in columns))

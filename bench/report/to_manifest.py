@@ -29,7 +29,7 @@ def check_stores(path: Path) -> None:
 
 
 def store_measurements(report: BenchReport, bundle: Bundle) -> Bundle:
-    """Write what was measured of a bundle's engine into its manifest, each row with when and where ("bench").
+    """Write what was measured of a bundle's engines into its manifest, each row with when and where ("bench").
 
     Returns:
         The bundle with another manifest, and so another digest.
@@ -38,10 +38,10 @@ def store_measurements(report: BenchReport, bundle: Bundle) -> Bundle:
         BundleError: another manifest lies there now, or none can be written.
         IntegrityError: the bundle holds another graph than the one that was measured.
     """
-    measured = report.subject("shipped")
-    if (digest := bundle.graph().digest) != measured.graph_sha256:
+    shipped = [subject for subject in report.subjects if subject.network == "shipped"]
+    if (digest := bundle.graph().digest) != shipped[0].graph_sha256:
         what = f"{bundle.path}: not the graph that was measured, nothing was stored"
-        raise IntegrityError(what, expected=f"SHA-256 {measured.graph_sha256}", got=digest, fix="run bench again")
+        raise IntegrityError(what, expected=f"SHA-256 {shipped[0].graph_sha256}", got=digest, fix="run bench again")
     about = {
         "created": report.created,
         "dataset": report.dataset,
@@ -50,5 +50,9 @@ def store_measurements(report: BenchReport, bundle: Bundle) -> Bundle:
         "versions": dict(report.environment.versions),
     }
     kept = [row for row in bundle.manifest.measurements if "bench" not in row]
-    new = [{**measurement.to_dict(), "bench": about} for measurement in measured.measurements]
+    new = [
+        {**measurement.to_dict(), "bench": {**about, "backend": subject.backend}}
+        for subject in shipped
+        for measurement in subject.measurements
+    ]
     return update_measurements(bundle, [*kept, *new])

@@ -52,8 +52,8 @@ class Archive:
         header: "threat" with "norm", "epsilon" and "target" (a class or null); "classes", how many; "attacks", each
             with "name", "target" and "settings", in the order of `attacks`' numbers; "clean" and "robust", how many of
             the N images the engine gets right, and of these withstand every candidate; "alarms", the names of those
-            that were raised, a list; "draws", answers to an image, more than 1 where the engine is random; and whatever
-            else is known.
+            that were raised, a list; "draws", answers to an image, more than 1 where the engine is random; "backend",
+            what ran the engine; and whatever else is known.
 
     Raises:
         DataError: a header out of range, arrays that contradict it or each other, or a candidate outside the ball.
@@ -95,6 +95,11 @@ class Archive:
     def names(self) -> tuple[str, ...]:
         """The attacks' names."""
         return tuple(str(attack["name"]) for attack in self.header["attacks"])
+
+    @property
+    def backend(self) -> str:
+        """What ran the engine that the verdict is about."""
+        return str(self.header.get("backend", "onnxruntime"))
 
     @property
     def draws(self) -> int:
@@ -175,6 +180,8 @@ def _check_header(header: Mapping[str, Any], n: int) -> None:
     except RecipeError as error:
         raise DataError(f"header.threat: {error.what}", expected=error.expected, got=error.got) from None
     _expect(_whole(header.get("draws", 1), 1, _MOST), "header.draws", f"1 to {_MOST}", repr(header.get("draws")))
+    backend = header.get("backend", "")
+    _expect(isinstance(backend, str) and len(backend) <= _LONGEST, "header.backend", "a name", repr(backend)[:100])
     alarms = header.get("alarms", [])
     fits = isinstance(alarms, list) and all(isinstance(name, str) and len(name) <= _LONGEST for name in alarms[:_MOST])
     _expect(fits and len(alarms) <= _MOST, "header.alarms", "a short list of names", repr(alarms)[:100])

@@ -1,8 +1,8 @@
 """A stored verdict on another engine: how many of its candidates still break it.
 
-Candidates were searched for one graph. On another graph they are transferred, so the robust accuracy here is an upper
-bound. On the graph that they were made for it is the verdict itself, and has to be what the verdict says. Graphs are
-told apart by their SHA-256; what counts as broken is in `criteria.py`. A random engine votes
+Candidates were searched for one graph on one backend. On another they are transferred, so the robust accuracy here is
+an upper bound. On those that they were made for it is the verdict itself, and has to be what the verdict says. Graphs
+are told apart by their SHA-256; what counts as broken is in `criteria.py`. A random engine votes
 (`votes.py`), with as many answers as for the verdict; its counts differ by chance, so no gate holds them. Needs numpy
 alone beside the engine.
 """
@@ -61,7 +61,8 @@ class Replay:
         clean: images that this engine gets right as they are.
         robust: of these, images that no stored candidate breaks; where the graph is another, an upper bound.
         attacks: in the order they ran.
-        same_graph: whether the engine runs the graph that the verdict is about; None where that is not known.
+        same_graph: whether the engine runs the graph that the verdict is about, on its backend; None where that is
+            not known.
         stored_clean: `clean` as the verdict says it; None where it does not say both.
         stored_robust: `robust` as the verdict says it; None where it does not say both.
         draws: answers to an image; more than 1 where the verdict is about a random engine.
@@ -112,6 +113,7 @@ def replay(
     *,
     name: str,
     graph_sha256: str | None = None,
+    backend: str = "onnxruntime",
     progress: ProgressCallback = silent,
 ) -> Replay:
     """Ask an engine for everything that a verdict holds.
@@ -121,6 +123,7 @@ def replay(
         engine: uint8 [N, C, H, W] -> logits [N, K].
         name: the engine's, for the result.
         graph_sha256: `OnnxFile.digest` of what the engine runs; None where that is not known.
+        backend: what runs it.
         progress: told after each batch; the task is `name`.
 
     Raises:
@@ -158,7 +161,7 @@ def replay(
         clean=int(right.sum()),
         robust=int(robust.sum()),
         attacks=tuple(_attack(archive, number, broken) for number in range(len(archive.names))),
-        same_graph=header["graph_sha256"] == graph_sha256 if known else None,
+        same_graph=(header["graph_sha256"], archive.backend) == (graph_sha256, backend) if known else None,
         stored_clean=counts[0],
         stored_robust=counts[1],
         alarms=archive.alarms,

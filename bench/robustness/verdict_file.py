@@ -68,7 +68,8 @@ def store_verdict(
         sequential=settings.remaining_only,
         alarms=list(alarms),
         created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        environment=Environment.here().to_dict(),
+        backend=subject.backend,
+        environment=Environment.here(subject.backend).to_dict(),
     )
     write_archive(archive, path)
     return path

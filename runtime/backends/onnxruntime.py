@@ -15,19 +15,15 @@ int8 activations (the graphs made for TensorRT) run in integer kernels here too:
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ..errors import InputError, ModelError, first_line
+from ..errors import ModelError, first_line
 from ..files.onnx_file import OnnxFile
-from ..graph_check.check_graph import check_graph
-from ..shapes import Float32, Shaped
-from .image_classifier import as_logits, counted_classes, declared_classes, only_input, only_output, read_image_input
-from .trial import try_graph
+from .classifier_backend import ClassifierBackend, checked_content, most_threads
 
 __all__ = ["OnnxRuntimeBackend", "open_session", "session_options"]
 
@@ -46,9 +42,7 @@ def session_options(*, threads: int | None = None, optimize: bool = True) -> Any
     Raises:
         InputError: `threads` below 1, or no integer.
     """
-    whole = isinstance(threads, (int, np.integer)) and not isinstance(threads, bool)
-    if threads is not None and not (whole and threads >= 1):
-        raise InputError("threads", expected="an integer from 1, or None for every core", got=repr(threads))
+    most = most_threads(threads)
     options = ort.SessionOptions()
     # what it logs has the file's own names in it; its exceptions say the same, and come out of here as one line
     options.log_severity_level = _LOG_NOTHING
@@ -57,8 +51,8 @@ def session_options(*, threads: int | None = None, optimize: bool = True) -> Any
     options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
     options.add_session_config_entry("session.qdqisint8allowed", "1")
     options.add_session_config_entry("session.load_model_format", "ONNX")  # else the bytes may say that they are others
-    if threads is not None:
-        options.intra_op_num_threads = min(int(threads), os.cpu_count() or 1)
+    if most is not None:
+        options.intra_op_num_threads = most
     return options
 
 
@@ -77,9 +71,8 @@ def open_session(content: bytes, options: Any, **more: Any) -> Any:
     return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"], enable_fallback=0, **more)
 
 
-class OnnxRuntimeBackend:
-    """A classifier in an ONNX file, as a `protocol.Backend`: one input [N, C, H, W], one output [N, K],
-    axes of size 1 behind it aside (`image_classifier.py`).
+class OnnxRuntimeBackend(ClassifierBackend):
+    """A classifier in an ONNX file, as a `protocol.Backend`.
 
     Args:
         graph: the ONNX file, read; its bytes are what runs.
@@ -90,71 +83,23 @@ class OnnxRuntimeBackend:
         ModelError: no valid ONNX, or no image classifier with fixed channels, height and width.
     """
 
+    name = "onnxruntime"
+
     def __init__(self, graph: OnnxFile, *, threads: int | None = None, optimize: bool = True) -> None:
-        self._path = graph.path
         self._session = _open(graph, threads=threads, optimize=optimize)
-        origin = str(self._path)
-        self._input = only_input(self._session.get_inputs(), origin=origin)
-        self._input_dtype, self._batch, self._shape = read_image_input(self._input, origin=origin)
-        self._output = only_output(self._session.get_outputs(), origin=origin)
-        self._logits = f"{self._path}: output {self._output.name!r}"
-        self._classes = declared_classes(self._output.shape, origin=self._logits) or self._count_classes()
-
-    @property
-    def name(self) -> str:
-        return "onnxruntime"
-
-    @property
-    def input_name(self) -> str:
-        return str(self._input.name)
-
-    @property
-    def output_name(self) -> str:
-        return str(self._output.name)
-
-    @property
-    def input_dtype(self) -> str:
-        return self._input_dtype
-
-    @property
-    def input_shape(self) -> tuple[int, int, int]:
-        return self._shape
-
-    @property
-    def batch(self) -> int | None:
-        return self._batch
-
-    @property
-    def classes(self) -> int:
-        return self._classes
-
-    def run(self, images: Shaped[NDArray[Any], "n c h w"]) -> Float32[NDArray[np.float32], "n k"]:
-        """Logits [N, K] of images [N, C, H, W] of type `input_dtype`; N is `batch` where that is fixed.
-
-        Raises:
-            ModelError: ONNX Runtime failed, or gave no [N, K]: what a graph declares, or gave for another image, need
-                not hold.
-        """
-        return as_logits(self._run(images), batch=len(images), classes=self._classes, origin=self._logits)
+        super().__init__(str(graph.path), self._session.get_inputs(), self._session.get_outputs())
 
     def _run(self, images: NDArray[Any]) -> NDArray[Any]:
         try:
-            (result,) = self._session.run([self._output.name], {self._input.name: images})
+            (result,) = self._session.run([self._output_name], {self._input_name: images})
         except Exception as error:  # ONNX Runtime's exceptions share no base class of their own
-            raise ModelError(f"{self._path}: ONNX Runtime cannot run the graph", got=first_line(error)) from None
+            raise ModelError(f"{self._origin}: ONNX Runtime cannot run the graph", got=first_line(error)) from None
         return np.asarray(result)
-
-    def _count_classes(self) -> int:
-        """K of one black image."""
-        black = np.zeros((self._batch or 1, *self._shape), self._input_dtype)
-        return counted_classes(self._run(black).shape, batch=len(black), origin=self._logits)
 
 
 def _open(graph: OnnxFile, *, threads: int | None, optimize: bool) -> Any:
     options = session_options(threads=threads, optimize=optimize)
-    content = graph.whole()
-    if operators := check_graph(content, what=str(graph.path)):
-        try_graph(content, operators, what=str(graph.path))
+    content = checked_content(graph)
     try:
         session = open_session(content, options)
     except Exception as error:  # ONNX Runtime's exceptions share no base class of their own

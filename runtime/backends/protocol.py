@@ -17,7 +17,7 @@ class Backend(Protocol):
 
     @property
     def name(self) -> str:
-        """Who computes: "onnxruntime" or "tensorrt"."""
+        """Who computes: "onnxruntime", "openvino" or "tensorrt"."""
 
     @property
     def input_dtype(self) -> str:

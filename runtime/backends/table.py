@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ..files.onnx_file import OnnxFile
 from .protocol import Backend
 
-__all__ = ["BACKENDS", "BackendOpener", "OpenedGraph"]
+__all__ = ["BACKENDS", "PROCESSOR_BACKENDS", "BackendOpener", "OpenedGraph"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +56,13 @@ def _open_onnxruntime(graph: OnnxFile, threads: int | None) -> OpenedGraph:
     return OpenedGraph(backend=backend, fields=_shapes(backend) | fields)
 
 
+def _open_openvino(graph: OnnxFile, threads: int | None) -> OpenedGraph:
+    from .openvino import OpenVinoBackend
+
+    backend = OpenVinoBackend(graph, threads=threads)  # a tensor of several names tells one of them, any
+    return OpenedGraph(backend=backend, fields=_shapes(backend) | {"input.dtype": backend.input_dtype})
+
+
 def _open_tensorrt(graph: OnnxFile, _: int | None) -> OpenedGraph:
     from .tensorrt.open import open_cached
 
@@ -69,5 +76,9 @@ def _shapes(backend: Backend) -> dict[str, object]:
 
 BACKENDS: Mapping[str, BackendOpener] = {
     "onnxruntime": BackendOpener(open=_open_onnxruntime, takes_threads=True, on_processor=True),
+    "openvino": BackendOpener(open=_open_openvino, takes_threads=True, on_processor=True),
     "tensorrt": BackendOpener(open=_open_tensorrt, takes_threads=False, on_processor=False),
 }
+
+PROCESSOR_BACKENDS = tuple(name for name, row in BACKENDS.items() if row.on_processor)
+"""Those whose engines run on this processor: what `verify`, `bench` and "auto" choose from."""

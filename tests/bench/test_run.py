@@ -20,6 +20,8 @@ from hardtemper.bench.robustness.case import Case
 from hardtemper.bench.robustness.corruptions import CorruptionResult, evaluate_corruptions
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
+from hardtemper.runtime.backends.installed import installed_version
+from hardtemper.runtime.backends.openvino import OpenVinoBackend
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import InputError
 from hardtemper.runtime.files.sealed import write_sealed
@@ -283,3 +285,68 @@ def test_a_work_folder_that_cannot_be_made_is_found_first(
     with pytest.raises(InputError, match="choose another --work"):
         run_bench(path, data, settings(), work=path / "work", progress=lambda task, *_: told.append(task))
     assert told == []
+
+
+def test_two_backends_in_one_run(
+    *,
+    make_bundle: Callable[..., Path],
+    data: Dataset,
+    three_classes: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: Callable[..., BenchSettings],
+) -> None:
+    """The second engine here gives class 2 to whatever is no test image: it alone falls for every candidate."""
+    run_there, known = OpenVinoBackend.run, {image.tobytes() for image in data.test.images}
+
+    def worse(self: OpenVinoBackend, images: Any) -> Any:
+        logits = run_there(self, images)
+        if self.input_dtype == "uint8":
+            logits[[image.tobytes() not in known for image in images], 2] += 1e6
+        return logits
+
+    monkeypatch.setattr(OpenVinoBackend, "run", worse)
+    searched: list[str] = []
+    search = ResumeStore.search
+
+    def counted(self: ResumeStore, plan: Any, *arguments: Any, **how: Any) -> Any:
+        before = len(list(self.folder.glob("*.part")))
+        found = search(self, plan, *arguments, **how)
+        searched.extend([plan.name] * (len(list(self.folder.glob("*.part"))) - before))
+        return found
+
+    monkeypatch.setattr(ResumeStore, "search", counted)
+    path = make_bundle(dense=three_classes.onnx(dtype="float32"))
+    asked = settings(backends=("onnxruntime", "openvino"), preset="paper,square", batches=(1,), images=20)
+    kept = ResumeStore(tmp_path / "parts")
+    report = run_bench(path, data, asked, work=tmp_path / "work", store=kept)
+    assert [(subject.name, subject.network, subject.backend) for subject in report.subjects] == [
+        ("dense", "dense", "onnxruntime"),
+        ("dense-openvino", "dense", "openvino"),
+        ("shipped", "shipped", "onnxruntime"),
+        ("shipped-openvino", "shipped", "openvino"),
+    ]
+    assert len({subject.graph_sha256 for subject in report.subjects}) == 2
+    assert report.environment.versions["openvino"] == installed_version("openvino")
+    assert report.settings["backends"] == ["onnxruntime", "openvino"]
+    # a twin's candidates are searched once and asked of both engines; queries are asked of each
+    assert (searched.count("pgd-20"), searched.count("square")) == (2, 4)
+    dense, dense_there, here, there = report.subjects
+    for subject in report.subjects:
+        latency, speedup = subject.find("latency"), subject.find("speedup")
+        assert latency is not None
+        assert speedup is not None
+        assert latency.settings["threads"] == 1
+        assert subject.find("peak-memory") is not None or subject.skipped
+    for name, attack in (("clean-accuracy", None), ("robust-accuracy", "pgd-20")):
+        about = {} if attack is None else {"attack": attack}
+        assert dense.find(name, **about) == dense_there.find(name, **about)
+    counts = [subject.find("twin-mismatch", on="candidates") for subject in (here, there)]
+    assert counts[0] is not None
+    assert counts[1] is not None
+    assert counts[0].value == 0 < counts[1].value
+    verdicts = {a.header["subject"]: a for a in map(read_archive, (tmp_path / "work").glob("*.npz"))}
+    assert {name: archive.backend for name, archive in verdicts.items()} == {
+        subject.name: subject.backend for subject in report.subjects
+    }
+    assert verdicts["shipped"].header["robust"] > verdicts["shipped-openvino"].header["robust"]

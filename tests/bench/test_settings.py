@@ -26,6 +26,10 @@ def test_the_papers_radius_is_the_default(channels: int, expected: str) -> None:
     [
         ({"batches": ()}, "batches"),
         ({"batches": (1, 1)}, "batches"),
+        ({"backends": ()}, "one or more of onnxruntime, openvino, all different; got: none"),
+        ({"backends": ("openvino", "openvino")}, "backends"),
+        ({"backends": ("onnxruntime", "tensorrt")}, "got: onnxruntime, tensorrt"),
+        ({"backends": "openvino"}, "backends; expected: a tuple of names, as text"),
         ({"batches": (0,)}, r"batches\[0\]"),
         ({"threads": 0}, "threads"),
         ({"images": 0}, "images"),

@@ -28,8 +28,8 @@ from forked_trial import fork_trials
 import hardtemper
 from hardtemper.bench import run as bench_run
 from hardtemper.bench.measurement import Skip
-from hardtemper.runtime.engine import InstructionSetWarning
 from hardtemper.runtime.errors import HardtemperError
+from hardtemper.runtime.unproved import UnprovedWarning
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.pipeline import pipeline
 
@@ -110,7 +110,7 @@ def _toolchain(arguments: tuple[str, ...]) -> Outcome:
 
 def _load(path: str, *, refuse: bool) -> Outcome:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InstructionSetWarning)
+        warnings.simplefilter("ignore", UnprovedWarning)
         try:
             engine = hardtemper.load(path, threads=1)
             logits = engine(np.zeros((3, *engine.input_shape), np.uint8))

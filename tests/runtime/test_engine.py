@@ -15,9 +15,13 @@ from numpy.typing import NDArray
 
 import hardtemper
 from hardtemper.runtime import engine as engine_module
+from hardtemper.runtime import fastest
+from hardtemper.runtime.backends.table import BACKENDS
 from hardtemper.runtime.bundle.reader import read_bundle
-from hardtemper.runtime.engine import Engine, InstructionSetWarning, is_onnx_file, load, open_onnx
+from hardtemper.runtime.engine import Engine, is_onnx_file, load, open_onnx
 from hardtemper.runtime.errors import BundleFormatError, ImageError, InputError, IntegrityError, ModelError
+from hardtemper.runtime.fastest import Choice
+from hardtemper.runtime.unproved import UnprovedWarning
 
 SHAPE = (1, 8, 8)
 MakeBundle = Callable[..., Path]
@@ -225,45 +229,73 @@ def test_bad_settings(make_bundle: MakeBundle) -> None:
         Engine(backend=Recorder(), labels=("a",), max_batch=0)
 
 
-U8S8 = {"activation_type": "uint8", "activation_bits": 8, "weight_type": "int8", "weight_bits": 8}
-
-
-@pytest.mark.parametrize(
-    "case",
-    [
-        # proved on, loaded on, scheme, warns
-        ("x86-64-vnni", "x86-64-avx2", U8S8, True),
-        ("x86-64-vnni", "x86-64-avx512", U8S8, True),
-        ("x86-64-vnni", "x86-64", U8S8, True),
-        ("x86-64-vnni", "x86-64-avx2", {"target": "cpu"}, True),
-        ("aarch64", "x86-64-avx2", U8S8, True),
-        ("x86-64-avx2", "x86-64-avx2", U8S8, False),
-        ("x86-64-avx2", "x86-64-vnni", U8S8, False),
-        ("x86-64-vnni", "aarch64-dotprod", U8S8, True),
-        ("x86-64-vnni", "x86-64-avx2", {}, False),
-        ("x86-64-vnni", "x86-64-avx2", U8S8 | {"weight_bits": 7}, False),
-        ("x86-64-vnni", "x86-64-avx2", U8S8 | {"activation_bits": 7}, False),
-        ("x86-64-vnni", "x86-64-avx2", U8S8 | {"activation_type": "int8"}, False),
-        ("x86-64-vnni", "aarch64-dotprod", U8S8 | {"activation_type": "int8"}, True),
-        ("aarch64-dotprod", "x86-64-vnni", U8S8 | {"activation_type": "int8"}, True),
-        ("x86-64-vnni", "aarch64-dotprod", {}, False),
-    ],
-)
-def test_another_processor(
-    make_bundle: MakeBundle, manifest_value: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: Any
+def test_a_warning_where_nothing_was_proved(
+    make_bundle: MakeBundle, manifest_value: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proved, here, quantization, warns = case
-    monkeypatch.setattr(engine_module, "instruction_set", lambda: here)
-    provenance = manifest_value["provenance"] | {"instruction_set": proved}
-    folder = make_bundle(provenance=provenance, quantization=quantization)
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(make_bundle())
+    folder = make_bundle(provenance=manifest_value["provenance"] | {"instruction_set": "another-one"})
+    with pytest.warns(UnprovedWarning, match="proved on another-one.*toolchain verify") as caught:
         load(folder)
-    assert [item.category for item in caught] == [InstructionSetWarning] * warns
-    for item in caught:
-        assert "toolchain verify" in str(item.message)
-        assert proved in str(item.message)
-        assert item.filename == __file__
+    assert [item.filename for item in caught] == [__file__]
+
+
+@pytest.fixture
+def cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """This user's cache, empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "hardtemper" / "backends"
+
+
+@pytest.fixture
+def chosen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The choices that are made, instead of by time: the last backend, proved."""
+    made: list[str] = []
+
+    def choose(bundle: object, engines: dict[str, Engine]) -> Choice:
+        made.append(",".join(engines))
+        return Choice(backend=list(engines)[-1], proved=True)
+
+    monkeypatch.setattr(fastest, "choose", choose)
+    return made
+
+
+def test_the_fastest_is_chosen_once(
+    make_bundle: MakeBundle, cache: Path, chosen: list[str], classifier: Any, manifest_value: dict[str, Any]
+) -> None:
+    folder = make_bundle(provenance=manifest_value["provenance"] | {"instruction_set": "another-one"})
+    for path in (folder, read_bundle(folder)):
+        engine = load(path, backend="auto", threads=1)  # no warning: it is proved
+        assert engine.backend.name == "openvino"
+        np.testing.assert_array_equal(engine(pixels(3)), classifier.logits(pixels(3)))
+    assert chosen == ["onnxruntime,openvino"]
+    assert len(list(cache.iterdir())) == 1
+    load(folder, backend="auto")
+    assert len(chosen) == len(list(cache.iterdir())) == 2  # another number of threads
+    with pytest.raises(IntegrityError, match="another bundle"):
+        load(folder, backend="auto", digest="0" * 64)
+
+
+def test_the_fastest_is_onnx_runtime_where_there_is_no_other(
+    make_bundle: MakeBundle, cache: Path, chosen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "installed_version", {"onnxruntime": "1", "openvino": None}.get)
+    assert load(make_bundle(), backend="auto").backend.name == "onnxruntime"
+    assert chosen == []
+    assert not cache.exists()
+
+
+def test_a_backend_that_refuses_the_graph_is_no_candidate(
+    make_bundle: MakeBundle, cache: Path, chosen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Any:
+        raise ModelError("refused")
+
+    row = replace(BACKENDS["openvino"], open=refuse)
+    monkeypatch.setattr(engine_module, "BACKENDS", {**BACKENDS, "openvino": row})
+    assert load(make_bundle(), backend="auto").backend.name == "onnxruntime"
+    assert chosen == ["onnxruntime"]
 
 
 CHILD = """
@@ -274,7 +306,7 @@ import numpy as np
 
 engine = hardtemper.runtime.engine.load(sys.argv[1])
 assert engine(np.zeros((2, 1, 8, 8), np.uint8)).shape == (2, 10)
-heavy = {"torch", "onnx", "pydantic", "click", "rich", "PIL", "scipy", "torchvision"} & sys.modules.keys()
+heavy = {"torch", "onnx", "pydantic", "click", "rich", "PIL", "scipy", "torchvision", "openvino"} & sys.modules.keys()
 assert not heavy, heavy
 """
 

@@ -115,7 +115,7 @@ def test_what_was_measured_outlives_a_failing_show(bundle: Path, npz: Path) -> N
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"image": 4}, RecipeError, "bench: unknown setting 'image'; expected: one of batches, threads, "),
+        ({"image": 4}, RecipeError, "bench: unknown setting 'image'; expected: one of backends, batches, threads, "),
         ({"repeats": 0}, RecipeError, "bench: repeats; expected: 1 or more"),
         ({"data": "no/such.npz"}, DataError, "no/such.npz"),
         ({"threat": "linf:8"}, InputError, "threat model"),

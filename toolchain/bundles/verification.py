@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,25 +19,25 @@ from ...bench.compatibility import check_data
 from ...bench.data.dataset import Dataset
 from ...bench.data.physical_memory import check_memory
 from ...export.integer_types import INT8
-from ...export.proofs.executed_kernels import KernelReport, check_integer_share, inspect_kernels
-from ...export.proofs.parity import ParityReport, check_exact, check_parity
+from ...export.proofs.executed_kernels import KernelReport, check_integer_share
+from ...export.proofs.parity import ParityReport, check_exact
+from ...export.proofs.prove_engine import prove_engine
 from ...export.quantization.targets import target_of
 from ...export.twin.twin import Twin
+from ...runtime.backends.table import PROCESSOR_BACKENDS
+from ...runtime.bundle.manifest import Manifest
+from ...runtime.bundle.proof import read_proof
+from ...runtime.bundle.proved_on import proved_on
 from ...runtime.bundle.reader import Bundle, read_bundle
+from ...runtime.cpu import cpu_name, instruction_set
 from ...runtime.engine import Engine, load
-from ...runtime.errors import BundleError, DataError, GateError, InputError, ModelError
+from ...runtime.errors import BundleError, GateError, InputError, ModelError
 from ...runtime.files.json_fields import number, text
-from ...runtime.files.npz import read_arrays
 from ...runtime.progress import ProgressCallback, silent
+from ...runtime.unproved import UnprovedWarning, unproved
 from .recorded_recipe import load_recorded_data, recorded
 
-__all__ = ["MOST_PROOF_BYTES", "MOST_PROOF_IMAGES", "Verification", "verify_bundle"]
-
-MOST_PROOF_BYTES = 2**30
-"""Bytes of a proof's arrays, unpacked: its images may have 3 x 1024 x 1024 pixels."""
-
-MOST_PROOF_IMAGES = 256
-"""Images of a proof; a build stores 64. Zeros pack so well that a small file could hold millions."""
+__all__ = ["Verification", "verify_bundle"]
 
 _BATCH = 250
 
@@ -49,17 +50,20 @@ class Verification:
         bundle: its files all have the hashes that the manifest lists.
         proof_images: number of images that the bundle brings, with the twin's logits.
         proof_logits: number of their logits that the engine computes differently here.
+        proof_wrong: number of these images with at least one such logit.
         kernels: which kernels ran.
         parity: twin against engine on the proof's, on random and on test images.
         exact: the scheme promises that nothing differs.
         weight_bits: of the integer weights.
         integer_share: the least share of MACs in integer kernels that the recipe asks for.
-        notes: what the loader of the test images left out or read in another way than plainly.
+        notes: where the bundle was proved, if that was elsewhere; what the loader of the test images left out or read
+            in another way than plainly.
     """
 
     bundle: Bundle
     proof_images: int
     proof_logits: int
+    proof_wrong: int
     kernels: KernelReport
     parity: ParityReport
     exact: bool
@@ -83,7 +87,7 @@ class Verification:
         try:
             check_integer_share(self.kernels, self.integer_share)
         except GateError as error:
-            fix = f"{error.fix}; or build for this machine, with its onnxruntime"
+            fix = f"{error.fix}; or build for this machine, with its {self.kernels.backend}"
             raise self._of_the_bundle(error, fix=fix) from None
         try:
             if self.exact:
@@ -100,6 +104,7 @@ def verify_bundle(
     *,
     images: int,
     seed: int,
+    backend: str = "onnxruntime",
     test_images: int = 0,
     data: str | None = None,
     data_root: Path | None = None,
@@ -112,12 +117,15 @@ def verify_bundle(
         path: the bundle's folder.
         images: random images to compare in addition to the stored ones.
         seed: of the random images.
+        backend: whose engine is checked, one of `PROCESSOR_BACKENDS`. Activations are compared on ONNX Runtime alone:
+            another engine that gives them computes other sums than the one that ships.
         test_images: of the data set, test images to compare, each clean and under PGD-20.
         data, data_root: the data set, as for `load_dataset`; the recipe's if not given, where that is known by name.
         digest: the bundle's, as `toolchain build` printed it; None takes any.
 
     Raises:
-        InputError: a count or the seed is no whole number of 0 or more, or `digest` is no SHA-256.
+        InputError: a count or the seed is no whole number of 0 or more, `digest` is no SHA-256, or no such backend.
+        MissingExtraError: the backend's package is not installed.
         BundleError: the bundle cannot be read.
         IntegrityError: a file differs from its hash, or the manifest is not that of `digest`.
         ModelError: the graph cannot be run.
@@ -126,11 +134,15 @@ def verify_bundle(
     for name, count in (("images", images), ("seed", seed), ("test_images", test_images)):
         if not isinstance(count, int) or isinstance(count, bool) or count < 0:
             raise InputError(f"verify: {name}", expected="a whole number, 0 or more", got=repr(count))
+    if backend not in PROCESSOR_BACKENDS:
+        raise InputError("verify: backend", expected=" or ".join(PROCESSOR_BACKENDS), got=repr(backend))
     bundle = read_bundle(path, digest=digest)
     manifest = bundle.manifest
-    engine = load(bundle)  # before the parser, which takes what is no ONNX for a defect of its own
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnprovedWarning)  # that is what is found out here
+        engine = load(bundle, backend=backend)  # before the parser, which takes what is no ONNX for a defect of its own
     model = _graph(bundle)
-    stored, logits = _proof(bundle)
+    stored, logits = read_proof(bundle)
     found = engine(stored)
     if found.shape != logits.shape:
         raise BundleError(f"{path}: proof.npz: logits", expected=str(found.shape), got=str(logits.shape))
@@ -151,17 +163,28 @@ def verify_bundle(
     target = target_of(manifest.quantization)
     if target is not None and not target.exact_here:
         share = 0.0  # its residual sums are float operators here; `toolchain compile` asks the target's compiler
+    kernels, parity = prove_engine(backend, engine, model, np.concatenate(compared), twin=twin, progress=progress)
+    differ = found != logits
     return Verification(
         bundle=bundle,
         proof_images=len(stored),
-        proof_logits=int((found != logits).sum()),
-        kernels=inspect_kernels(model),
-        parity=check_parity(model, np.concatenate(compared), twin=twin, progress=progress),
+        proof_logits=int(differ.sum()),
+        proof_wrong=int(differ.any(axis=1).sum()),
+        kernels=kernels,
+        parity=parity,
         exact=manifest.quantization.get("scales") == "power-of-two",
         weight_bits=_weight_bits(manifest.quantization),
         integer_share=1.0 if share is None else share,
-        notes=notes,
+        notes=(*_elsewhere(manifest, backend, kernels), *notes),
     )
+
+
+def _elsewhere(manifest: Manifest, backend: str, kernels: KernelReport) -> tuple[str, ...]:
+    """Where the bundle was proved, in one line, if its proofs do not hold here."""
+    if not unproved(manifest, backend):
+        return ()
+    places = "; ".join(map(str, proved_on(manifest))) or "no engine"
+    return (f"proved on {places}; checked here on {kernels.backend}, {instruction_set()} ({cpu_name()})",)
 
 
 def _weight_bits(scheme: Mapping[str, Any]) -> int:
@@ -176,24 +199,6 @@ def _graph(bundle: Bundle) -> onnx.ModelProto:
         return onnx.load_model_from_string(graph.whole())
     except Exception as error:  # protobuf's and ONNX's exceptions share no base class
         raise ModelError(f"{graph.path}: no ONNX file", got=f"{type(error).__name__}: {error}") from error
-
-
-def _proof(bundle: Bundle) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """The stored images and the twin's logits."""
-    content = bundle.read("proof.npz")
-    try:
-        arrays, _ = read_arrays(bundle.path / "proof.npz", ("images", "logits"), most=MOST_PROOF_BYTES, stored=content)
-        images, logits = arrays["images"], arrays["logits"]
-    except (KeyError, DataError) as error:
-        what = f"{bundle.path}: proof.npz"
-        raise BundleError(what, expected="arrays images and logits", got=str(error)) from error
-    if images.dtype != np.uint8 or not np.issubdtype(logits.dtype, np.floating) or not images.ndim * logits.ndim:
-        got = f"{images.dtype} {list(images.shape)} and {logits.dtype} {list(logits.shape)}"
-        raise BundleError(f"{bundle.path}: proof.npz", expected="uint8 images and float logits", got=got)
-    if not len(images) == len(logits) <= MOST_PROOF_IMAGES:
-        expected, got = f"as many images as logits, at most {MOST_PROOF_IMAGES}", f"{len(images)} and {len(logits)}"
-        raise BundleError(f"{bundle.path}: proof.npz", expected=expected, got=got)
-    return images, logits
 
 
 def _test_pairs(

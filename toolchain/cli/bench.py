@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ...runtime.backends.table import PROCESSOR_BACKENDS
 from ..api import DEFAULT_DATA
 
 if TYPE_CHECKING:
@@ -44,6 +45,15 @@ def _count(_: click.Context, parameter: click.Parameter, value: str) -> int | No
     metavar="name|natural|FILE",
     help="Order of an image folder's classes: as strings, numbers as numbers, or as a text file lists them.  "
     "[default: the bundle's, or name]",
+)
+@click.option(
+    "--backend",
+    "backends",
+    type=click.Choice(PROCESSOR_BACKENDS),
+    multiple=True,
+    default=("onnxruntime",),
+    show_default=True,
+    help="Whose engines to measure, in turns; may be given several times.",
 )
 @click.option(
     "--images",
@@ -154,9 +164,9 @@ def bench(target: Path, *, strict: bool, **settings: Any) -> None:
     """Measure a bundle (a folder) or an ONNX classifier on this machine.
 
     Size (bytes), latency (ms), peak memory (MiB), clean accuracy and robust accuracy (%). A bundle's engine is measured
-    beside the dense float network that it was made from, in one run. An ONNX file takes 8-bit pixels, or floats in
-    [0, 1], as [N, C, H, W]; it is attacked white-box on its twin where the twin knows its operators. An interrupted
-    run goes on where it stopped when the same command is given again.
+    beside the dense float network that it was made from, in one run, each on every --backend. An ONNX file takes 8-bit
+    pixels, or floats in [0, 1], as [N, C, H, W]; it is attacked white-box on its twin where the twin knows its
+    operators. An interrupted run goes on where it stopped when the same command is given again.
     """
     from ...bench.report.text import report_lines, report_table
     from ...runtime.printable import printable

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ...runtime.backends.table import PROCESSOR_BACKENDS
 from ...runtime.printable import printable
 
 if TYPE_CHECKING:
@@ -24,15 +25,20 @@ __all__ = ["replay"]
 @click.argument("verdict", type=click.Path(path_type=Path))
 @click.argument("engines", metavar="ENGINE...", type=click.Path(path_type=Path), nargs=-1, required=True)
 @click.option(
+    "--backend",
+    type=click.Choice(PROCESSOR_BACKENDS),
+    help="What runs the engines.  [default: what ran the verdict's]",
+)
+@click.option(
     "--json", "json_path", type=click.Path(path_type=Path, dir_okay=False), help="Store the counts there as JSON."
 )
-def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> None:
+def replay(verdict: Path, engines: tuple[Path, ...], backend: str | None, json_path: Path | None) -> None:
     """Replay a VERDICT (a file that bench stored) on bundles (folders) and ONNX classifiers.
 
     Hashes are checked, and that every image lies inside the threat model's ball. Counts images: those that the engine
     gets right as they are, those of each attack's adversarial images that still break it, and what is left robust (%)
-    with its 95 % Wilson interval. On the graph that they were made for that is the verdict itself: exit code 1 where
-    the file says another. On any other graph it is an upper bound. Needs neither torch nor the data set.
+    with its 95 % Wilson interval. On the graph and backend that they were made for that is the verdict itself: exit
+    code 1 where the file says another. On any other it is an upper bound. Needs neither torch nor the data set.
     """
     from ...bench.robustness.archive import read_archive
     from ...bench.robustness.replay_verdict import replay as run
@@ -41,10 +47,11 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
 
     archive = read_archive(verdict)
     threat = str(archive.threat)
-    opened = [(path, *_open(path, verdict, archive.images.shape[1:])) for path in engines]
+    chosen = backend or archive.backend
+    opened = [(path, *_open(path, chosen, verdict, archive.images.shape[1:])) for path in engines]
     with progress_bars() as progress:
         found = [
-            run(archive, engine, name=str(path), graph_sha256=digest, progress=progress)
+            run(archive, engine, name=str(path), graph_sha256=digest, backend=chosen, progress=progress)
             for path, engine, digest in opened
         ]
     for result in found:
@@ -60,7 +67,7 @@ def replay(verdict: Path, engines: tuple[Path, ...], json_path: Path | None) -> 
         result.gate()
 
 
-def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> tuple[Engine, str]:
+def _open(path: Path, backend: str, verdict: Path, shape: tuple[int, ...]) -> tuple[Engine, str]:
     """The engine and the digest of its graph; what it warns of is printed."""
     from ...bench.compatibility import check_image_shape
     from ...runtime.bundle.reader import read_bundle
@@ -72,7 +79,7 @@ def _open(path: Path, verdict: Path, shape: tuple[int, ...]) -> tuple[Engine, st
         warnings.simplefilter("always")
         bundle = None if is_onnx_file(path) else read_bundle(path)
         graph = read_onnx(path) if bundle is None else bundle.graph()
-        engine = open_onnx(graph) if bundle is None else load(bundle)
+        engine = open_onnx(graph, backend=backend) if bundle is None else load(bundle, backend=backend)
     check_image_shape(engine, shape, str(verdict), path, fix="name an engine for the verdict's images")
     for warning in caught:
         errors.print(f"{path}: {warning.message}", markup=False, soft_wrap=True)
@@ -108,7 +115,7 @@ def _origin(result: Replay) -> str:
     if result.same_graph:
         return "the candidates were made for the same graph: this is its verdict"
     if result.same_graph is False:
-        return "an upper bound: the candidates were made for another graph"
+        return "an upper bound: the candidates were made for another graph, or on another backend"
     return "an upper bound, unless the candidates were made for this graph, which is not known"
 
 

@@ -15,6 +15,7 @@ from rich.text import Text
 from ...bench.measurement import Measurement
 from ...bench.report.text import row_of
 from ...runtime.bundle.manifest import MANIFEST_NAME, Manifest
+from ...runtime.bundle.proved_on import proved_on
 from ...runtime.errors import BundleFormatError, InputError
 from ...runtime.files.json_fields import integer, items, json_object, number, under
 from ...runtime.printable import printable
@@ -118,13 +119,21 @@ def verification_report(result: Verification) -> list[Table]:
     table.add_row(
         "files whose SHA-256 fits", f"{len(result.bundle.manifest.files)} of {len(result.bundle.manifest.files)}"
     )
+    table.add_row("engine", result.kernels.backend)
     table.add_row("MACs in integer kernels", f"{result.kernels.integer_share:.1%} of {result.kernels.macs:,}")
     table.add_row("float kernels before the logits", str(len(result.kernels.float_kernels)))
-    table.add_row(f"stored logits that differ ({result.proof_images} images)", str(result.proof_logits))
-    table.add_row(f"logits twin / engine that differ ({parity.images} images)", str(parity.engine_logits))
-    table.add_row("logits twin / unoptimized graph that differ", str(parity.unoptimized_logits))
-    table.add_row("activations that differ", _mismatches(parity.activations))
+    stored = _differing(result.proof_logits, result.proof_wrong)
+    table.add_row(f"stored logits that differ ({result.proof_images} images)", stored)
+    engine = _differing(parity.engine_logits, parity.engine_images)
+    table.add_row(f"logits twin / engine that differ ({parity.images} images)", engine)
+    if parity.activations:
+        table.add_row("logits twin / unoptimized graph that differ", str(parity.unoptimized_logits))
+        table.add_row("activations that differ", _mismatches(parity.activations))
     return [table]
+
+
+def _differing(logits: int, images: int) -> str:
+    return f"{logits:,}, in {images} images" if logits else "0"
 
 
 def _mismatches(activations: Iterable[Any]) -> str:
@@ -198,14 +207,17 @@ def _summary(manifest: Manifest, title: str) -> Table:
             table.add_row(key, _shown(training, key))
     for note in items(training.get("data_notes", []), "proofs.training.data_notes"):
         table.add_row("", printable(str(note)))
-    table.add_row("proved on", f"{manifest.provenance.cpu} ({manifest.provenance.instruction_set})")
+    for place in proved_on(manifest):
+        table.add_row("proved on", printable(str(place)))
     return table
 
 
 def _benched(row: Mapping[str, Any], where: str) -> tuple[str, str]:
     """Label and text of a number that `toolchain bench --store` wrote."""
     try:
-        return row_of(Measurement.from_dict({key: value for key, value in row.items() if key != "bench"}))
+        label, shown = row_of(Measurement.from_dict({key: value for key, value in row.items() if key != "bench"}))
+        backend = row["bench"].get("backend", "onnxruntime")
+        return label if backend == "onnxruntime" else f"{label}, {backend}", shown
     except (LookupError, TypeError, ValueError, AttributeError, InputError) as error:
         got = f"{type(error).__name__}: {error}"
         raise BundleFormatError(where, expected="what toolchain bench --store writes", got=got) from error

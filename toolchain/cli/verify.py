@@ -6,11 +6,20 @@ from pathlib import Path
 
 import click
 
+from ...runtime.backends.table import PROCESSOR_BACKENDS
+
 __all__ = ["verify"]
 
 
 @click.command(epilog="Example: toolchain verify out/fashion-mnist")
 @click.argument("bundle", type=click.Path(path_type=Path))
+@click.option(
+    "--backend",
+    type=click.Choice(PROCESSOR_BACKENDS),
+    default="onnxruntime",
+    show_default=True,
+    help="Whose engine to check.",
+)
 @click.option(
     "--images",
     type=click.IntRange(min=0),
@@ -36,6 +45,7 @@ __all__ = ["verify"]
 def verify(
     bundle: Path,
     *,
+    backend: str,
     images: int,
     test_images: int,
     data: str | None,
@@ -59,6 +69,7 @@ def verify(
         with progress_bars() as progress:
             result = run(
                 bundle,
+                backend=backend,
                 images=images,
                 seed=seed,
                 test_images=test_images,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import secrets
 from collections.abc import Mapping, Sequence
@@ -21,9 +20,11 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import BundleError, BundleFormatError, IntegrityError
+from ...files import user_cache
 from ...files.atomic import replace_file
 from ...files.json_fields import exact_keys, integer, items, json_object, kind, parse_object, text, under
 from ...files.onnx_file import OnnxFile
+from ...files.user_cache import check_private
 
 __all__ = [
     "CachedEngine",
@@ -41,7 +42,6 @@ FORMAT_VERSION = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DTYPES = ("uint8", "float16", "float32")
 _AMPERE = 8
-_OTHERS_MAY_WRITE = 0o022
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,9 +163,8 @@ def engine_key(
 
 
 def cache_folder() -> Path:
-    """Where engines lie: $XDG_CACHE_HOME/hardtemper/engines, ~/.cache where the variable is not set."""
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(base) if Path(base).is_absolute() else Path.home() / ".cache") / "hardtemper" / "engines"
+    """Where engines lie."""
+    return user_cache.cache_folder("engines")
 
 
 def write_engine(folder: Path, entry: CachedEngine, engine: bytes) -> Path:
@@ -274,16 +273,4 @@ def check_folder(folder: Path) -> None:
         BundleError: it cannot be read.
         IntegrityError: it is not this user's alone.
     """
-    if os.name == "nt":
-        return  # the profile folder's access list guards it
-    try:
-        status = folder.stat()
-    except OSError as error:
-        raise BundleError(f"{folder}: cannot be read", got=error.strerror or str(error)) from None
-    if status.st_uid != os.getuid() or status.st_mode & _OTHERS_MAY_WRITE:
-        raise IntegrityError(
-            f"{folder}: engines in it are not trusted",
-            expected="a folder that this user alone can write to",
-            got=f"owner {status.st_uid}, mode {status.st_mode & 0o777:o}",
-            fix="compile here, or say --trust-engine if you know who built it",
-        )
+    check_private(folder, what="engines", fix="compile here, or say --trust-engine if you know who built it")

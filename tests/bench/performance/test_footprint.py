@@ -19,7 +19,7 @@ def failing_child(path: Path, **_: Any) -> Memory:
     raise ModelError(f"{path}: killed")
 
 
-def silent_system(_: Path, *, digest: str, batch: int, threads: int | None) -> Memory:
+def silent_system(_: Path, *, digest: str, batch: int, threads: int | None, backend: str) -> Memory:
     return Memory(batch=batch, threads=threads, baseline_mib=None, loaded_mib=None, peak_mib=None)
 
 
@@ -36,10 +36,13 @@ def test_memory_that_cannot_be_measured_is_skipped(measure: Any, reason: str) ->
 
 
 def test_memory_that_can_be_measured_is() -> None:
-    def measure(path: Path, *, digest: str, batch: int, threads: int | None) -> Memory:
+    def measure(path: Path, *, digest: str, batch: int, threads: int | None, backend: str) -> Memory:
+        assert backend == "openvino"
         return Memory(batch=batch, threads=threads, baseline_mib=40.0, loaded_mib=50.0, peak_mib=60.0)
 
-    found = measure_peak_memory(Path("model.onnx"), digest="", batch=2, threads=None, measure=measure)
+    found = measure_peak_memory(
+        Path("model.onnx"), digest="", batch=2, threads=None, backend="openvino", measure=measure
+    )
     assert isinstance(found, Measurement)
     assert (found.name, found.value, found.settings["batch"]) == ("peak-memory", 60.0, 2)
 

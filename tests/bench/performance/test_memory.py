@@ -124,9 +124,9 @@ def test_without_proc_the_peak_comes_from_getrusage_in_its_own_unit(
     small: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(memory_child, "_STATUS", tmp_path / "none")
-    linux = memory_child.main(str(small), 1, 1, digest_of(small))
+    linux = memory_child.main(str(small), 1, 1, digest_of(small), "onnxruntime")
     monkeypatch.setattr(memory_child.sys, "platform", "darwin")
-    macos = memory_child.main(str(small), 1, 1, digest_of(small))
+    macos = memory_child.main(str(small), 1, 1, digest_of(small), "onnxruntime")
     assert linux["baseline"] is linux["loaded"] is None
     assert linux["peak"] is not None
     assert macos["peak"] == pytest.approx(linux["peak"] / 1024, rel=0.05)

@@ -19,7 +19,7 @@ MODULE = "hardtemper.bench.performance.memory_child"
 def test_memory_grows(tmp_path: Path, three_classes: Any) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(three_classes.onnx())
-    found = main(str(path), 2, 1, read_onnx(path).digest)
+    found = main(str(path), 2, 1, read_onnx(path).digest, "onnxruntime")
     baseline, loaded, peak = (found[key] for key in ("baseline", "loaded", "peak"))
     assert baseline is not None
     assert loaded is not None
@@ -35,7 +35,7 @@ def test_torch_is_never_imported() -> None:
 
 def test_what_cannot_be_opened_is_one_line(tmp_path: Path) -> None:
     child = subprocess.run(
-        [sys.executable, "-m", MODULE, str(tmp_path / "none.onnx"), "1", "0", "0" * 64],
+        [sys.executable, "-m", MODULE, str(tmp_path / "none.onnx"), "1", "0", "0" * 64, "onnxruntime"],
         capture_output=True,
         text=True,
         check=False,

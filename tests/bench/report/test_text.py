@@ -64,6 +64,7 @@ def rendered(report: BenchReport) -> str:
 def test_dense_stands_beside_what_ships(report: BenchReport) -> None:
     text = rendered(report)
     assert re.search(r"dense.*shipped", text)
+    assert re.search(r"onnxruntime.*onnxruntime", text)
     rows = [line.split("│")[1].strip() for line in text.splitlines() if line.startswith("│")]
     assert rows == [
         "size",

@@ -17,8 +17,10 @@ from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.errors import BundleError, InputError, IntegrityError
 
 
-def measured(path: Path, data: Dataset) -> BenchReport:
-    settings = BenchSettings(batches=(1,), warmup=0, repeats=1, min_seconds=0, robust=False)
+def measured(path: Path, data: Dataset, *backends: str) -> BenchReport:
+    settings = BenchSettings(
+        backends=backends or ("onnxruntime",), batches=(1,), warmup=0, repeats=1, min_seconds=0, robust=False
+    )
     return run_bench(path, data, settings)
 
 
@@ -33,6 +35,14 @@ def test_each_row_says_when_and_where(make_bundle: Callable[..., Path], data: Da
     assert [row["name"] for row in rows] == [m.name for m in report.subject("shipped").measurements], "once"
     assert {row["bench"]["created"] for row in rows} == {report.created}
     assert {row["bench"]["cpu"] for row in rows} == {report.environment.cpu}
+
+
+def test_each_row_says_on_which_backend(make_bundle: Callable[..., Path], data: Dataset) -> None:
+    path = make_bundle()
+    report = measured(path, data, "openvino", "onnxruntime")
+    rows = store_measurements(report, read_bundle(path)).manifest.measurements
+    expected = [(subject.backend, m.name) for subject in report.subjects for m in subject.measurements]
+    assert [(row["bench"]["backend"], row["name"]) for row in rows] == expected
 
 
 def test_only_the_bundle_that_was_measured_takes_them(

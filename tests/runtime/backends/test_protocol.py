@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from hardtemper.runtime.backends.onnxruntime import OnnxRuntimeBackend
+from hardtemper.runtime.backends.openvino import OpenVinoBackend
 from hardtemper.runtime.backends.protocol import Backend
 from hardtemper.runtime.backends.table import BACKENDS
 from hardtemper.runtime.backends.tensorrt.backend import TensorRTBackend
@@ -21,13 +22,17 @@ def onnxruntime(classifier: Any, gpu: Any, folder: Path) -> Backend:
     return OnnxRuntimeBackend(OnnxFile(path=folder / "model.onnx", content=classifier.onnx()), threads=1)
 
 
+def openvino(classifier: Any, gpu: Any, folder: Path) -> Backend:
+    return OpenVinoBackend(OnnxFile(path=folder / "model.onnx", content=classifier.onnx()), threads=1)
+
+
 def tensorrt(classifier: Any, gpu: Any, folder: Path) -> Backend:
     cuda = gpu.FakeCuda()
     module = gpu.fake_tensorrt("10.16.1.11", cuda, [(1, 4, 16)])
     return TensorRTBackend(classifier.onnx(), tensorrt=module, cuda=cuda, capture=gpu.Capture())
 
 
-@pytest.fixture(params=[onnxruntime, tensorrt], ids=lambda make: make.__name__)
+@pytest.fixture(params=[onnxruntime, openvino, tensorrt], ids=lambda make: make.__name__)
 def backend(request: pytest.FixtureRequest, classifier: Any, gpu: Any, tmp_path: Path) -> Backend:
     make: Callable[..., Backend] = request.param
     return make(classifier, gpu, tmp_path)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from hardtemper.runtime import engine
-from hardtemper.runtime.backends.table import BACKENDS, BackendOpener, OpenedGraph
+from hardtemper.runtime.backends.table import BACKENDS, PROCESSOR_BACKENDS, BackendOpener, OpenedGraph
 from hardtemper.runtime.engine import load
 from hardtemper.runtime.errors import BundleFormatError, InputError
 
@@ -35,8 +35,9 @@ def constant(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
 
 
 def test_the_rows() -> None:
-    assert list(BACKENDS) == ["onnxruntime", "tensorrt"]
-    assert [row.takes_threads for row in BACKENDS.values()] == [True, False]
+    assert list(BACKENDS) == ["onnxruntime", "openvino", "tensorrt"]
+    assert [row.takes_threads for row in BACKENDS.values()] == [True, True, False]
+    assert PROCESSOR_BACKENDS == ("onnxruntime", "openvino")
 
 
 def test_a_row_is_a_backend(make_bundle: Callable[..., Path], constant: dict[str, object]) -> None:
@@ -59,7 +60,7 @@ def test_what_the_graph_says_is_what_the_manifest_says(
 def test_an_error_lists_the_table(make_bundle: Callable[..., Path], constant: dict[str, object]) -> None:
     with pytest.raises(InputError) as caught:
         load(make_bundle(), backend="abacus")
-    expected = "onnxruntime or tensorrt without threads or constant without threads"
+    expected = "onnxruntime or openvino or tensorrt without threads or constant without threads"
     assert str(caught.value) == f"backend; expected: {expected}; got: 'abacus'"
 
 

@@ -15,9 +15,10 @@ import pytest
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.export.twin.twin import Twin
 from hardtemper.runtime.bundle.manifest import Manifest
+from hardtemper.runtime.bundle.proof import MOST_PROOF_IMAGES
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.errors import BundleError, DataError, GateError, InputError
-from hardtemper.toolchain.bundles.verification import MOST_PROOF_IMAGES, verify_bundle
+from hardtemper.toolchain.bundles.verification import verify_bundle
 
 
 def test_the_gates_of_a_verification(tiny: Any) -> None:

@@ -104,10 +104,11 @@ def test_an_onnx_file(model: Path, data: Path, tmp_path: Path) -> None:
 def test_every_setting_arrives(model: Path, data: Path, tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     given = ["--images", 5, "--clean-images", 6, "--threads", "all", "--seed", 3, "--sequential", "--batch", 1]
-    given += ["--no-dense"]
+    given += ["--no-dense", "--backend", "openvino", "--backend", "onnxruntime"]
     result = run(model, "--data", data, "--json", path, *FAST, *given)
     assert result.exit_code == 0, result.output
     assert json.loads(path.read_text(encoding="utf-8"))["settings"] == {
+        "backends": ["openvino", "onnxruntime"],
         "batches": [2, 1],
         "threads": None,
         "warmup": 0,
@@ -475,6 +476,13 @@ def test_store_puts_the_numbers_into_the_bundle(
     assert "robust, union (n 20)" in said
     assert re.search(r"alarm, zero gradient\W+quiet", said)
     assert re.search(r"alarm, flat loss\W+RAISED, 95.0 % of 20", said)
+    two = ["--backend", "onnxruntime", "--backend", "openvino", "--no-robust"]
+    assert run(path, "--data", data, "--store", "--no-dense", *two, *SHORT).exit_code == 0
+    capsys.readouterr()
+    assert main(["inspect", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "latency, batch 2 (n 2) " in said
+    assert "latency, batch 2 (n 2), openvino" in said
 
 
 def test_a_run_that_is_interrupted_goes_on(

@@ -74,7 +74,7 @@ def test_on_the_engine_that_it_was_made_for_and_on_another(
         "linf:8/255; of 40 images 40 (100.0 % [91.2, 100.0]) are right as they are",
         f"{robust} ({100 * robust / 40:.1f} % [{low:.1f}, {high:.1f}]) withstand all [95 % Wilson interval]",
         "made for the same graph: this is its verdict",
-        "an upper bound: the candidates were made for another graph",
+        "an upper bound: the candidates were made for another graph, or on another backend",
     ):
         assert shown in out
     assert str(other)[-20:] in said.out
@@ -96,6 +96,22 @@ def test_on_the_engine_that_it_was_made_for_and_on_another(
         int((broken & archive.on_engine & (archive.attacks == number)).sum()) for number in range(2)
     ]
     assert different["clean"] < 40
+
+
+def test_on_another_backend_it_is_an_upper_bound(
+    verdict: Path, model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    counts = tmp_path / "counts.json"
+    assert main(["replay", str(verdict), str(model), "--backend", "openvino", "--json", str(counts)]) == 0
+    assert "for another graph, or on another backend" in " ".join(capsys.readouterr().out.split())
+    (engine,) = json.loads(counts.read_text(encoding="utf-8"))["engines"]
+    archive = read_archive(verdict)
+    assert archive.backend == "onnxruntime"
+    assert (engine["same_graph"], engine["clean"], engine["robust"]) == (False, 40, archive.header["robust"])
+    there = replace(archive, header={**archive.header, "backend": "openvino"})
+    write_archive(there, tmp_path / "there.npz")
+    assert main(["replay", str(tmp_path / "there.npz"), str(model)]) == 0
+    assert "made for the same graph: this is its verdict" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_only_queries_found_is_told(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,42 @@ def test_a_whole_bundle_is_verified(capsys: pytest.CaptureFixture[str], tiny: An
         assert shown in out
 
 
+def test_another_backend_is_verified_alike(
+    capsys: pytest.CaptureFixture[str], error: Callable[..., str], bundle: Path, replace: Callable[[str, bytes], None]
+) -> None:
+    command = ["verify", str(bundle), "--backend", "openvino", "--images", "20"]
+    assert main(command) == 0
+    said = capsys.readouterr()
+    out = " ".join(said.out.split())
+    for shown in (
+        "engine │ openvino 20",
+        "MACs in integer kernels │ 100.0% of",
+        "stored logits that differ (64 images) │ 0",
+        "logits twin / engine that differ (84 images) │ 0",
+    ):
+        assert shown in out
+    assert "activations" not in out  # an engine that exposes them is another one
+    assert "proved on" not in said.err
+    images, logits = proof(bundle)
+    logits[3, :2] += 1
+    replace("proof.npz", packed(images=images, logits=logits))
+    assert "got: 2 stored logits, 0 other logits and 0 integers differ" in error(*command, code=1)
+    assert main(command) == 1
+    assert "stored logits that differ (64 images) │ 2, in 1 images" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_where_nothing_was_proved(
+    capsys: pytest.CaptureFixture[str], bundle: Path, edit: Callable[..., None], backend: str
+) -> None:
+    edit(lambda manifest: [place.update(instruction_set="another-one") for place in manifest["proofs"]["engines"]])
+    assert main(["verify", str(bundle), "--backend", backend, "--images", "0"]) == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "proved on" in line]
+    assert line.startswith("proved on onnxruntime ")
+    assert " on another-one (" in line
+    assert f"; checked here on {backend} " in line
+
+
 def test_changed_proof_logits_fail_the_gate(
     error: Callable[..., str], bundle: Path, edit: Callable[..., None], replace: Callable[[str, bytes], None]
 ) -> None:

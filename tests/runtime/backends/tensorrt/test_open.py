@@ -248,4 +248,4 @@ def test_an_engine_of_another_network_is_refused(
 def test_backends_that_do_not_exist(bundle: Path, settings: dict[str, Any], got: str) -> None:
     with pytest.raises(InputError) as caught:
         load(bundle, **settings)
-    assert str(caught.value) == f"backend; expected: onnxruntime or tensorrt without threads; got: {got}"
+    assert str(caught.value) == f"backend; expected: onnxruntime or openvino or tensorrt without threads; got: {got}"
