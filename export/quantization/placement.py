@@ -19,7 +19,7 @@ convolutions one QuantizeLinear alone reads its result.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 import onnx_ir as ir
@@ -117,11 +117,13 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         grids: a grid for each of `quantized_values`, by name.
         pixels: the grid of the pixels behind the graph's first DequantizeLinear.
         scheme: how to quantize the weights.
+        held: values whose grid stays as it is; those of others that end in a clamp may become finer.
     """
 
-    def __init__(self, grids: Mapping[str, Grid], *, pixels: Grid, scheme: Scheme) -> None:
+    def __init__(self, grids: Mapping[str, Grid], *, pixels: Grid, scheme: Scheme, held: Collection[str] = ()) -> None:
         super().__init__()
         self._grids = grids
+        self._held = held
         self._pixels = pixels
         self._scheme = scheme
         self.weights = QuantizedWeights(scheme)
@@ -175,11 +177,12 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         if _is_logits(node) or node in self._unrounded:
             return
         clamp = _clamp_behind(node)
-        grid = self._grids[(clamp or node).outputs[0].name or ""]
+        name = (clamp or node).outputs[0].name or ""
+        grid = self._grids[name]
         bounds: Bounds = (None, None)
         if clamp is not None:
             bounds = _bounds(clamp)
-            grid = self._ending_at(bounds, grid)
+            grid = grid if name in self._held else self._ending_at(bounds, grid)
             _drop(graph, clamp)
         self._insert(graph, node.outputs[0], node, grid, bounds)
 

@@ -1,4 +1,7 @@
-"""Float graph -> integer graph: calibrate, place quantizers (`placement.py`), round the weights (`weights.py`)."""
+"""Float graph -> integer graph.
+
+Calibrate, fit the grids of sums (`sum_grids.py`), place quantizers (`placement.py`), round the weights (`weights.py`).
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from ..passes.node_pass import SkippedNode
 from .calibration import calibrate
 from .placement import KNOWN, PlaceQuantizers, quantized_values, unknown_operators
 from .scheme import Grid, Scheme
+from .sum_grids import fit_sums
 
 __all__ = ["IntegerGraph", "check_operators", "quantize"]
 
@@ -62,8 +66,12 @@ def quantize(
     pixel = _known_pixel_graph(graph, scheme)
     model = pixel.model
     names = [value.name or "" for value in quantized_values(model.graph, scheme=scheme)]
-    grids = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
-    placer = PlaceQuantizers(grids, pixels=Grid(INPUT_SCALE, 0), scheme=scheme)
+    grids: Mapping[str, Grid] = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
+    pixels, held = Grid(INPUT_SCALE, 0), frozenset[str]()
+    if scheme.exact_sums:
+        fitted = fit_sums(model, grids, pixels=pixels)
+        grids, held = fitted.grids, fitted.terms
+    placer = PlaceQuantizers(grids, pixels=pixels, scheme=scheme, held=held)
     placer(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.TopologicalSortPass()(model)
