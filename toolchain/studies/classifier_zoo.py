@@ -93,7 +93,7 @@ def _of_timm(name: str, side: int) -> nn.Module:
     torchvision()  # which timm imports, with its operators declared
     import timm
 
-    options = {"img_size": side} if name.startswith(("deit", "mixer", "levit")) else {}
+    options: dict[str, Any] = {"img_size": side} if name.startswith(("deit", "mixer", "levit")) else {}
     made: nn.Module = timm.create_model(name, pretrained=False, num_classes=_CLASSES, **options)
     return made
 
@@ -111,7 +111,7 @@ def alive(module: nn.Module, images: Tensor) -> nn.Module:
             norm.reset_running_stats()
             norm.momentum = None  # a plain mean over the batches
             norm.train()
-        for batch in images.split(64):
+        for batch in images.split(64):  # type: ignore[no-untyped-call]
             module(batch)
     return module.eval()
 
