@@ -5,8 +5,8 @@ dataset-fashion-mnist), and ~/.cache/hardtemper. In each, `<name>/` and torchvis
 Fashion-MNIST use the same file names, so bare files of theirs count only in a folder that was given as `root`. A
 download goes to the first of root, `$HARDTEMPER_DATA` and the cache.
 
-CIFAR-10, CIFAR-100 and SVHN are read by torchvision, which compares their files with the known MD5 sums first: CIFAR's
-batches are pickles, and nothing else is unpickled.
+SVHN is read by torchvision, which compares its files with the known MD5 sums first. CIFAR's batches are pickles, read
+by `cifar.py` against the same sums.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 
 from ...runtime.errors import DataError, MissingExtraError
 from .arrays import splits_from_arrays
+from .cifar import read_cifar
 from .dataset import Splits
 from .idx import read_idx
 from .paths import expand
@@ -104,7 +105,24 @@ def load_named(name: str, *, root: Path | None = None, download: bool = False) -
         folder = _find(known, places)
     if folder is None:
         raise _not_found(name, known, places)
-    return _read_idx_set(name, known, folder) if known.kind == "idx" else _read_with_torchvision(name, known, folder)
+    if known.kind == "idx":
+        return _read_idx_set(name, known, folder)
+    factory = getattr(torchvision().datasets, known.torchvision)
+    read = read_cifar if known.kind == "cifar" else _read_svhn
+    try:
+        arrays = read(factory, folder)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(str(error.name), extra="build", feature=f"reading {name}") from None
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"the files of {name!r} in {folder} are damaged or incomplete",
+            expected="files with the MD5 sums that torchvision knows",
+            got=str(error),
+            fix=f"remove {', '.join(known.files)} there and download again (--download)",
+        ) from error
+    return splits_from_arrays(
+        arrays | ({"classes": known.classes} if known.classes else {}), name=name, source=str(folder)
+    )
 
 
 def _roots(root: Path | None) -> list[Path]:
@@ -152,34 +170,14 @@ def _read_idx_set(name: str, known: _Named, folder: Path) -> Splits:
     return splits_from_arrays({**arrays, "classes": known.classes}, name=name, source=str(folder))
 
 
-def _read_with_torchvision(name: str, known: _Named, folder: Path) -> Splits:
-    factory = getattr(torchvision().datasets, known.torchvision)
-    parts: tuple[dict[str, Any], ...] = (
-        ({"split": "train"}, {"split": "test"}) if known.kind == "svhn" else ({"train": True}, {"train": False})
-    )
-    try:
-        train, test = (factory(root=str(folder), **part) for part in parts)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(str(error.name), extra="build", feature=f"reading {name}") from None
-    except (RuntimeError, OSError) as error:
-        raise DataError(
-            f"the files of {name!r} in {folder} are damaged or incomplete",
-            expected="files with the MD5 sums that torchvision knows",
-            got=str(error),
-            fix=f"remove {', '.join(known.files)} there and download again (--download)",
-        ) from error
-    labels = "labels" if known.kind == "svhn" else "targets"
-    return splits_from_arrays(
-        {
-            "train_images": train.data,
-            "train_labels": np.asarray(getattr(train, labels)),
-            "test_images": test.data,
-            "test_labels": np.asarray(getattr(test, labels)),
-            "classes": known.classes or train.classes,
-        },
-        name=name,
-        source=str(folder),
-    )
+def _read_svhn(factory: Any, folder: Path) -> dict[str, Any]:
+    train, test = (factory(root=str(folder), split=split) for split in ("train", "test"))
+    return {
+        "train_images": train.data,
+        "train_labels": np.asarray(train.labels),
+        "test_images": test.data,
+        "test_labels": np.asarray(test.labels),
+    }
 
 
 def _download(name: str, known: _Named, target: Path) -> None:

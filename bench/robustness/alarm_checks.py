@@ -118,10 +118,10 @@ def _twin_differs(result: RobustnessResult) -> list[Alarm]:
 
 def _random(case: Case, rows: NDArray[np.int64]) -> Alarm:
     images = case.images[rows]
-    if case.draws == 1 and not is_random(case.engine, images):  # rounding is no chance
-        return Alarm.of("random", 0, len(rows))
-    differs = (case.engine(images) != case.engine(images)).any(1)
-    return Alarm.of("random", int(differs.sum()), len(rows))
+    count = 0
+    if case.draws > 1 or is_random(case.engine, images):  # rounding is no chance
+        count = int((case.engine(images) != case.engine(images)).any(1).sum())
+    return Alarm.of("random", count, len(rows))
 
 
 def _tensors(case: Case, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:

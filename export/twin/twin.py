@@ -127,8 +127,11 @@ class Twin(nn.Module):
         zero = torch.zeros(())
         if stored.zero:
             zero = along(self.get_buffer(self._keys[stored.zero]), integers.dim(), stored.axis).float()
+        try:
+            exact = (integers - zero) * step
+        except RuntimeError:  # they do not fit: the node says so where it computes
+            return
         low, high = _limits(integers, zero)
-        exact = (integers - zero) * step
         # a shadow starts at the integer it was rounded to, so that the first forward is the graph as it stands
         values = exact if shadow is None else torch.from_numpy(np.array(shadow, np.float32))
         values = values.clamp((low - zero) * step, (high - zero) * step)

@@ -150,7 +150,10 @@ def _no_folder(folder: Path) -> BundleError:
         fix = "open a bare ONNX file with open_onnx" if folder.suffix == ".onnx" else ""
         return BundleError(f"{folder}: not a bundle", expected="a folder", got="a file", fix=fix)
     # A build that was killed between its two renames has moved the old bundle aside (see export/bundle_writer.py).
-    aside = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
+    try:
+        aside = sorted(folder.parent.glob(f".{glob.escape(folder.name)}.*.old"))
+    except OSError:  # no system can hold the name
+        aside = []
     fix = f"an interrupted build left the former bundle at {aside[-1]}: rename it back" if aside else ""
     return BundleError(f"{folder}: no such bundle", expected="a folder", got="nothing", fix=fix)
 

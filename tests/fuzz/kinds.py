@@ -164,14 +164,13 @@ def _key(key: str) -> str:
     return key if key.isidentifier() and key.isascii() else json.dumps(key)
 
 
-def _inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{_key(key)} = {_inline(inner)}" for key, inner in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_inline, value)) + "]"
-    if isinstance(value, float):
-        return repr(value)
-    return json.dumps(value)
+def _inline(value: Any, levels: int = 200) -> str:
+    """A value, of so many levels at most: more than any reader takes, fewer than Python follows."""
+    if levels and isinstance(value, dict):
+        return "{" + ", ".join(f"{_key(key)} = {_inline(inner, levels - 1)}" for key, inner in value.items()) + "}"
+    if levels and isinstance(value, list):
+        return "[" + ", ".join(_inline(inner, levels - 1) for inner in value) + "]"
+    return repr(value) if isinstance(value, float) else json.dumps(value if levels else 0)
 
 
 def _recipe_file() -> dict[str, Content]:

@@ -73,8 +73,10 @@ def pack(arrays: Mapping[str, Any], *, compressed: bool = True) -> bytes:
     method = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
     with zipfile.ZipFile(buffer, "w") as file:
         for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, np.asarray(array), allow_pickle=True)
+            content, stored = io.BytesIO(), np.asarray(array)
+            if stored.dtype.hasobject and stored.ndim > 32:
+                stored = stored.reshape(-1)  # NumPy pickles no more dimensions
+            np.lib.format.write_array(content, stored, allow_pickle=True)
             file.writestr(_member(f"{name}.npy"), content.getvalue(), method)
     return buffer.getvalue()
 

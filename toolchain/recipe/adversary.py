@@ -37,7 +37,7 @@ class Adversary(Section):
     attack: Literal["fgsm", "n-fgsm", "pgd"] = Field(
         "pgd", description="fgsm, n-fgsm: one step from a random start; pgd: `steps` steps"
     )
-    steps: Annotated[int, Field(ge=1)] = Field(20, description="gradient steps of pgd")
+    steps: Annotated[int, Field(ge=1, le=10_000)] = Field(20, description="gradient steps of pgd")
     step_size: Positive | None = Field(
         None,
         description="in epsilon's units; by default 2 epsilon / steps, fgsm 1.25 epsilon, n-fgsm epsilon",
@@ -46,7 +46,7 @@ class Adversary(Section):
         None, description="radius of the ball that training searches in; the threat's own by default"
     )
     random_start: bool = Field(True, description="start at a random point of the ball instead of the image")
-    replays: Annotated[int, Field(ge=1)] = Field(
+    replays: Annotated[int, Field(ge=1, le=1000)] = Field(
         1,
         description="2 or more: free adversarial training with so many steps on each batch",
     )

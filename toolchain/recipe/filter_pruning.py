@@ -22,7 +22,7 @@ class FilterPruning(CompressionStep):
         default_factory=dict, description="other sparsities by layer name or pattern"
     )
     scope: Literal["layer", "global"] = Field("layer", description="rank filters within a layer or over all layers")
-    round_to: Annotated[int, Field(ge=1)] = Field(1, description="round kept channels up to a multiple")
+    round_to: Annotated[int, Field(ge=1, le=65_536)] = Field(1, description="round kept channels up to a multiple")
     linear: bool = Field(False, description="prune neurons of hidden linear layers too")
     keep: tuple[str, ...] = Field((), description="names or patterns of layers to leave alone")
 

@@ -43,18 +43,19 @@ CLASSES = 5
 Pixels = NDArray[np.uint8]
 
 
-def draw(count: int, seed: int) -> tuple[Pixels, NDArray[np.int64]]:
-    """Coarse patterns, dimmed and noisy, on 8 x 8 grey images."""
-    patterns = np.random.default_rng(7).normal(size=(CLASSES, 1, 4, 4)).repeat(2, 2).repeat(2, 3)
+def draw(count: int, seed: int, side: int = 8) -> tuple[Pixels, NDArray[np.int64]]:
+    """Coarse patterns, dimmed and noisy, on grey images of `side` x `side`."""
+    patterns = np.random.default_rng(7).normal(size=(CLASSES, 1, 4, 4)).repeat(side // 4, 2).repeat(side // 4, 3)
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, CLASSES, count)
-    images = 127 + 32 * patterns[labels] * rng.uniform(0.5, 1, (count, 1, 1, 1)) + rng.normal(0, 20, (count, 1, 8, 8))
+    noise = rng.normal(0, 20, (count, 1, side, side))
+    images = 127 + 32 * patterns[labels] * rng.uniform(0.5, 1, (count, 1, 1, 1)) + noise
     return images.round().clip(0, 255).astype(np.uint8), labels.astype(np.int64)
 
 
-def train(*, robust: bool) -> nn.Module:
+def train(*, robust: bool, side: int = 8) -> nn.Module:
     torch.manual_seed(0)
-    pixels, labels = draw(3000, seed=0)
+    pixels, labels = draw(3000, seed=0, side=side)
     x, y = torch.from_numpy(pixels).float() / 255, torch.from_numpy(labels)
     model = nn.Sequential(
         nn.Conv2d(1, 12, 3, padding=1),
@@ -62,7 +63,7 @@ def train(*, robust: bool) -> nn.Module:
         nn.Conv2d(12, 16, 3, 2, 1),
         nn.ReLU(),
         nn.Flatten(),
-        nn.Linear(256, CLASSES),
+        nn.Linear(4 * side**2, CLASSES),
     )
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     generator = torch.Generator().manual_seed(0)
@@ -272,34 +273,36 @@ def test_noise_in_a_file_is_judged_by_votes_and_raises_the_alarm(
 
 # --------------------------------------------------------------------------------------- the zoo of the study, in small
 
-FEW = 16
+FEW, SIDE = 16, 20
 
 
 @pytest.fixture(scope="module")
-def undefended(plain: nn.Module, images: Any, tmp_path_factory: pytest.TempPathFactory) -> float:
-    return zoo_union(plain, "none", images, tmp_path_factory.mktemp("zoo"))[0]
+def larger() -> nn.Module:
+    return train(robust=False, side=SIDE)
 
 
-def zoo_union(model: nn.Module, name: str, images: Any, folder: Path) -> tuple[float, SubjectReport]:
+@pytest.fixture(scope="module")
+def undefended(larger: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> float:
+    return zoo_union(larger, "none", tmp_path_factory.mktemp("zoo"))
+
+
+def zoo_union(model: nn.Module, name: str, folder: Path) -> float:
     """What is left of one of the zoo, in per cent."""
     assert isinstance(model, nn.Sequential)
-    onnx.save(defended(model, (1, 8, 8), DEFENSES[name]), folder / "defended.onnx")
+    onnx.save(defended(model, (1, SIDE, SIDE), DEFENSES[name]), folder / "defended.onnx")
+    images = draw(60, seed=1, side=SIDE)
     few = {"batches": (1,), "warmup": 0, "repeats": 1, "min_seconds": 0, "threads": 1}
     settings = BenchSettings(threat=THREAT, preset="apgd-ce", images=FEW, clean_images=FEW, **few)  # type: ignore[arg-type]
     (subject,) = run_bench(folder / "defended.onnx", as_dataset(images), settings).subjects
     assert subject.robustness is not None
-    assert subject.robustness.clean > 0.4 * FEW
-    return 100 * subject.robustness.robust.mean(), subject
+    assert subject.robustness.clean > 0.8 * FEW
+    return float(100 * subject.robustness.robust.mean())
 
 
-# four levels are worth something, and a shift takes these 8 x 8 pictures apart: the study has both on real ones
-@pytest.mark.parametrize(
-    "name", [name for name in DEFENSES if name not in ("none", "floor, four levels", "random shift")]
-)
+# four levels are worth something: the study has them on real pictures
+@pytest.mark.parametrize("name", [name for name in DEFENSES if name not in ("none", "floor, four levels")])
 def test_a_defense_of_the_zoo_leaves_what_the_network_without_it_has(
-    name: str, plain: nn.Module, images: Any, undefended: float, tmp_path: Path
+    name: str, larger: nn.Module, undefended: float, tmp_path: Path
 ) -> None:
     """By gradients alone: no query helps the attack and what follows an alarm."""
-    left, subject = zoo_union(plain, name, images, tmp_path)
-    withheld = subject.find("robust-accuracy-withheld", attack="union") is not None
-    assert left <= undefended + 200 / FEW or withheld
+    assert zoo_union(larger, name, tmp_path) <= undefended + 100 / FEW

@@ -171,3 +171,9 @@ def test_a_listed_name_that_no_system_can_hold(make_bundle: MakeBundle) -> None:
     (folder / "manifest.json").write_text(text.replace("dense/model.onnx", "x" * 4000), encoding="utf-8")
     with pytest.raises(IntegrityError, match=r"cannot be read|missing"):
         read_bundle(folder)
+
+
+@pytest.mark.parametrize("name", ["a" * 5000, "x/" * 3000], ids=["name", "path"])
+def test_a_name_that_no_system_can_hold(name: str, tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="no such bundle"):
+        read_bundle(tmp_path / name)
