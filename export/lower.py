@@ -26,6 +26,7 @@ from onnxscript.rewriter.rules import common as rules
 from torch import nn
 
 from ..runtime.errors import ModelError
+from .adaptive_pools import ADAPTIVE_POOLS
 from .integer_types import UINT8
 from .passes.affine_to_conv import AffineToConv
 from .passes.average_pool_to_conv import AveragePoolToConv
@@ -34,12 +35,13 @@ from .passes.clamp_before_flatten import ClampBeforeFlatten
 from .passes.feature_affine_to_conv import FeatureAffineToConv
 from .passes.fold_clip import FoldClip
 from .passes.fold_into_gemm import FoldIntoGemm
+from .passes.logits_row import LogitsRow
 from .passes.matmul_to_gemm import MatMulToGemm
 from .passes.merge_convs import MergeConvs
 from .passes.node_pass import NodePass, SkippedNode
 from .passes.pixel_input import PixelInput
 from .passes.reshape_to_flatten import ReshapeToFlatten
-from .passes.standalone_relu import StandaloneRelu
+from .passes.subtraction_to_sum import SubtractionToSum
 
 __all__ = ["INPUT_SCALE", "OPSET", "FloatGraph", "PixelGraph", "lower", "lower_onnx", "pixel_graph"]
 
@@ -101,6 +103,7 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
                 input_names=["image"],
                 output_names=["logits"],
                 verbose=False,
+                custom_translation_table=ADAPTIVE_POOLS,
             )
     except Exception as error:  # the exporter raises many types, none of them public
         cause = str(error.__cause__ or error).strip().splitlines()
@@ -111,6 +114,7 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
             fix="remove data-dependent control flow; run with --debug for the whole trace",
         ) from error
     assert program is not None
+    LogitsRow()(program.model)
     shape = program.model.graph.outputs[0].shape
     if shape is None or len(shape) != 2 or isinstance(shape[0], int):
         raise ModelError(
@@ -160,9 +164,7 @@ def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool, largest: int = 
     model = ir.from_proto(graph.model)
     PixelInput(scale)(model)
     pools, clips = ([AveragePoolToConv()], [FoldClip(largest)]) if exact else ([], [])
-    skipped = _run(
-        model, [MergeConvs(), FoldIntoGemm(), *pools, MergeConvs(), StandaloneRelu(), *clips], skipped=graph.skipped
-    )
+    skipped = _run(model, [MergeConvs(), FoldIntoGemm(), *pools, MergeConvs(), *clips], skipped=graph.skipped)
     return PixelGraph(model=model, skipped=skipped)
 
 
@@ -203,7 +205,7 @@ def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
         FeatureAffineToConv(),
         ClampBeforeFlatten(),
     ]
-    skipped = _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), *folds])
+    skipped = _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), SubtractionToSum(), *folds])
     passes.ShapeInferencePass()(model)
     passes.ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()

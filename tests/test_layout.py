@@ -43,6 +43,7 @@ def test_no_test_file_is_left_behind() -> None:
 ACROSS = {
     "bench/attacks/white_box/test_white_box.py": "what every white-box attack promises, one table of them",
     "bench/robustness/test_broken_defenses.py": "the whole evaluation against networks that only look robust",
+    "export/quantization/test_random_networks.py": "random small networks of all operators",
     "export/tensorrt/test_api.py": "the bindings' surface as TensorRT's versions have it",
     "export/twin/test_exported_graphs.py": "twins of graphs as exporters and quantizers write them",
     "export/twin/test_onnx_node_cases.py": "ONNX's own cases of single operators",

@@ -40,6 +40,8 @@ def affine_map(node: ir.Node, *, rank: int) -> tuple[ir.Value, Affine] | None:
 
 
 def _width(x: ir.Value, rank: int) -> int:
+    if x.dtype not in (None, ir.DataType.FLOAT):
+        raise RefusedError("it is not on float32")
     width = None if x.shape is None or len(x.shape) != rank else x.shape[1]
     if not isinstance(width, int):
         raise RefusedError(f"it is not on {_FORMS[rank]}")

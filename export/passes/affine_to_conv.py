@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from .affine_map import Affine, affine_map
+from .elementwise import functions
 from .node_pass import NodePass
 from .values import add_initializer, replace_by_chain
 
@@ -19,11 +20,17 @@ __all__ = ["AffineToConv", "affine_conv", "depthwise"]
 
 
 class AffineToConv(NodePass[tuple[ir.Value, Affine]]):
-    """Mul, Div, Add, Sub (with a per-channel constant) and BatchNormalization on [N, C, H, W] become Conv."""
+    """Mul, Div, Add, Sub (with a per-channel constant) and BatchNormalization on [N, C, H, W] become Conv.
+
+    Not those within a function of one tensor (`elementwise.py`).
+    """
+
+    def prepare(self, graph: ir.Graph) -> None:
+        self._functions = functions(graph)
 
     def match(self, node: ir.Node) -> tuple[ir.Value, Affine] | None:
         """(x, (a, b))."""
-        return affine_map(node, rank=4)
+        return None if node in self._functions else affine_map(node, rank=4)
 
     def rewrite(self, graph: ir.Graph, node: ir.Node, found: tuple[ir.Value, Affine]) -> None:
         x, affine = found

@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx_ir as ir
 
+from .elementwise import functions
 from .node_pass import NodePass, RefusedError
 from .values import add_initializer, constant, only_consumer
 
@@ -46,9 +47,12 @@ class FoldClip(NodePass[Fold]):
         super().__init__()
         self._largest = largest
 
+    def prepare(self, graph: ir.Graph) -> None:
+        self._functions = functions(graph)
+
     def match(self, node: ir.Node) -> Fold | None:
-        """None also for a clip that ends there already."""
-        high = _bound(node)
+        """None also for a clip that ends there already, or is a part of a function of one tensor."""
+        high = None if node in self._functions else _bound(node)
         if high is None:
             return None
         bound = self._largest * 2.0 ** round(math.log2(high / self._largest))

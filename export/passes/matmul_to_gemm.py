@@ -1,31 +1,73 @@
 """Linear layers as Gemm, the form that every integer backend fuses.
 
-MatMul(x, W) = Gemm(x, W) = 1 x W + 0 b      for x of shape [N, K] and a constant W of shape [K, M]
+    MatMul(x, W) + b = Gemm(x, W, b)        for x [N, K], a constant W [K, M] and, where one alone follows, b [M]
+
+A layer on the last axis of more, [N, T, K] or [N, H, W, K], is one on the rows of [N T, K]: reshapes stand around it.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import numpy as np
 import onnx_ir as ir
 
 from .node_pass import NodePass, RefusedError
-from .values import constant, replace_by_chain
+from .values import add_initializer, constant, only_consumer, replace_by_chain
 
 __all__ = ["MatMulToGemm"]
 
 
-class MatMulToGemm(NodePass[ir.Value]):
-    """MatMul of [N, K] with a constant [K, M] becomes Gemm."""
+class Linear(NamedTuple):
+    """What is multiplied, its sizes between N and K, and the Add of a bias behind with that bias."""
 
-    def match(self, node: ir.Node) -> ir.Value | None:
-        """What is multiplied."""
+    x: ir.Value
+    between: list[int]
+    add: ir.Node | None
+    bias: ir.Value | None
+
+
+class MatMulToGemm(NodePass[Linear]):
+    """MatMul of [N, ..., K] with a constant [K, M] becomes Gemm."""
+
+    def match(self, node: ir.Node) -> Linear | None:
+        """What the layer is made of."""
         if node.op_type != "MatMul":
             return None
         x, weight = node.inputs[0], constant(node.inputs[1])
         if weight is None:
             raise RefusedError("its weights are computed")
-        if x is None or x.shape is None or len(x.shape) != 2 or weight.ndim != 2:
-            raise RefusedError("it does not multiply [N, K] with a matrix")
-        return x
+        if x is None or x.shape is None or len(x.shape) < 2 or weight.ndim != 2:
+            raise RefusedError("it does not multiply [N, ..., K] with a matrix")
+        between = [size for size in x.shape.dims[1:-1] if isinstance(size, int)]
+        if len(between) != len(x.shape) - 2:
+            raise RefusedError("the sizes between N and K are not known")
+        add = only_consumer(node.outputs[0]) if between else None
+        others = [v for v in add.inputs if v is not node.outputs[0]] if add is not None and add.op_type == "Add" else []
+        bias = constant(others[0]) if others else None
+        if bias is None or bias.ndim == 0 or bias.shape[-1] != weight.shape[1] or bias.size != weight.shape[1]:
+            return Linear(x, between, None, None)
+        return Linear(x, between, add, others[0])
 
-    def rewrite(self, graph: ir.Graph, node: ir.Node, found: ir.Value) -> None:
-        replace_by_chain(node, [ir.node("Gemm", [found, node.inputs[1]])])
+    def rewrite(self, graph: ir.Graph, node: ir.Node, found: Linear) -> None:
+        weight = node.inputs[1]
+        if not found.between:
+            replace_by_chain(node, [ir.node("Gemm", [found.x, weight])])
+            return
+        name = node.outputs[0].name or "linear"
+        assert weight is not None
+        assert weight.const_value is not None
+        sizes = weight.const_value.shape.numpy()
+        rows = add_initializer(graph, f"{name}.rows", np.array([-1, sizes[0]], np.int64))
+        back = add_initializer(graph, f"{name}.shape", np.array([-1, *found.between, sizes[1]], np.int64))
+        before = ir.node("Reshape", [found.x, rows])
+        inputs = [before.outputs[0], weight]
+        if found.bias is not None:
+            row = np.asarray(constant(found.bias)).reshape(-1)
+            inputs.append(add_initializer(graph, f"{name}.bias", row))
+        layer = ir.node("Gemm", inputs)
+        for made, width in ((before, sizes[0]), (layer, sizes[1])):
+            made.outputs[0].shape, made.outputs[0].type = ir.Shape([None, width]), found.x.type
+        replace_by_chain(found.add or node, [before, layer, ir.node("Reshape", [layer.outputs[0], back])])
+        if found.add is not None:
+            graph.remove(node, safe=True)

@@ -69,6 +69,9 @@ class NodePass(ir.passes.InPlacePass, Generic[Match]):
     def rewrite(self, graph: ir.Graph, node: ir.Node, found: Match) -> None:
         """Put another form of the same function in the node's place."""
 
+    def prepare(self, graph: ir.Graph) -> None:
+        """Look at the whole graph before its nodes are matched one by one."""
+
     def requires(self, model: ir.Model) -> None:
         for value in model.graph.inputs:
             if value.shape is None:
@@ -82,6 +85,7 @@ class NodePass(ir.passes.InPlacePass, Generic[Match]):
         return ir.passes.PassResult(model, modified)
 
     def ensures(self, model: ir.Model) -> None:
+        self.prepare(model.graph)
         for node in model.graph:
             try:
                 left = self.match(node) is not None
@@ -95,6 +99,7 @@ class NodePass(ir.passes.InPlacePass, Generic[Match]):
 
     def _sweep(self, graph: ir.Graph) -> bool:
         """Rewrite every node that matches; True where one did."""
+        self.prepare(graph)
         skipped, modified = [], False
         for node in list(graph):
             try:

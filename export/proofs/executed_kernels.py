@@ -9,7 +9,10 @@ optimizer is left out for that, NchwcTransformer: it pads channels, those of flo
 from __future__ import annotations
 
 import json
+import re
 import tempfile
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -122,8 +125,9 @@ def inspect_kernels(model: onnx.ModelProto) -> KernelReport:
     weights = {t.name: tuple(t.dims) for t in optimized.graph.initializer}
     outputs = {o.name for o in optimized.graph.output}
     kernels = []
+    nameless = _by_operator(events)
     for node in optimized.graph.node:
-        arguments = executed.get(node.name)
+        arguments = executed.get(node.name) if node.name else next(nameless[node.op_type], None)
         if arguments is None:
             raise ModelError(
                 f"the profile lacks {node.op_type} {node.name!r}",
@@ -138,6 +142,16 @@ def inspect_kernels(model: onnx.ModelProto) -> KernelReport:
             "MACs of the optimized graph", expected=f"{macs}, as in the graph as written", got=str(counted)
         )
     return KernelReport(kernels=tuple(kernels), macs=macs, backend=f"onnxruntime {onnxruntime.__version__}")
+
+
+def _by_operator(events: list[dict[str, Any]]) -> Mapping[str, Iterator[dict[str, Any]]]:
+    """Of the nodes that ONNX Runtime made without a name, which the profile calls by operator and number, in order."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for event in events:
+        operator = str(event["args"]["op_name"])
+        if re.fullmatch(rf"{re.escape(operator)}_\d+{_SUFFIX}", str(event["name"])):
+            found[operator].append(event["args"])
+    return defaultdict(lambda: iter(()), {operator: iter(arguments) for operator, arguments in found.items()})
 
 
 def _profile(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:

@@ -181,7 +181,11 @@ class _Engine:
             outputs = self._session.run(self._names, {self._session.get_inputs()[0].name: images})
         except Exception as error:  # as above: what the engine runs fused may fail node for node
             raise ModelError("ONNX Runtime cannot run the graph", got=first_line(error)) from error
-        return {name: output[:count] for name, output in zip(self._names, outputs, strict=True)}
+        # of a map seen as rows, [N T, K], each image has as many
+        return {
+            name: output[: len(output) * count // len(pixels)]
+            for name, output in zip(self._names, outputs, strict=True)
+        }
 
 
 class _Count:

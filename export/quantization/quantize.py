@@ -19,8 +19,11 @@ from ...runtime.progress import ProgressCallback, silent
 from ...runtime.shapes import Float32, UInt8
 from ..lower import INPUT_SCALE, FloatGraph, PixelGraph, pixel_graph
 from ..passes.node_pass import SkippedNode
+from ..twin.graph import refuse_unknown
 from .calibration import calibrate
-from .placement import KNOWN, PlaceQuantizers, quantized_values, unknown_operators
+from .integer_layout import FloatOperator, Layout
+from .operators.matrix import refused
+from .placement import PlaceQuantizers
 from .scheme import Grid, Scheme
 from .sum_grids import fit_sums
 
@@ -36,12 +39,17 @@ class IntegerGraph:
         scheme: how it was quantized.
         shadow: the float values that integer weights and biases were rounded from, by initializer name.
         skipped: the nodes that a pass on the float graph is about and left as they were, with the reasons.
+        float_operators: what stays float between integers, with the reasons.
+        tie_distances: how far each function of one 8-bit tensor stays from a rounding tie, in steps of its result, by
+            that result's name (`ties.py`).
     """
 
     model: onnx.ModelProto
     scheme: Scheme
     shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]]
     skipped: tuple[SkippedNode, ...]
+    float_operators: tuple[FloatOperator, ...]
+    tie_distances: Mapping[str, float]
 
 
 def quantize(
@@ -59,13 +67,14 @@ def quantize(
         scheme: defaults to power-of-two scales, even zero points, least squared error.
 
     Raises:
-        UnsupportedOperatorError: operators that have no integer kernel, all of them listed.
+        UnsupportedOperatorError: operators that the twin does not know or kernels compute otherwise, all listed.
         DataError: no images, or activations that are not finite on them.
     """
     scheme = scheme or Scheme()
     pixel = _known_pixel_graph(graph, scheme)
     model = pixel.model
-    names = [value.name or "" for value in quantized_values(model.graph, scheme=scheme)]
+    layout = Layout(model.graph, scheme)
+    floats, names = layout.float_operators(), [value.name or "" for value in layout.quantized_values()]
     grids: Mapping[str, Grid] = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
     pixels, held = Grid(INPUT_SCALE, 0), frozenset[str]()
     if scheme.exact_sums:
@@ -77,11 +86,18 @@ def quantize(
     passes.TopologicalSortPass()(model)
     proto = ir.to_proto(model)
     onnx.checker.check_model(proto, full_check=True)
-    return IntegerGraph(model=proto, scheme=scheme, shadow=placer.weights.shadow, skipped=pixel.skipped)
+    return IntegerGraph(
+        model=proto,
+        scheme=scheme,
+        shadow=placer.weights.shadow,
+        skipped=pixel.skipped,
+        float_operators=floats,
+        tie_distances=placer.tie_distances,
+    )
 
 
 def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
-    """Find out before any training whether a graph has integer kernels.
+    """Find out before any training whether a graph can be quantized.
 
     Raises:
         UnsupportedOperatorError: as `quantize` does.
@@ -91,13 +107,11 @@ def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
 
 def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> PixelGraph:
     pixel = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activations.high)
-    unknown = unknown_operators(pixel.model.graph)
-    if unknown:
-        listing = ", ".join(f"{op} ({', '.join(names[:3])})" for op, names in sorted(unknown.items()))
+    refuse_unknown(ir.to_proto(pixel.model))
+    if found := refused(pixel.model.graph):
         raise UnsupportedOperatorError(
-            "the graph holds operators without an integer kernel",
-            expected=", ".join(sorted(KNOWN)),
-            got=listing,
+            "the graph holds operators that integer kernels compute otherwise",
+            got=", ".join(f"{operator} ({', '.join(names[:3])})" for operator, names in sorted(found.items())),
             fix="replace these layers in the model",
         )
     return pixel

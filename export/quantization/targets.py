@@ -21,6 +21,7 @@ class Target:
     Attributes:
         name: as recipes, manifests and the command line call it.
         description: one line for people.
+        engine: what runs its graphs, as messages call it.
         signed: activations are int8 with zero point 0; otherwise uint8.
         exact_here: ONNX Runtime's kernels on this machine are the target's own, so the share of MACs that they compute
             in integers is checked here. Otherwise the target's compiler reports it.
@@ -30,6 +31,7 @@ class Target:
 
     name: str
     description: str
+    engine: str
     signed: bool
     exact_here: bool
     compiles: bool
@@ -45,6 +47,7 @@ _ALL = (
     Target(
         name="cpu",
         description="uint8 activations for ONNX Runtime on the processor",
+        engine="ONNX Runtime",
         signed=False,
         exact_here=True,
         compiles=False,
@@ -53,6 +56,7 @@ _ALL = (
     Target(
         name="tensorrt",
         description="symmetric int8 activations for TensorRT on NVIDIA GPUs",
+        engine="TensorRT",
         signed=True,
         exact_here=False,
         compiles=True,

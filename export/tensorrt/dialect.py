@@ -3,6 +3,7 @@
 | bundle | TensorRT | why equal |
 | --- | --- | --- |
 | Q -> Clip on int8 -> DQ | Clip (or Relu) -> Q -> DQ | rounding is monotone and leaves the grid's points alone |
+| Q -> (DQ and) Pad, GatherND or Clip on int8 -> DQ | Q -> DQ -> Pad, ... -> Q -> DQ | the grid's numbers stay on it |
 | bias: int32 -> DQ | float constant | see `constants.py` |
 | weight: int8 -> DQ | before 10: float -> Q -> DQ | see `constants.py` |
 | pixels: uint8 -> DQ | uint8 -> Cast -> three int8 planes, or -> Mul | see `pixels.py` |
@@ -26,13 +27,16 @@ import onnx_ir as ir
 from onnx_ir.passes import common as passes
 
 from ...runtime.errors import ModelError, UnsupportedOperatorError
-from ..passes.values import add_initializer, attribute, constant, only_consumer
+from ..passes.values import add_initializer, attribute, constant, only_consumer, replace_by_chain
 from .constants import float_biases, quantize_float_weights
 from .pixel_planes import CastPixels
 from .tuning import Placement, place
 from .versions import OPSET, Capabilities
 
 __all__ = ["tensorrt_graph"]
+
+_STORED = ("Clip", "GatherND", "Pad")
+"""Operators that may stand between quantizers, on integers."""
 
 _IR_VERSION = 8
 _DOMAINS = ("", "ai.onnx")
@@ -59,6 +63,8 @@ def tensorrt_graph(
     for node in list(graph):
         if node.op_type == "Clip":
             _clip_before_rounding(graph, node)
+        if node.op_type in _STORED and node.graph is not None:
+            _on_real_numbers(graph, node)
         elif node.op_type == "Split":
             _split_by_sizes(graph, node)
     float_biases(graph)
@@ -102,6 +108,29 @@ def _clip_before_rounding(graph: ir.Graph, clip: ir.Node) -> None:
     quantize.replace_input_with(0, clamp.outputs[0])
     clip.outputs[0].replace_all_uses_with(quantize.outputs[0])
     graph.remove(clip, safe=True)
+
+
+def _on_real_numbers(graph: ir.Graph, node: ir.Node) -> None:
+    """int8 -> node -> int8 becomes int8 -> DQ -> node -> Q -> int8; a constant behind the first input becomes real."""
+    x, y = node.inputs[0], node.outputs[0]
+    reader = next((reader for reader, _ in y.uses() if reader.op_type == "DequantizeLinear"), None)
+    if x is None or reader is None or x.dtype != ir.DataType.INT8:
+        return
+    scale = constant(reader.inputs[1])
+    assert scale is not None
+    dequantize = ir.node("DequantizeLinear", [x, *reader.inputs[1:]])
+    inputs: list[ir.Value | None] = [dequantize.outputs[0]]
+    for given in node.inputs[1:]:
+        value, number = given, constant(given)
+        if number is not None and number.dtype == np.int8:
+            value = add_initializer(graph, f"{y.name}_real", np.asarray(number * scale, np.float32))
+        inputs.append(value)
+    made = ir.node(node.op_type, inputs, {name: a.value for name, a in node.attributes.items()})
+    quantize = ir.node("QuantizeLinear", [made.outputs[0], *reader.inputs[1:]])
+    for new, like in ((dequantize, x), (made, y), (quantize, y)):
+        kind = ir.DataType.INT8 if new is quantize else ir.DataType.FLOAT
+        new.outputs[0].type, new.outputs[0].shape = ir.TensorType(kind), like.shape
+    replace_by_chain(node, [dequantize, made, quantize])
 
 
 def _split_by_sizes(graph: ir.Graph, node: ir.Node) -> None:

@@ -19,6 +19,7 @@ from hardtemper.bench.attacks.catalogue import ATTACKS, AttackPlan
 from hardtemper.bench.attacks.presets import PRESETS
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.robustness.alarm_table import ALARMS
+from hardtemper.export.quantization.operators.matrix import FAMILIES
 from hardtemper.export.quantization.targets import TARGETS
 from hardtemper.export.twin.operators.attributes import AUDITED
 from hardtemper.export.twin.operators.supported import OPERATORS
@@ -85,6 +86,16 @@ def test_the_twins_operators_are_listed(doc: Doc) -> None:
         listed = text.partition(f"## {heading}\n")[2].partition("\n\n")[0]
         assert re.split(r",\s+", listed) == sorted(names)
     assert f"opset 7 to {AUDITED}:" in text
+
+
+def test_the_operators_of_the_integer_graph_are_listed(doc: Doc) -> None:
+    listed = doc("docs/operators.md").table("| family | operator | becomes | kernel of ONNX Runtime | but |")
+    assert listed == [
+        [family, row.operator, row.handling, row.kernel, row.except_for + (" (refused)" if row.refused else "")]
+        for family, rows in FAMILIES.items()
+        for row in rows
+        if row.handling != "float"
+    ]
 
 
 def test_the_presets_are_listed(doc: Doc) -> None:

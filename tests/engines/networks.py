@@ -127,6 +127,46 @@ class Moves(nn.Module):
         return self.head(x.flatten(1))  # type: ignore[no-any-return]
 
 
+class Gates(nn.Module):
+    """Functions of one tensor, squeeze-and-excitation, gates of two maps, differences, a layer scale, extremes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.squeeze, self.excite = conv(3, 8), conv(8, 4, 1), conv(4, 8, 1)
+        functions = [nn.SiLU(), nn.Hardswish(), nn.GELU(), nn.LeakyReLU(0.1), nn.Tanh(), nn.ELU(), nn.Mish()]
+        self.layers = nn.ModuleList(nn.Sequential(conv(8, 8), function) for function in functions)
+        self.scale = nn.Parameter(torch.rand(8, 1, 1) + 0.5)
+        self.head = nn.Linear(8 * 9, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardsigmoid(self.first(x))
+        for number, layer in enumerate(self.layers):
+            x = layer(x) if number % 2 else layer(x) - x
+        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
+        x = (x * gate + self.scale * x) * torch.sigmoid(x)
+        x = torch.cat([x[:, :6], x.amax(1, keepdim=True), x.amin(1, keepdim=True)], 1)
+        return self.head(F.max_pool2d(x, 4).flatten(1))  # type: ignore[no-any-return]
+
+
+class Cuts(nn.Module):
+    """Paddings of every kind, slices, rolled and repeated maps, a nearest resize, a pool to a larger map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = conv(3, 8, 3, 2), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)
+        self.head = nn.Linear(8 * 4, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        x = self.second(F.pad(x, (1, 1, 2, 0), mode="reflect"))
+        x = F.pad(x[:, :, 1:, :-1].roll(1, 1), (1, 0, 0, 1), mode="replicate")
+        x = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="nearest")
+        x = self.third(torch.relu(x).repeat(1, 1, 1, 2)[:, [7, 0, 3, 1, 2, 5, 6, 4]])
+        x = F.adaptive_avg_pool2d(F.adaptive_avg_pool2d(x, 2), 3)
+        x = torch.cat([x, x[:, :, :1].expand(-1, -1, 3, -1)], 3)
+        return self.head(F.max_pool2d(x, 2, (1, 3)).flatten(1))  # type: ignore[no-any-return]
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "residual": Residual,
     "inverted": Inverted,
@@ -134,5 +174,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "rows": Rows,
     "branches": Branches,
     "moves": Moves,
+    "gates": Gates,
+    "cuts": Cuts,
 }
 """By name; images [N, 3, 12, 12] -> logits [N, 10]."""

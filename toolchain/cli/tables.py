@@ -6,6 +6,7 @@ up or set, text is made printable.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -47,7 +48,7 @@ def build_report(build: Build) -> list[Table]:
             _percent(last.robust if last else None),
             f"{seconds:.0f}",
         )
-    proofs = [*_left_alone(manifest.proofs), _proofs(manifest.proofs)]
+    proofs = [*_left_alone(manifest.proofs), *_in_float(manifest.proofs), _proofs(manifest.proofs)]
     return [_layers(manifest.layers), training, *proofs, _summary(manifest, str(build.bundle.path))]
 
 
@@ -68,7 +69,7 @@ def bundle_report(manifest: Manifest) -> list[Table]:
         kernels = _proof(manifest.proofs, "kernels")
         if "integer_share" in kernels:
             tables.insert(1, _kernels(kernels))
-        tables[1:1] = _left_alone(manifest.proofs)
+        tables[1:1] = [*_left_alone(manifest.proofs), *_in_float(manifest.proofs)]
     return tables
 
 
@@ -108,6 +109,19 @@ def _left_alone(proofs: Mapping[str, Any]) -> list[Table]:
         for node, _ in _rows(lowering, "proofs.lowering.skipped"):
             table.add_row(*(_shown(node, key) for key in ("operator", "result", "step", "reason")))
     return [table] if table.row_count else []
+
+
+def _in_float(proofs: Mapping[str, Any]) -> list[Table]:
+    """What stays float between integers, like operators together; no table where there is nothing."""
+    lowering = _proof(proofs, "lowering")
+    rows = _rows(lowering, "proofs.lowering.float") if "float" in lowering else []
+    counts = Counter((_shown(found, "operator"), _shown(found, "reason")) for found, _ in rows)
+    table = Table(title="Float between integers")
+    for column in ("operator", "times", "reason"):
+        table.add_column(column, justify="right" if column == "times" else "left")
+    for (operator, reason), times in counts.items():
+        table.add_row(operator, str(times), reason)
+    return [table] if counts else []
 
 
 def verification_report(result: Verification) -> list[Table]:

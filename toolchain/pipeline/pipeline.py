@@ -149,6 +149,8 @@ def build(
         twin=tuned_twin,
         model=model,
         skipped=integer.skipped,
+        float_operators=integer.float_operators,
+        tie_distances=integer.tie_distances,
         kernels=kernels,
         parity=parity,
         proof_images=images[: 2 * _STORED_IMAGES],

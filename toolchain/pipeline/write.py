@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -21,6 +22,7 @@ from ...export.passes.node_pass import SkippedNode
 from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
 from ...export.proofs.prove_engine import prove_engine
+from ...export.quantization.integer_layout import FloatOperator
 from ...export.twin.twin import Twin
 from ...runtime.backends.installed import installed_version
 from ...runtime.backends.table import PROCESSOR_BACKENDS
@@ -57,6 +59,8 @@ class StageResults:
         twin: the integer twin's fine-tuning; its module is the twin.
         model: the integer graph.
         skipped: nodes that a rewrite of the float graph is about and left as they are, with the reasons.
+        float_operators: what stays float between integers, with the reasons.
+        tie_distances: how far each function of one 8-bit tensor stays from a rounding tie, in steps.
         kernels: which kernels ran it.
         parity: twin against engine.
         proof_images: uint8 [N, C, H, W] that go into the bundle with the twin's logits.
@@ -71,6 +75,8 @@ class StageResults:
     twin: Trained
     model: onnx.ModelProto
     skipped: tuple[SkippedNode, ...]
+    float_operators: tuple[FloatOperator, ...]
+    tie_distances: Mapping[str, float]
     kernels: KernelReport
     parity: ParityReport
     proof_images: npt.NDArray[np.uint8]
@@ -106,6 +112,8 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
             "lowering": {
                 "skipped": [asdict(skip) for skip in results.skipped],
                 "dropped": list(results.source.dropped),
+                "float": [asdict(found) for found in results.float_operators],
+                "tie_distances": dict(results.tie_distances),
             },
             "compression": {"steps": results.compressed.steps_json()},
             "training": {

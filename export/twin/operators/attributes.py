@@ -14,13 +14,14 @@ import onnx
 
 from ..windows import Attributes, text, window
 from .real import DTYPES
+from .resampling import COORDINATES, ROUNDINGS
 
 __all__ = ["AUDITED", "KNOWN", "LIMITS", "SINCE", "unknown_setting"]
 
 AUDITED = 28
 """The last of ONNX's opsets whose operators were compared with the twin's."""
 
-SINCE = {"BatchNormalization": 7, "Dropout": 7, "GroupNormalization": 21, "Hardmax": 13, "PRelu": 7}
+SINCE = {"BatchNormalization": 7, "Dropout": 7, "GroupNormalization": 21, "Hardmax": 13, "PRelu": 7, "Resize": 11}
 """Operators whose older versions compute something else, without an attribute that says so."""
 
 _CONV = "auto_pad dilations group kernel_shape pads strides"
@@ -84,6 +85,7 @@ KNOWN: Mapping[str, frozenset[str]] = {
         "ReduceSum": _ANY_REDUCTION,
         "ReduceSumSquare": _REDUCTION,
         "Reshape": "allowzero",
+        "Resize": "coordinate_transformation_mode cubic_coeff_a mode nearest_mode",  # cubic_coeff_a is for mode cubic
         "Selu": "alpha gamma",
         "Shape": "end start",
         "Slice": "axes ends starts",
@@ -210,6 +212,16 @@ def _pad(attributes: Attributes) -> str:
     return "" if mode in ("constant", "edge", "reflect", "wrap") else f"mode={mode}"
 
 
+def _resize(attributes: Attributes) -> str:
+    known = {
+        "mode": ("nearest", ["nearest"]),
+        "coordinate_transformation_mode": ("half_pixel", COORDINATES),
+        "nearest_mode": ("round_prefer_floor", ROUNDINGS),
+    }
+    found = {name: text(attributes, name, default) for name, (default, _) in known.items()}
+    return next((f"{name}={value}" for name, value in found.items() if value not in known[name][1]), "")
+
+
 LIMITS: Mapping[str, Callable[[Attributes], str]] = {
     "AveragePool": _pool,
     "Bernoulli": _dtype,
@@ -220,6 +232,7 @@ LIMITS: Mapping[str, Callable[[Attributes], str]] = {
     "Pad": _pad,
     "QLinearAveragePool": _pool,
     "QuantizeLinear": _quantized,
+    "Resize": _resize,
     **dict.fromkeys(("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"), _dtype),
 }
 """Operator -> the value of an attribute that is not implemented, "" where all are."""

@@ -66,10 +66,16 @@ def _averages(attributes: Attributes, a: Tensor) -> Tensor:
         padded, pads = pad_window(a, settings, 0.0)
         return _cropped(pool(padded, settings.kernel, settings.strides, pads, ceil, include), settings, a, ceil=ceil)
     both = [pad for pair in zip(reversed(settings.first), reversed(settings.last), strict=True) for pad in pair]
-    means, shares = (
-        pool(F.pad(values, both), settings.kernel, settings.strides, 0, ceil) for values in (a, torch.ones_like(a))
-    )
-    return _cropped(means, settings, a, ceil=ceil) / _cropped(shares, settings, a, ceil=ceil)
+    line = len(settings.kernel) == 1  # torch sums no windows of one dimension
+    kernel, strides = ((1, *sizes) if line else sizes for sizes in (settings.kernel, settings.strides))
+    total = F.avg_pool3d if len(kernel) == 3 else F.avg_pool2d
+
+    def sums(values: Tensor) -> Tensor:
+        padded = F.pad(values, both)
+        y = total(padded.unsqueeze(2) if line else padded, kernel, strides, 0, ceil, divisor_override=1)
+        return _cropped(y.squeeze(2) if line else y, settings, a, ceil=ceil)
+
+    return sums(a) / sums(torch.ones_like(a))  # one division, as in ONNX Runtime
 
 
 def _cropped(y: Tensor, settings: Window, x: Tensor, *, ceil: bool) -> Tensor:

@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..surrogates import has_path, through
 from ..values.levels import Levels
 from ..values.scaled import Scaled, Value, dense
 from ..windows import Attributes, text
@@ -26,7 +25,6 @@ __all__ = [
     "depth_to_space",
     "expand",
     "flatten",
-    "gather",
     "integers",
     "moved",
     "pad",
@@ -125,35 +123,6 @@ def slice_(attributes: Attributes, x: Value, *bounds: Value | None) -> Value:
         return a[tuple(index)]
 
     return moved(x, move)
-
-
-def gather(attributes: Attributes, x: Value, indices: Value) -> Value:
-    """Gather along one axis; where a gradient comes through the indices, half the difference of the neighbours."""
-    index, axis = dense(indices), attributes.get("axis", 0)
-    if has_path(index):
-        return _looked_up(dense(x), index, axis)
-    where = index.long()
-
-    def move(a: Tensor) -> Tensor:
-        size = a.shape[axis]
-        found = a.index_select(axis, torch.where(where < 0, where + size, where).reshape(-1))
-        return found.reshape([*a.shape[:axis], *where.shape, *a.shape[axis % a.dim() + 1 :]])
-
-    return moved(x, move)
-
-
-def _looked_up(table: Tensor, index: Tensor, axis: int) -> Tensor:
-    size, where = table.shape[axis], index.detach().long()
-    where = torch.where(where < 0, where + size, where)
-
-    def at(places: Tensor) -> Tensor:
-        found = table.index_select(axis, places.reshape(-1))
-        return found.reshape([*table.shape[:axis], *where.shape, *table.shape[axis % table.dim() + 1 :]])
-
-    value = at(where)
-    slope = (at((where + 1).clamp(max=size - 1)) - at((where - 1).clamp(min=0))).detach() / 2
-    along_axis = index.reshape([*where.shape, *[1] * (table.dim() - axis % table.dim() - 1)])
-    return through(value + slope * (along_axis - along_axis.detach()), value) if not table.requires_grad else value
 
 
 def split(attributes: Attributes, x: Value, sizes: Value | None = None) -> tuple[Value, ...]:

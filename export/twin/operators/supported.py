@@ -10,6 +10,7 @@ from ..values.scaled import dense
 from . import creation, reductions, stepwise
 from . import shape as shapes
 from .arithmetic import add, divide, multiply, negate, power, subtract
+from .gathering import gather, gather_nd
 from .integer import conv, conv_integer, gemm, global_average_pool, matmul, matmul_integer
 from .normalization import batch_norm, group_norm, instance_norm, layer_norm, local_response_norm
 from .pools import average_pool, global_max_pool, max_pool
@@ -33,6 +34,7 @@ from .real import (
     thresholded_relu,
 )
 from .reductions import reduce
+from .resampling import resize
 
 __all__ = ["OPERATORS", "SEVERAL"]
 
@@ -65,7 +67,8 @@ OPERATORS: dict[str, Operator] = {
     "Expand": shapes.expand,
     "Flatten": shapes.flatten,
     "Floor": stepwise.rounded(torch.floor),
-    "Gather": shapes.gather,
+    "Gather": gather,
+    "GatherND": gather_nd,
     "Gelu": gelu,
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
@@ -121,6 +124,7 @@ OPERATORS: dict[str, Operator] = {
     "ReduceSumSquare": reduce(reductions.sum_square),
     "Relu": relu,
     "Reshape": shapes.reshape,
+    "Resize": resize,
     "Round": stepwise.rounded(torch.round),
     "Selu": selu,
     "Shape": creation.shape,

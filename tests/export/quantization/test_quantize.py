@@ -244,30 +244,35 @@ def test_inputs_and_outputs(residual_integer: IntegerGraph) -> None:
     assert (logits.name, logits.type.tensor_type.elem_type) == ("logits", onnx.TensorProto.FLOAT)
 
 
-def test_operators_without_an_integer_kernel_are_listed(build: Any) -> None:
+def test_what_stays_float_is_named(build: Any, pixels: Pixels) -> None:
+    """Functions of one tensor, and what is none; all of it exact."""
     model = build(
-        "t = Sigmoid(image) u = Mul(t, image) v = Softmax<axis=1>(u) logits = Flatten(v)",
-        inputs={"image": "float[N,1,4,4]"},
-        outputs={"logits": "float[N,16]"},
+        "t = Tanh(image) u = Mul(t, image) v = Softmax<axis=1>(u) c = Conv(v, w) e = Elu(c) d = Conv(e, w) "
+        "logits = Flatten(d)",
+        inputs={"image": "float[N,3,4,4]"},
+        outputs={"logits": "float[N,48]"},
+        constants={"w": np.random.default_rng(0).normal(size=(3, 3, 1, 1)).astype(np.float32)},
     )
-    with pytest.raises(UnsupportedOperatorError, match=r"Mul \(u\), Sigmoid \(t\), Softmax \(v\)"):
-        quantize(lower_onnx(model), np.zeros((1, 1, 4, 4), np.uint8))
+    integer = quantize(lower_onnx(model), pixels(8, (3, 4, 4)))
+    assert [(found.operator, found.result) for found in integer.float_operators] == [
+        ("Tanh, Mul", "u"), ("Softmax", "v"), ("Elu", "e"),
+    ]  # fmt: skip
+    assert integer.tie_distances.keys() == {"e"}
+    assert check_parity(integer.model, pixels(8, (3, 4, 4), seed=1)).exact
 
 
 @pytest.mark.parametrize(
     ("text", "got"),
     [
-        ("p = AveragePool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(image) logits = Flatten(p)",
-         "AveragePool whose last windows overhang (ceil_mode) (p)"),
-        ("f = Flatten(image) r = Relu(f) logits = Concat<axis=1>(f, r)", "Relu that is not the only reader of"),
-        ("a = Add(image, k) logits = Flatten(a)", "Add of a constant (a)"),
-        ("k2 = Mul(k, k) c = Conv(image, k2) logits = Flatten(c)", "Conv with computed weights or bounds (c)"),
+        ("k2 = Mul(k, k) c = Conv(image, k2) logits = Flatten(c)", "Conv with computed weights (c)"),
+        ('r = Resize<mode="linear">(image, , f) logits = Flatten(r)', "Resize with mode=linear"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("scales", ["free", "power-of-two"])
-def test_what_of_a_known_operator_is_unknown_is_said(text: str, got: str, scales: Any, build: Any) -> None:
+def test_what_cannot_be_quantized_is_said(text: str, got: str, scales: Any, build: Any) -> None:
     inputs, outputs = {"image": "float[N,1,4,4]"}, {"logits": "float[N,M]"}
-    graph = lower_onnx(build(text, inputs=inputs, outputs=outputs, constants={"k": np.ones((1, 1, 4, 4), "f4")}))
+    constants = {"k": np.ones((1, 1, 4, 4), "f4")} if "k2" in text else {"f": np.array([1, 1, 2, 2], "f4")}
+    graph = lower_onnx(build(text, inputs=inputs, outputs=outputs, constants=constants))
     for refuse in (check_operators, lambda g, scheme: quantize(g, np.zeros((1, 1, 4, 4), "u1"), scheme=scheme)):
         with pytest.raises(UnsupportedOperatorError) as caught:
             refuse(graph, Scheme(scales=scales))

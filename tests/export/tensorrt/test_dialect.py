@@ -92,6 +92,28 @@ def test_clips_move_before_the_rounding(
     assert np.array_equal(run(model, {"r": values})[0], run(found, {"r": values})[0])
 
 
+@pytest.mark.parametrize(
+    ("text", "constants"),
+    [
+        ("c = Clip(q, low)", {"low": np.int8(-3)}),  # q is read elsewhere too
+        ("c = GatherND(q, i)", {"i": np.array([[0], [0]])}),
+    ],
+)
+def test_operators_on_integers_work_on_real_numbers(text: str, constants: dict[str, Any], build: Any, run: Any) -> None:
+    model = build(
+        f"q = QuantizeLinear(r, s, z) {text} t = DequantizeLinear(q, s, z) u = DequantizeLinear(c, s, z) y = Add(t, u)",
+        inputs={"r": "float[N,401]"},
+        outputs={"y": "float[N,401]"},
+        constants={"s": np.float32(2**-4), "z": np.int8(0), **constants},
+    )
+    found = tensorrt_graph(model, NEW)
+    types = {v.name: v.type.tensor_type.elem_type for v in onnx.shape_inference.infer_shapes(found).graph.value_info}
+    readers = [node for node in found.graph.node if node.op_type in ("Clip", "GatherND")]
+    assert [types[node.input[0]] for node in readers] == [onnx.TensorProto.FLOAT]
+    values = np.linspace(-10, 10, 401, dtype=np.float32).reshape(1, -1)
+    assert np.array_equal(run(model, {"r": values})[0], run(found, {"r": values})[0])
+
+
 def test_graphs_for_the_cpu_are_refused(residual_integer: IntegerGraph) -> None:
     with pytest.raises(ModelError, match=r"int8 with zero point 0.*uint8.*build with --target tensorrt"):
         tensorrt_graph(residual_integer.model, NEW)

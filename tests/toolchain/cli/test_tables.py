@@ -53,6 +53,7 @@ def test_where_the_weights_and_images_came_from(tiny: Any) -> None:
         {"parity": {"activations": [1]}},
         {"lowering": {"skipped": [1]}},
         {"lowering": {"dropped": 1}},
+        {"lowering": {"float": [1]}},
         {"training": {"data_notes": 3}},
     ],
 )
@@ -72,6 +73,15 @@ def test_nodes_that_no_rewrite_could_change(tiny: Any) -> None:
     for text in (shown(build_report(made)), shown(bundle_report(changed))):
         assert "Left as they are" in text
         assert all(word in text for word in skipped.values())
+
+
+def test_what_stays_float(tiny: Any) -> None:
+    manifest = tiny.build.bundle.manifest
+    assert "Float between integers" not in shown(bundle_report(manifest))
+    found = {"operator": "Mish", "result": "m", "reason": "no integer kernel on ONNX Runtime"}
+    proofs = {"lowering": {"float": [found, found | {"result": "n"}]}}
+    text = shown(bundle_report(dataclasses.replace(manifest, proofs=proofs)))
+    assert "Mish │ 2 │ no integer kernel on ONNX Runtime" in text
 
 
 def test_what_was_dropped_behind_the_logits(tiny: Any) -> None:

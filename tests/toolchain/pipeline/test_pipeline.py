@@ -24,6 +24,7 @@ import hardtemper
 from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.export.passes.node_pass import SkippedNode
 from hardtemper.export.proofs.parity import check_parity
+from hardtemper.export.quantization.integer_layout import FloatOperator
 from hardtemper.export.quantization.quantize import quantize
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
@@ -220,18 +221,26 @@ def test_nodes_that_no_rewrite_could_change_reach_the_manifest(
     tiny: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert tiny.build.stages.skipped == ()
-    assert tiny.build.bundle.manifest.proofs["lowering"] == {"skipped": [], "dropped": []}
+    nothing: dict[str, Any] = {"skipped": [], "dropped": [], "float": [], "tie_distances": {}}
+    assert tiny.build.bundle.manifest.proofs["lowering"] == nothing
     shutil.copytree(tiny.path.with_name("tiny.work"), tmp_path / "out.work")
     skipped = SkippedNode(operator="Clip", result="relu6", step="FoldClip", reason="Add reads it")
+    found = FloatOperator(operator="Mish", result="m", reason="no integer kernel on ONNX Runtime")
 
     def one_left(*arguments: Any, **options: Any) -> Any:
-        return dataclasses.replace(quantize(*arguments, **options), skipped=(skipped,))
+        integer = quantize(*arguments, **options)
+        return dataclasses.replace(integer, skipped=(skipped,), float_operators=(found,), tie_distances={"m": 0.25})
 
     monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.quantize", one_left)
     made = build(with_overrides(settings, {}), out=tmp_path / "out")
     assert made.stages.skipped == (skipped,)
     told = read_bundle(tmp_path / "out").manifest.proofs["lowering"]
-    assert told == {"skipped": [dataclasses.asdict(skipped)], "dropped": []}
+    assert told == {
+        "skipped": [dataclasses.asdict(skipped)],
+        "dropped": [],
+        "float": [dataclasses.asdict(found)],
+        "tie_distances": {"m": 0.25},
+    }
     assert (tmp_path / "out" / "model.onnx").read_bytes() == (tiny.path / "model.onnx").read_bytes()
 
 

@@ -14,10 +14,12 @@ from hardtemper.export.twin.qoperators import QUANTIZED
 UNKNOWN = {
     "AveragePool": {"dilations"},
     "BatchNormalization": {"spatial", "training_mode"},
+    "GatherND": {"batch_dims"},
     "GroupNormalization": {"stash_type"},
     "LayerNormalization": {"stash_type"},
     "QuantizeLinear": {"block_size", "precision"},
     "Range": {"stash_type"},
+    "Resize": {"antialias", "axes", "exclude_outside", "extrapolation_value", "keep_aspect_ratio_policy"},
     **{f"Reduce{name}": {"noop_with_empty_axes"} for name in ("L1", "L2", "LogSum", "LogSumExp", "SumSquare")},
 }
 """Attributes of ONNX's that the twin leaves out: with another value than their default, the operator is unknown."""
@@ -82,6 +84,11 @@ SETTINGS: list[tuple[str, dict[str, Any], int, str]] = [
     ("ReduceL2", {"noop_with_empty_axes": 1}, 18, "noop_with_empty_axes=1"),
     ("LRN", {"size": 4}, 13, "size=4"),
     ("Pad", {"mode": b"symmetric"}, 19, "mode=symmetric"),
+    ("Resize", {"mode": b"nearest"}, 10, "opset 10"),
+    ("Resize", {"mode": b"cubic"}, 18, "mode=cubic"),
+    ("Resize", {"mode": b"nearest", "axes": [2, 3]}, 18, "axes=[2, 3]"),
+    ("Resize", {"nearest_mode": b"ceil", "coordinate_transformation_mode": b"asymmetric"}, 18, ""),
+    ("GatherND", {"batch_dims": 1}, 13, "batch_dims=1"),
     ("Relu", {"made_up": 1}, 14, "made_up=1"),
     ("Add", {"broadcast": 1}, 6, "broadcast=1"),
     ("RandomNormalLike", {"dtype": onnx.TensorProto.BFLOAT16}, 22, "dtype=BFLOAT16"),
