@@ -1,5 +1,5 @@
 # make demo   install, build with --robust on real Fashion-MNIST, verify and bench
-# make test   install, then all tests, lint, types and import contracts
+# make test   install and an emulated 64-bit Arm, then all tests, lint, types and import contracts
 # make lint   ruff, mypy, import-linter
 # make bench  the benchmarks of this repository
 # make fuzz   mutated files of every kind, for a quarter of an hour; FUZZ="--bundles 200 --inputs 50 --seed 7" for others
@@ -21,7 +21,7 @@ demo: install $(DATA)
 	$(BIN)/toolchain verify out/demo
 	$(BIN)/toolchain bench out/demo --images 500
 
-test: install $(DATA) lint
+test: install $(DATA) $(VENV)/arm64/python lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: install
@@ -52,6 +52,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PIP) install --quiet --constraint constraints.txt --editable '.[build,dev]'
 	mkdir -p $(VENV)/typing && ln -sfn $(CURDIR) $(VENV)/typing/hardtemper
 	touch $@
+
+# ONNX Runtime on an emulated 64-bit Arm, for tests/engines
+$(VENV)/arm64/python: tests/engines/prepare_arm64.sh | install
+	bash $< $(@D)
 
 # real images; Debian packages them, elsewhere `--download` fetches them
 $(DATA):

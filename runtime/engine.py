@@ -205,7 +205,7 @@ def _warn_of_other_kernels(manifest: Manifest) -> None:
     if proved == here or not scheme:
         return
     if proved.partition("-")[0] != here.partition("-")[0]:
-        # MLAS on NEON rounds the ties of a quantized sum away from zero, on x86 to even
+        # MLAS on NEON rounds the ties of a plain quantized sum away from zero, on x86 to even
         message = (
             f"this processor is {here}, the bundle was proved on {proved}: kernels of another architecture may round "
             "ties differently; run `toolchain verify` on this machine"

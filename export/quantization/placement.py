@@ -14,7 +14,7 @@ alone reads its result; Clip and Pad of integers stand between quantizers.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import onnx_ir as ir
 
@@ -36,15 +36,17 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         grids: a grid for each of the layout's `quantized_values`, by name.
         pixels: the grid of the pixels behind the graph's first DequantizeLinear.
         scheme: how to quantize the weights.
+        held: values whose grid stays as it is; those of others that end in a clamp may become finer.
 
     Attributes:
         weights: what the integer weights were rounded from.
         tie_distances: how far each function of one tensor stays from a rounding tie, in steps, by its result's name.
     """
 
-    def __init__(self, grids: Mapping[str, Grid], *, pixels: Grid, scheme: Scheme) -> None:
+    def __init__(self, grids: Mapping[str, Grid], *, pixels: Grid, scheme: Scheme, held: Collection[str] = ()) -> None:
         super().__init__()
         self._grids = grids
+        self._held = held
         self._pixels = pixels
         self._scheme = scheme
         self.weights = QuantizedWeights(scheme)
@@ -86,20 +88,23 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, True)
 
     def _requantize(self, graph: ir.Graph, node: ir.Node, layout: Layout, stored: StoredValues) -> None:
+        clamp = layout.clamp_behind(node)
+        name = (clamp or node).outputs[0].name or ""
         if node.op_type in ("Conv", "Gemm"):
             self.weights.quantize(graph, node, stored.read(node, 0))
         else:
+            # a constant term is no finer than its sum: see `sum_grids.py`
+            least = self._grids[name].scale if node.op_type == "Add" and self._scheme.exact_sums else 0.0
             for index, value in enumerate(node.inputs):
                 if value is not None and value.producer() not in layout.unrounded:
-                    stored.read(node, index)
+                    stored.read(node, index, least_scale=least)
         if not layout.is_rounded(node):
             return
-        clamp = layout.clamp_behind(node)
-        grid = self._grids[(clamp or node).outputs[0].name or ""]
+        grid = self._grids[name]
         bounds: Bounds = (None, None)
         if clamp is not None:
             bounds = bounds_of(clamp)
-            grid = self._ending_at(bounds, grid)
+            grid = grid if name in self._held else self._ending_at(bounds, grid)
             _drop(graph, clamp)
         rounding = self._away_from_ties(node.outputs[0], grid, stored) if clamp is None else None
         stored.quantize(node.outputs[0], grid, bounds=bounds, rounding=rounding)

@@ -1,4 +1,7 @@
-"""Float graph -> integer graph: calibrate, place quantizers (`placement.py`), round the weights (`weights.py`)."""
+"""Float graph -> integer graph.
+
+Calibrate, fit the grids of sums (`sum_grids.py`), place quantizers (`placement.py`), round the weights (`weights.py`).
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ from .integer_layout import FloatOperator, Layout
 from .operators.matrix import refused
 from .placement import PlaceQuantizers
 from .scheme import Grid, Scheme
+from .sum_grids import fit_sums
 
 __all__ = ["IntegerGraph", "check_operators", "quantize"]
 
@@ -71,8 +75,12 @@ def quantize(
     model = pixel.model
     layout = Layout(model.graph, scheme)
     floats, names = layout.float_operators(), [value.name or "" for value in layout.quantized_values()]
-    grids = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
-    placer = PlaceQuantizers(grids, pixels=Grid(INPUT_SCALE, 0), scheme=scheme)
+    grids: Mapping[str, Grid] = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
+    pixels, held = Grid(INPUT_SCALE, 0), frozenset[str]()
+    if scheme.exact_sums:
+        fitted = fit_sums(model, grids, pixels=pixels)
+        grids, held = fitted.grids, fitted.terms
+    placer = PlaceQuantizers(grids, pixels=pixels, scheme=scheme, held=held)
     placer(model)
     passes.RemoveUnusedNodesPass()(model)
     passes.TopologicalSortPass()(model)

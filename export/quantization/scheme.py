@@ -31,9 +31,10 @@ from ...runtime.shapes import Float32, Float64
 from ..integer_types import INT8, UINT8, IntegerType
 from .targets import TARGETS, Target
 
-__all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "weight_scales"]
+__all__ = ["BIAS_LIMIT", "Grid", "Observer", "Scales", "Scheme", "Sums", "weight_scales"]
 
 Scales = Literal["power-of-two", "free"]
+Sums = Literal["exact", "plain"]
 Observer = Literal["minmax", "histogram", "percentile", "mse"]
 
 BIAS_LIMIT = 2**22
@@ -53,6 +54,8 @@ class Scheme:
     Attributes:
         target: what the integers are made for, a name in `TARGETS`.
         scales: `power-of-two` (exact on every backend) or `free`.
+        sums: `exact` (the same on ONNX Runtime, x86 and Arm, and on OpenVINO) or `plain` (faster; exact on ONNX Runtime
+            and x86). Free scales and the target `tensorrt` know plain sums only.
         observer: how the range of an activation is chosen from the calibration images.
         percentile: share of values, in percent, that `percentile` keeps inside the range.
         weight_bits: 8, or 7 for CPUs without VNNI, whose 16-bit sums overflow on uint8 x int8 pairs.
@@ -63,6 +66,7 @@ class Scheme:
 
     target: str = "cpu"
     scales: Scales = "power-of-two"
+    sums: Sums = "exact"
     observer: Observer = "mse"
     percentile: float = 99.99
     weight_bits: Literal[7, 8] = 8
@@ -71,6 +75,11 @@ class Scheme:
     def exact(self) -> bool:
         """Whether every multiplier is a power of two."""
         return self.scales == "power-of-two"
+
+    @property
+    def exact_sums(self) -> bool:
+        """Whether no sum rounds, and none is made a part of the convolution before it."""
+        return self.sums == "exact" and self.exact and not self.made_for.unrounded_terms
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:

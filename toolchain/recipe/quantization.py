@@ -32,6 +32,9 @@ class Quantization(Section):
 
     target: TargetName = Field(next(iter(TARGETS)), description="what the integers are for; tensorrt: symmetric int8")
     scales: ScalesName = Field("power-of-two", description="power-of-two is exact everywhere")
+    sums: Literal["exact", "plain"] = Field(
+        "exact", description="exact: the same on OpenVINO and 64-bit Arm too; plain: faster, ONNX Runtime on x86"
+    )
     observer: Literal["minmax", "histogram", "percentile", "mse"] = Field("mse", description="how ranges are chosen")
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(99.99, description="values kept, in percent")
     weight_bits: Literal[7, 8] = Field(8, description="7 for processors without VNNI")
@@ -47,6 +50,7 @@ class Quantization(Section):
         return Scheme(
             target=self.target,
             scales=self.scales,
+            sums=self.sums,
             observer=self.observer,
             percentile=self.percentile,
             weight_bits=self.weight_bits,

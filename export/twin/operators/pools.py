@@ -29,6 +29,8 @@ _AVERAGE_POOLS: dict[int, Callable[..., Tensor]] = {1: F.avg_pool1d, 2: F.avg_po
 def max_pool(attributes: Attributes, x: Value) -> Value:
     """MaxPool."""
     settings, ceil = _window(attributes, x), bool(attributes.get("ceil_mode", 0))
+    if settings.kernel == settings.strides == (1,) * len(settings.kernel) and not any(settings.pads):
+        return x
     if isinstance(x, Levels) and x.q.dim() == 4:
         q, pads = pad_window(x.q, settings, 0)
         path, _ = pad_window(x.path, settings, 0)

@@ -130,6 +130,7 @@ def test_the_manifest_says_what_the_runtime_asks(bits: Literal[7, 8]) -> None:
     assert said == {
         "target": "cpu",
         "scales": "free",
+        "sums": "exact",
         "activation_type": "uint8",
         "activation_bits": 8,
         "weight_type": "int8",
@@ -142,3 +143,10 @@ def test_the_manifest_says_what_the_runtime_asks(bits: Literal[7, 8]) -> None:
     assert signed.to_json() | {"target": "cpu", "activation_type": "uint8"} == Scheme(weight_bits=bits).to_json()
     assert (signed.to_json()["target"], signed.to_json()["activation_type"]) == ("tensorrt", "int8")
     assert (signed.activations.high, Scheme().activations.high) == (127, 255)
+
+
+def test_exact_sums_need_powers_of_two_and_a_target_that_rounds_terms() -> None:
+    assert Scheme().exact_sums
+    assert not Scheme(sums="plain").exact_sums
+    assert not Scheme(scales="free").exact_sums
+    assert not Scheme(target="tensorrt").exact_sums

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -36,8 +37,13 @@ def test_the_default_scheme() -> None:
 
 
 def test_every_setting_reaches_the_scheme() -> None:
-    section = Quantization(
-        target="tensorrt", scales="free", observer="percentile", percentile=99.0, weight_bits=7, integer_share=0.5
-    )
-    expected = Scheme(target="tensorrt", scales="free", observer="percentile", percentile=99.0, weight_bits=7)
+    settings: dict[str, Any] = {
+        "target": "tensorrt",
+        "scales": "free",
+        "sums": "plain",
+        "observer": "percentile",
+        "percentile": 99.0,
+        "weight_bits": 7,
+    }
+    section, expected = Quantization(**settings, integer_share=0.5), Scheme(**settings)
     assert section.scheme == expected

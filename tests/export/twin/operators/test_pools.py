@@ -26,6 +26,8 @@ CASES: list[tuple[Any, ...]] = [  # text, dimensions of y, constants, opset
     ("y = MaxPool<kernel_shape=[2,3], strides=[2,1], pads=[0,1,0,0]>(x)", "N,4,3,5"),
     ("y = MaxPool<kernel_shape=[3,3], strides=[2,2], ceil_mode=1>(x)", "N,4,3,3"),
     ("y = MaxPool<kernel_shape=[2,2], dilations=[2,2]>(x)", "N,4,4,4"),
+    ("y = MaxPool<kernel_shape=[1,1]>(x)", "N,4,6,6"),
+    ("y = MaxPool<kernel_shape=[1,1], strides=[2,1]>(x)", "N,4,3,6"),
     ("y = MaxPool<kernel_shape=[2,2], storage_order=1>(x)", "N,4,5,5"),
     ('y = MaxPool<kernel_shape=[2,2], strides=[2,2], auto_pad="SAME_LOWER">(x)', "N,4,3,3"),
     (f"{_LINE} y = MaxPool<kernel_shape=[4], strides=[3], pads=[2,1]>(l)", "N,4,M", _SHAPES),
