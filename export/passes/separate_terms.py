@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from .elementwise import functions
 from .node_pass import NodePass
 from .values import channels, constant, only_consumer
 
@@ -24,9 +25,12 @@ _OWN_KERNEL = frozenset({"AveragePool", "Concat", "GlobalAveragePool", "MaxPool"
 class SeparateTerms(NodePass[list[int]]):
     """Puts the pool before each Add, on the terms [N, C, H, W] that a convolution makes for this sum alone."""
 
+    def prepare(self, graph: ir.Graph) -> None:
+        self._functions = functions(graph)
+
     def match(self, node: ir.Node) -> list[int] | None:
-        """The positions of these terms among the Add's inputs."""
-        if node.op_type != "Add":
+        """The positions of these terms among the Add's inputs; None within a function of one tensor."""
+        if node.op_type != "Add" or node in self._functions:
             return None
         return [i for i, term in enumerate(node.inputs) if channels(term) and _is_convolution(term, node)] or None
 

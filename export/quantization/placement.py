@@ -88,16 +88,18 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         return ir.passes.PassResult(model, True)
 
     def _requantize(self, graph: ir.Graph, node: ir.Node, layout: Layout, stored: StoredValues) -> None:
+        clamp = layout.clamp_behind(node)
+        name = (clamp or node).outputs[0].name or ""
         if node.op_type in ("Conv", "Gemm"):
             self.weights.quantize(graph, node, stored.read(node, 0))
         else:
+            # a constant term is no finer than its sum: see `sum_grids.py`
+            least = self._grids[name].scale if node.op_type == "Add" and self._scheme.exact_sums else 0.0
             for index, value in enumerate(node.inputs):
                 if value is not None and value.producer() not in layout.unrounded:
-                    stored.read(node, index)
+                    stored.read(node, index, least_scale=least)
         if not layout.is_rounded(node):
             return
-        clamp = layout.clamp_behind(node)
-        name = (clamp or node).outputs[0].name or ""
         grid = self._grids[name]
         bounds: Bounds = (None, None)
         if clamp is not None:

@@ -42,11 +42,14 @@ class StoredValues:
         """Let a value stand for itself."""
         self._done[dequantized] = dequantized, grid
 
-    def read(self, node: ir.Node, index: int) -> Grid:
-        """Let input `index` of `node` read the dequantized value; its grid. Its first reader stores a constant."""
+    def read(self, node: ir.Node, index: int, *, least_scale: float = 0.0) -> Grid:
+        """Let input `index` of `node` read the dequantized value; its grid.
+
+        A constant is stored at its first reader, on a grid whose scale is `least_scale` at least.
+        """
         value = node.inputs[index]
         assert value is not None
-        dequantized, grid = self._dequantized(value)
+        dequantized, grid = self._dequantized(value, least_scale)
         node.replace_input_with(index, dequantized)
         return grid
 
@@ -113,15 +116,17 @@ class StoredValues:
         again.outputs[0].name = name
         self.is_dequantized(again.outputs[0], grid)
 
-    def _dequantized(self, value: ir.Value) -> tuple[ir.Value, Grid]:
-        if value not in self._done:
-            self._done[value] = self._constant(value)
+    def _dequantized(self, value: ir.Value, least_scale: float = 0.0) -> tuple[ir.Value, Grid]:
+        known = self._done.get(value)
+        if known is None or (constant(value) is not None and known[1].scale < least_scale):
+            self._done[value] = self._constant(value, least_scale)
         return self._done[value]
 
-    def _constant(self, value: ir.Value) -> tuple[ir.Value, Grid]:
+    def _constant(self, value: ir.Value, least_scale: float) -> tuple[ir.Value, Grid]:
         array, name = constant(value), value.name or "constant"
         assert array is not None, f"{name} has no grid"
         grid = Grid.covering(float(array.min(initial=0)), float(array.max(initial=0)), scheme=self._scheme)
+        grid = Grid(max(grid.scale, least_scale), grid.zero_point)
         integers = np.clip(np.rint(array / np.float32(grid.scale)) + grid.zero_point, UINT8.low, UINT8.high)
         stored = add_initializer(self._graph, f"{name}_quantized", (integers - self._shift).astype(self._type.numpy()))
         node = ir.node("DequantizeLinear", [stored, *self._numbers(name, grid)])

@@ -19,6 +19,7 @@ import numpy as np
 import onnx_ir as ir
 
 from ..passes.affine_to_conv import depthwise
+from ..passes.elementwise import functions
 from ..passes.separate_terms import SeparateTerms
 from ..passes.values import add_initializer, channels, constant, only_consumer
 from .scheme import Grid
@@ -52,8 +53,9 @@ def fit_sums(model: ir.Model, grids: Mapping[str, Grid], *, pixels: Grid) -> Sum
     """
     fitting = _Fitting(model.graph, dict(grids), pixels)
     terms = set[str]()
+    together = functions(model.graph)
     for node in reversed(list(model.graph)):
-        if node.op_type == "Add":
+        if node.op_type == "Add" and node not in together:  # those are float
             terms |= fitting.fit(node)
     SeparateTerms()(model)
     return SumGrids(grids=fitting.grids, terms=frozenset(terms))

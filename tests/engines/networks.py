@@ -127,44 +127,54 @@ class Moves(nn.Module):
         return self.head(x.flatten(1))  # type: ignore[no-any-return]
 
 
-class Gates(nn.Module):
-    """Functions of one tensor, squeeze-and-excitation, gates of two maps, differences, a layer scale, extremes."""
+class Functions(nn.Module):
+    """Functions of one tensor, one behind the other: tables inside ONNX Runtime, and float between quantizers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *functions: nn.Module) -> None:
         super().__init__()
-        self.first, self.squeeze, self.excite = conv(3, 8), conv(8, 4, 1), conv(4, 8, 1)
-        functions = [nn.SiLU(), nn.Hardswish(), nn.GELU(), nn.LeakyReLU(0.1), nn.Tanh(), nn.ELU(), nn.Mish()]
-        self.layers = nn.ModuleList(nn.Sequential(conv(8, 8), function) for function in functions)
-        self.scale = nn.Parameter(torch.rand(8, 1, 1) + 0.5)
-        self.head = nn.Linear(8 * 9, 10)
+        self.first, self.head = conv(3, 8), nn.Linear(8 * 16, 10)
+        self.layers = nn.ModuleList(conv(8, 8) for _ in functions)
+        self.functions = nn.ModuleList(functions)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.hardsigmoid(self.first(x))
-        for number, layer in enumerate(self.layers):
-            x = layer(x) if number % 2 else layer(x) - x
-        gate = torch.sigmoid(self.excite(torch.relu(self.squeeze(x.mean((2, 3), keepdim=True)))))
-        x = (x * gate + self.scale * x) * torch.sigmoid(x)
-        x = torch.cat([x[:, :6], x.amax(1, keepdim=True), x.amin(1, keepdim=True)], 1)
-        return self.head(F.max_pool2d(x, 4).flatten(1))  # type: ignore[no-any-return]
+        x = self.first(x)
+        for layer, function in zip(self.layers, self.functions, strict=True):
+            x = layer(function(x))
+        return self.head(F.avg_pool2d(x, 3).flatten(1))  # type: ignore[no-any-return]
 
 
-class Cuts(nn.Module):
-    """Paddings of every kind, slices, rolled and repeated maps, a nearest resize, a pool to a larger map."""
+class Gates(nn.Module):
+    """Products: squeeze-and-excitation, gates, a constant plane, a square; differences of two tensors."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.third = conv(3, 8, 3, 2), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3)
+        self.first, self.a, self.b, self.c = conv(3, 8), conv(8, 8), conv(8, 8), conv(8, 8, 1)
+        self.head = nn.Linear(8 * 16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.hardswish(self.first(x))
+        x = x * torch.sigmoid(self.c(torch.relu(x.mean((2, 3), keepdim=True))))
+        x = self.a(x) * torch.sigmoid(self.b(x)) - x
+        x = x * x * torch.linspace(-1, 1, 12) - F.silu(self.b(x))
+        return self.head(F.avg_pool2d(x, 3).flatten(1))  # type: ignore[no-any-return]
+
+
+class Places(nn.Module):
+    """Paddings, slices, gathers, repeats, nearest neighbours, ReLUs beside other readers, extremes over channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second, self.third = conv(3, 8), conv(8, 8, 3, 2), conv(8, 8)
         self.head = nn.Linear(8 * 4, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = torch.relu(self.first(x))
-        x = self.second(F.pad(x, (1, 1, 2, 0), mode="reflect"))
-        x = F.pad(x[:, :, 1:, :-1].roll(1, 1), (1, 0, 0, 1), mode="replicate")
-        x = F.interpolate(F.pad(x, (1, 1, 1, 1)), scale_factor=2, mode="nearest")
-        x = self.third(torch.relu(x).repeat(1, 1, 1, 2)[:, [7, 0, 3, 1, 2, 5, 6, 4]])
-        x = F.adaptive_avg_pool2d(F.adaptive_avg_pool2d(x, 2), 3)
-        x = torch.cat([x, x[:, :, :1].expand(-1, -1, 3, -1)], 3)
-        return self.head(F.max_pool2d(x, 2, (1, 3)).flatten(1))  # type: ignore[no-any-return]
+        x = self.first(F.pad(x, (1, 0, 2, 0), mode="replicate"))
+        x = F.relu(x) + x.flip(2)[:, torch.tensor([3, 1, 0, 2, 7, 6, 5, 4])]
+        x = self.second(F.pad(x[:, :, 1:, ::2], (1, 1, 1, 1), mode="reflect"))
+        x = F.interpolate(self.third(F.interpolate(F.pad(x, (0, 1)), scale_factor=2)), size=(7, 5))
+        x = x + F.adaptive_avg_pool2d(x.amax(1, keepdim=True), 1).expand(-1, 8, 7, 5) + x.amin(1, keepdim=True)
+        x = F.adaptive_max_pool2d(F.adaptive_avg_pool2d(x, (4, 2)), (2, 2))
+        return self.head((x + x.amax((2, 3), keepdim=True).repeat(1, 1, 2, 2)).flatten(1))  # type: ignore[no-any-return]
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
@@ -174,7 +184,9 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "rows": Rows,
     "branches": Branches,
     "moves": Moves,
+    "functions": lambda: Functions(nn.SiLU(), nn.Hardswish(), nn.GELU(), nn.LeakyReLU(0.1), nn.Hardsigmoid()),
+    "more functions": lambda: Functions(nn.Tanh(), nn.Mish(), nn.ELU(), nn.GELU(approximate="tanh"), nn.PReLU(8)),
     "gates": Gates,
-    "cuts": Cuts,
+    "places": Places,
 }
 """By name; images [N, 3, 12, 12] -> logits [N, 10]."""
