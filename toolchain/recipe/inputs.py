@@ -10,10 +10,13 @@ from pydantic import Field
 from ...bench.data.resize import LARGEST_SIZE
 from .section import Section
 
-__all__ = ["WIDEST", "DataSource", "Model"]
+__all__ = ["MOST_HIDDEN", "WIDEST", "DataSource", "Model"]
 
-WIDEST = 2**16
-"""Wider layers have no use; whether one fits into this machine's memory is asked when it is made."""
+WIDEST = 1024
+"""cnn8's last convolution then has 4,096 channels and takes 0.6 GiB."""
+
+MOST_HIDDEN = 4096
+"""VGG's hidden layers."""
 
 
 class DataSource(Section):
@@ -37,7 +40,7 @@ class Model(Section):
 
     name: str = Field("cnn8", description="cnn8, a torchvision classifier, a .pt2 file or package.module:factory")
     width: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(None, description="channels of cnn8's first block")
-    hidden: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(
+    hidden: Annotated[int, Field(ge=1, le=MOST_HIDDEN)] | None = Field(
         None, description="units of cnn8's hidden linear layer"
     )
     stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")

@@ -58,8 +58,9 @@ def measure(bundle: Path, *, beside: Path | None, turns: int, loads: int) -> dic
     seconds: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for _ in range(turns):
         for version, environment in versions.items():
-            command = [sys.executable, "-c", _CHILD, str(bundle), str(loads)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+            command = [sys.executable, "-c", _CHILD, str(bundle.resolve()), str(loads)]
+            # elsewhere: Python would take a package in this folder before the one on its path
+            done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment, cwd=sys.prefix)
             for step, times in json.loads(done.stdout).items():
                 seconds.setdefault((version, step), []).extend(times)
     rows = [
