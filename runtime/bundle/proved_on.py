@@ -2,8 +2,8 @@
 
     {"engine": "onnxruntime", "version": "1.32.0", "instruction_set": "x86-64-vnni", "cpu": "AMD EPYC 9654"}, ...
 
-Rule: a build lists ONNX Runtime, on which it has passed its gates, and any other engine that is installed and gives the
-proof images the twin's logits, bit for bit, by integer kernels. A manifest without the list was proved on ONNX Runtime,
+Rule: a build lists ONNX Runtime, on which it has passed its gates. An engine may be listed on which the bundle's proof
+images have the stored logits, bit for bit. A manifest without the list was proved on ONNX Runtime,
 on the processor of its provenance.
 """
 
