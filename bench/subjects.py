@@ -190,12 +190,13 @@ def _subjects(
     backends: Sequence[str],
 ) -> tuple[Subject, ...]:
     """One subject a backend, all with the same twin."""
-    model = onnx.load_model_from_string(graph.whole())
     found: list[Subject] = []
     for backend in backends:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             engines = {count: open_engine(backend, count) for count in dict.fromkeys([None, *threads])}
+        if not found:  # what is no ONNX file was refused by now
+            model = onnx.load_model_from_string(graph.whole())
         twin, reason, differs = try_twin(model, engines[None], twin=found[0].twin if found else None)
         notes = [*dict.fromkeys(str(warning.message) for warning in caught), *([differs] if differs else [])]
         found.append(
