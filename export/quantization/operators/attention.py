@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from ...passes.values import only_consumer
 from .row import Row
 
 __all__ = ["ATTENTION", "PROBABILITY_STEP"]
@@ -20,11 +21,15 @@ PROBABILITY_STEP = 2.0**-8
 """QLinearSoftmax divides by a whole number of steps to 1: of steps of 1/256 there are 256."""
 
 _LAST = "as the last operator"
+_ROWS = ("Flatten", "Identity", "Reshape", "Squeeze")
 
 
 def _obstacle(node: ir.Node) -> str:
     """Of probabilities that the graph gives nothing is rounded."""
-    return f" {_LAST}" if node.outputs[0].is_graph_output() else ""
+    result = node.outputs[0]
+    while (reader := only_consumer(result)) is not None and reader.op_type in _ROWS:
+        result = reader.outputs[0]
+    return f" {_LAST}" if result.is_graph_output() else ""
 
 
 ATTENTION = (

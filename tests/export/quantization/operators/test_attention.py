@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
-from hardtemper.export.lower import lower
+from hardtemper.export.lower import lower, lower_onnx
 from hardtemper.export.proofs.executed_kernels import inspect_kernels
 from hardtemper.export.proofs.parity import check_parity
 from hardtemper.export.quantization.quantize import quantize
+from hardtemper.export.twin.twin import Twin
 
 TRANSPOSED = "t = Transpose<perm=[0,1,3,2]>(b)"
 K = np.random.default_rng(5).normal(size=(1, 4, 6, 5)).astype(np.float32)
@@ -82,8 +83,8 @@ def test_a_vision_transformer(pixels: Callable[..., Any]) -> None:
     Softmax and normalizations add in float32: near a tie a code of theirs may differ.
     """
     torch.manual_seed(0)
-    images = pixels(64, (3, 16, 16))
-    integer = quantize(lower(VisionTransformer(), input_shape=(3, 16, 16)), images)
+    images, network = pixels(64, (3, 16, 16)), VisionTransformer().eval()
+    integer = quantize(lower(network, input_shape=(3, 16, 16)), images)
     parity = check_parity(integer.model, images)
     assert (parity.engine_logits, parity.unoptimized_logits, parity.exposed_logits) == (0, 0, 0)
     assert max(activation.largest for activation in parity.activations) <= 1
@@ -97,3 +98,19 @@ def test_a_vision_transformer(pixels: Callable[..., Any]) -> None:
     attention = 2 * 2 * 17 * 17 * 32  # blocks, products, tokens, tokens, width
     layers = 2 * 17 * 32 * 32 * (3 + 1 + 2 + 2) + 16 * 32 * 48 + 32 * 10
     assert kernels.macs == attention + layers
+    x = torch.from_numpy(images).float().div(255).requires_grad_()
+    gradients = [
+        torch.autograd.grad(function(x)[:, 3].sum(), x)[0].flatten(1) for function in (network, Twin(integer.model))
+    ]
+    assert torch.cosine_similarity(*gradients).mean() > 0.8
+
+
+def test_probabilities_that_the_graph_gives_stay_float(build: Callable[..., Any], pixels: Callable[..., Any]) -> None:
+    model = build(
+        "c = Conv(image, w) m = GlobalAveragePool(c) p = Softmax<axis=1>(m) logits = Flatten(p)",
+        inputs={"image": "float[N,3,6,6]"},
+        outputs={"logits": "float[N,4]"},
+        constants={"w": np.random.default_rng(6).normal(size=(4, 3, 1, 1)).astype(np.float32)},
+    )
+    integer = quantize(lower_onnx(model), pixels(8, (3, 6, 6)))
+    assert [found.operator for found in integer.float_operators] == ["Softmax as the last operator"]
