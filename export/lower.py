@@ -35,12 +35,14 @@ from .passes.clamp_before_flatten import ClampBeforeFlatten
 from .passes.feature_affine_to_conv import FeatureAffineToConv
 from .passes.fold_clip import FoldClip
 from .passes.fold_into_gemm import FoldIntoGemm
+from .passes.known_sizes import KnownSizes
 from .passes.logits_row import LogitsRow
 from .passes.matmul_to_gemm import MatMulToGemm
 from .passes.merge_convs import MergeConvs
 from .passes.node_pass import NodePass, SkippedNode
 from .passes.pixel_input import PixelInput
 from .passes.reshape_to_flatten import ReshapeToFlatten
+from .passes.scale_behind_product import ScaleBehindProduct
 from .passes.subtraction_to_sum import SubtractionToSum
 
 __all__ = ["INPUT_SCALE", "OPSET", "FloatGraph", "PixelGraph", "lower", "lower_onnx", "pixel_graph"]
@@ -205,7 +207,15 @@ def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
         FeatureAffineToConv(),
         ClampBeforeFlatten(),
     ]
-    skipped = _run(model, [ReshapeToFlatten(), MatMulToGemm(), CanonicalPools(), SubtractionToSum(), *folds])
+    forms: list[NodePass[Any]] = [
+        ReshapeToFlatten(),
+        KnownSizes(),
+        MatMulToGemm(),
+        CanonicalPools(),
+        ScaleBehindProduct(),
+        SubtractionToSum(),
+    ]
+    skipped = _run(model, [*forms, *folds])
     passes.ShapeInferencePass()(model)
     passes.ClearMetadataAndDocStringPass()(model)
     model.metadata_props.clear()

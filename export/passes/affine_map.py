@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from ...runtime.shapes import Float64
 from .node_pass import RefusedError
+from .scale_behind_product import score_scale
 from .values import attribute, constant
 
 __all__ = ["Affine", "affine_map"]
@@ -25,7 +26,7 @@ _FORMS = {4: "[N, C, H, W]", 2: "[N, features]"}
 
 
 def affine_map(node: ir.Node, *, rank: int) -> tuple[ir.Value, Affine] | None:
-    """(x, (a, b)) of `node`; None where it is another operator, or of two variables.
+    """(x, (a, b)) of `node`; None where it is another operator, of two variables, or the scale of attention's scores.
 
     Args:
         node: any.
@@ -36,7 +37,9 @@ def affine_map(node: ir.Node, *, rank: int) -> tuple[ir.Value, Affine] | None:
     """
     if node.op_type == "BatchNormalization":
         return _batch_norm(node, rank)
-    return _arithmetic(node, rank) if node.op_type in ("Mul", "Div", "Add", "Sub") else None
+    if node.op_type not in ("Mul", "Div", "Add", "Sub") or score_scale(node) is not None:
+        return None
+    return _arithmetic(node, rank)
 
 
 def _width(x: ir.Value, rank: int) -> int:

@@ -37,7 +37,7 @@ class PixelInput(ir.passes.InPlacePass):
     def ensures(self, model: ir.Model) -> None:
         (pixels,) = model.graph.inputs
         readers = [node.op_type for node, _ in pixels.uses()]
-        if pixels.dtype != ir.DataType.UINT8 or readers != ["DequantizeLinear"]:
+        if pixels.dtype != ir.DataType.UINT8 or [kind for kind in readers if kind != "Shape"] != ["DequantizeLinear"]:
             raise ir.passes.PostconditionError(f"the input is {pixels.dtype} and read by {readers}")
 
     def call(self, model: ir.Model) -> ir.passes.PassResult:
@@ -56,7 +56,8 @@ class PixelInput(ir.passes.InPlacePass):
             chain.append(depthwise(chain[0].outputs[0], weight, None))
         for node in chain:
             node.outputs[0].shape, node.outputs[0].type = old.shape, old.type
-        old.replace_all_uses_with(chain[-1].outputs[0])
+        for node, index in list(old.uses()):
+            node.replace_input_with(index, pixels if node.op_type == "Shape" else chain[-1].outputs[0])
         graph.inputs[0] = pixels
         first = next(iter(graph))
         graph.insert_before(first, chain)

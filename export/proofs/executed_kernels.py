@@ -1,9 +1,9 @@
 """Which kernels ONNX Runtime really ran, by its own account: the optimized graph and the profile of a run.
 
-MACs of a convolution or matrix product: elements of the output * elements of the weight / output channels. A kernel is
-integer where all its results are integers, or are the logits (QGemm turns the last int32 sums into float itself). The
-MACs of the optimized graph are held against those of the graph as written, so that nothing escapes the count. One
-optimizer is left out for that, NchwcTransformer: it pads channels, those of float convolutions only.
+A kernel is integer where all its results are integers, or are the logits (QGemm turns the last int32 sums into float
+itself). The MACs (`macs.py`) of the optimized graph are held against those of the graph as written, so that nothing
+escapes the count. One optimizer is left out for that, NchwcTransformer: it pads channels, those of float convolutions
+only.
 """
 
 from __future__ import annotations
@@ -23,12 +23,9 @@ import onnxruntime
 
 from ...runtime.backends.onnxruntime import open_session, session_options
 from ...runtime.errors import GateError, InputError, ModelError, first_line
+from .macs import SECOND_FACTOR, macs_as_written, product, terms
 
-__all__ = ["Kernel", "KernelReport", "check_integer_share", "inspect_kernels", "macs_as_written"]
-
-_WEIGHT_INPUT = {"Conv": 1, "FusedConv": 1, "QLinearConv": 3, "Gemm": 1, "FusedGemm": 1, "MatMul": 1, "FusedMatMul": 1}
-_WEIGHT_INPUT |= {"QGemm": 3, "QLinearMatMul": 3, "MatMulInteger": 1, "ConvInteger": 1, "MatMulIntegerToFloat": 1}
-_WEIGHT_INPUT |= {"DynamicQuantizeMatMul": 1}
+__all__ = ["Kernel", "KernelReport", "check_integer_share", "inspect_kernels"]
 
 _SUFFIX = "_kernel_time"
 
@@ -117,7 +114,7 @@ def inspect_kernels(model: onnx.ModelProto) -> KernelReport:
     """
     try:
         with tempfile.TemporaryDirectory() as folder:
-            optimized, events = _profile(model, Path(folder))
+            optimized, events, images = _profile(model, Path(folder))
     except OSError as error:
         got = error.strerror or str(error)
         raise InputError("the folder of temporary files", expected="room for a profile", got=got) from error
@@ -134,7 +131,7 @@ def inspect_kernels(model: onnx.ModelProto) -> KernelReport:
                 expected="an event for every node",
                 got=str(len(executed)),
             )
-        kernels.append(_kernel(node, arguments, weights, outputs))
+        kernels.append(_kernel(node, arguments, weights, outputs, images=images))
     macs = sum(macs_as_written(model).values())
     counted = sum(kernel.macs for kernel in kernels)
     if counted != macs:
@@ -154,7 +151,8 @@ def _by_operator(events: list[dict[str, Any]]) -> Mapping[str, Iterator[dict[str
     return defaultdict(lambda: iter(()), {operator: iter(arguments) for operator, arguments in found.items()})
 
 
-def _profile(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, list[dict[str, Any]]]:
+def _profile(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, list[dict[str, Any]], int]:
+    """The optimized graph, the events of its nodes, and how many images were run."""
     options = session_options()
     options.optimized_model_filepath = str(folder / "optimized.onnx")
     options.enable_profiling = True
@@ -170,7 +168,8 @@ def _profile(model: onnx.ModelProto, folder: Path) -> tuple[onnx.ModelProto, lis
         raise ModelError("ONNX Runtime refuses the graph", got=first_line(error)) from error
     events = json.loads(profile.read_text(encoding="utf-8", errors="replace"))
     events = [e for e in events if e.get("cat") == "Node" and "op_name" in e.get("args", {})]
-    return onnx.load(str(folder / "optimized.onnx")), [e for e in events if e["name"].endswith(_SUFFIX)]
+    events = [e for e in events if e["name"].endswith(_SUFFIX)]
+    return onnx.load(str(folder / "optimized.onnx")), events, shape[0]
 
 
 def _named(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -184,7 +183,12 @@ def _named(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _kernel(
-    node: onnx.NodeProto, arguments: dict[str, Any], weights: dict[str, tuple[int, ...]], outputs: set[str]
+    node: onnx.NodeProto,
+    arguments: dict[str, Any],
+    weights: dict[str, tuple[int, ...]],
+    outputs: set[str],
+    *,
+    images: int,
 ) -> Kernel:
     produced = _types_and_shapes(arguments, "output_type_shape")
     types = tuple(kind for kind, _ in produced)
@@ -196,7 +200,7 @@ def _kernel(
     return Kernel(
         name=node.name,
         operator=f"{node.domain}.{node.op_type}" if node.domain else node.op_type,
-        macs=_executed_macs(node, weights, reads, produced),
+        macs=_executed_macs(node, weights, reads, produced) // images,
         output_types=types,
         integer=integer,
         reason="" if integer else f"gives {', '.join(floats)}",
@@ -213,56 +217,13 @@ def _executed_macs(
     reads: list[tuple[str, list[int]]],
     produced: list[tuple[str, list[int]]],
 ) -> int:
-    """MACs per image by the shapes that the profile saw; weights that were packed ahead have no entry in it."""
+    """MACs by the shapes that the profile saw; weights that were packed ahead have no entry in it."""
     if node.op_type == "MatMulNBits":  # a weight packed in blocks
         sizes = {attribute.name: attribute.i for attribute in node.attribute}
-        return _product(produced[0][1][1:]) * int(sizes["K"])
-    index = _WEIGHT_INPUT.get(node.op_type)
+        return product(produced[0][1]) * int(sizes["K"])
+    index = SECOND_FACTOR.get(node.op_type)
     if index is None or not produced:
         return 0
     name = node.input[index]
     weight = weights[name] if name in weights else tuple(reads[sum(1 for i in node.input[:index] if i)][1])
-    return _product(produced[0][1][1:]) * _product(weight) // max(_out_channels(node, weight), 1)
-
-
-def _out_channels(node: onnx.NodeProto, shape: tuple[int, ...]) -> int:
-    """Output channels of a weight; a convolution's come first, a matrix's by its layout."""
-    if not shape:
-        return 1
-    if "Conv" in node.op_type:
-        return shape[0]
-    transposed = any(a.name == "transB" and a.i for a in node.attribute)
-    return shape[0] if transposed else shape[-1]
-
-
-def _product(sizes: Any) -> int:
-    return int(np.prod([int(size) for size in sizes], dtype=np.int64)) if len(sizes) else 1
-
-
-def macs_as_written(model: onnx.ModelProto) -> dict[str, int]:
-    """MACs per image of each convolution and matrix product, by its result, before any optimization.
-
-    Raises:
-        ModelError: ONNX cannot infer the graph's shapes.
-    """
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model).graph
-    except Exception as error:  # ONNX's parser and its inference raise errors of several kinds
-        raise ModelError("ONNX cannot tell the graph's shapes", got=first_line(error)) from error
-    shapes = {t.name: tuple(t.dims) for t in inferred.initializer}
-    for value in [*inferred.input, *inferred.value_info, *inferred.output]:
-        if value.name not in shapes:
-            shapes[value.name] = tuple(d.dim_value for d in value.type.tensor_type.shape.dim)
-    macs = {}
-    for node in inferred.node:
-        index = _WEIGHT_INPUT.get(node.op_type)
-        if index is not None:
-            result = node.output[0]
-            if result not in shapes:
-                raise ModelError(
-                    "ONNX cannot tell the graph's shapes", expected="all of them", got=f"none of {result!r}"
-                )
-            weight = shapes.get(node.input[index], ())
-            count = _product(shapes[result][1:]) * _product(weight)
-            macs[result] = count // max(_out_channels(node, weight), 1)
-    return macs
+    return product(produced[0][1]) * terms(node, weight)

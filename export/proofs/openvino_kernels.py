@@ -16,7 +16,8 @@ import onnx
 
 from ...runtime.backends.installed import installed_version
 from ...runtime.backends.openvino import compile_graph
-from .executed_kernels import Kernel, KernelReport, macs_as_written
+from .executed_kernels import Kernel, KernelReport
+from .macs import macs_as_written, one_image
 
 __all__ = ["inspect_openvino_kernels"]
 
@@ -26,13 +27,14 @@ _INTEGERS = ("i4", "u4", "i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64", "
 
 
 def inspect_openvino_kernels(model: onnx.ModelProto) -> KernelReport:
-    """Compile `model` as the backend does and read which kernels run it.
+    """Compile `model` as the backend does, for one image, and read which kernels run it.
 
     Raises:
         MissingExtraError: the package openvino is not installed.
         ModelError: OpenVINO refuses the graph, or ONNX cannot tell its shapes.
     """
-    compiled = compile_graph(model.SerializeToString())
+    single, images = one_image(model)
+    compiled = compile_graph(single.SerializeToString())
     nodes = compiled.get_runtime_model().get_ordered_ops()
     kinds = {node.get_friendly_name(): _fact(node, "layerType") for node in nodes}
     last = {
@@ -41,7 +43,7 @@ def inspect_openvino_kernels(model: onnx.ModelProto) -> KernelReport:
         if _fact(node, "layerType") == "Output"
         for source in node.input_values()
     }
-    kernels = [_kernel(node, kinds, last) for node in nodes if kinds[node.get_friendly_name()] not in _NO_WORK]
+    kernels = [_kernel(node, kinds, last, images) for node in nodes if kinds[node.get_friendly_name()] not in _NO_WORK]
     counted = sum(kernel.macs for kernel in kernels)
     macs = max(counted, sum(macs_as_written(model).values()))
     if missing := macs - counted:
@@ -52,7 +54,7 @@ def inspect_openvino_kernels(model: onnx.ModelProto) -> KernelReport:
     return KernelReport(kernels=tuple(kernels), macs=macs, backend=f"openvino {installed_version('openvino')}")
 
 
-def _kernel(node: Any, kinds: Mapping[str, str], last: set[str]) -> Kernel:
+def _kernel(node: Any, kinds: Mapping[str, str], last: set[str], images: int) -> Kernel:
     name, kind = node.get_friendly_name(), _fact(node, "layerType")
     sources = [source.get_node().get_friendly_name() for source in node.input_values()]
     reads = [_type(port) for port in node.inputs()]
@@ -64,7 +66,7 @@ def _kernel(node: Any, kinds: Mapping[str, str], last: set[str]) -> Kernel:
     return Kernel(
         name=name,
         operator=kind,
-        macs=_macs(kind, [_shape(port) for port in node.inputs()], [_shape(port) for port in node.outputs()]),
+        macs=_macs(kind, [_shape(port) for port in node.inputs()], [_shape(port) for port in node.outputs()]) // images,
         output_types=types,
         integer=integer,
         reason="" if integer else f"computes on {', '.join(dict.fromkeys(floats))}",
@@ -72,10 +74,10 @@ def _kernel(node: Any, kinds: Mapping[str, str], last: set[str]) -> Kernel:
 
 
 def _macs(kind: str, reads: Sequence[Sequence[int]], gives: Sequence[Sequence[int]]) -> int:
-    """MACs per image; an axis of open size is the batch, and the first one."""
+    """MACs of all images."""
     if kind not in _PRODUCTS or len(reads) < 2 or not gives:
         return 0
-    output = math.prod(gives[0][1:])
+    output = math.prod(gives[0])
     if kind == "MatMul":
         return output * reads[0][-1]
     channels = gives[0][-1] if kind == "FullyConnected" else gives[0][1]

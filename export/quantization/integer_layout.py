@@ -6,6 +6,7 @@ The matrix (`operators/matrix.py`) says it of a node alone. Beside others:
 * A ReLU or Clip that alone reads a requantized result goes into that quantizer.
 * What float operators make is quantized where an integer kernel reads it, by way of moves and clamps too. Between two
   float operators it stays float, and so do the moves there.
+* The scale of attention's scores is one that their integers are read with.
 * For the target `tensorrt` a convolution that only an Add reads is not requantized: TensorRT makes convolution,
   residual sum and ReLU one kernel where just the shortcut is quantized ("Q/DQ Layer-Placement Recommendations", NVIDIA
   TensorRT documentation). Where both terms are such convolutions, the one at the end of the longer path stays
@@ -20,10 +21,12 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from ..passes.elementwise import CLAMPS, functions, variables
+from ..passes.scale_behind_product import score_scale
 from ..passes.values import only_consumer
+from .operators.attention import PROBABILITY_STEP
 from .operators.matrix import handling, obstacle
 from .operators.row import Handling
-from .scheme import Scheme
+from .scheme import Grid, Scheme
 
 __all__ = ["FloatOperator", "Layout", "is_logits"]
 
@@ -52,13 +55,14 @@ class Layout:
     """
 
     def __init__(self, graph: ir.Graph, scheme: Scheme) -> None:
-        self._engine = scheme.made_for.engine
+        self._engine, self._signed = scheme.made_for.engine, scheme.activations.signed
         self._functions = functions(graph)
         self._nodes = [node for node in graph if node.op_type != "DequantizeLinear"]
         self._handling: dict[ir.Node, Handling] = {}
         for node in self._nodes:
             alone = node in self._functions or not _is_real(node.outputs[0])
-            self._handling[node] = "float" if alone else handling(node)
+            kind: Handling = "stored" if score_scale(node) is not None else handling(node)
+            self._handling[node] = "float" if alone else kind
         self.unrounded = _unrounded_terms(graph, scheme)
         self._rounded: set[ir.Node] = set()
         self._follow_neighbours()
@@ -84,6 +88,13 @@ class Layout:
     def quantized_values(self) -> list[ir.Value]:
         """The values that need a grid of their own."""
         return [(self.clamp_behind(node) or node).outputs[0] for node in self._nodes if self.is_rounded(node)]
+
+    def known_grids(self) -> dict[str, Grid]:
+        """Of probabilities, by name: their grid is that of the kernel, whatever the images."""
+        if self._signed:
+            return {}
+        softmaxes = [node for node in self._nodes if node.op_type == "Softmax" and self.is_rounded(node)]
+        return {node.outputs[0].name or "": Grid(PROBABILITY_STEP, 0) for node in softmaxes}
 
     def float_operators(self) -> tuple[FloatOperator, ...]:
         """What stays float, in graph order; a function of one tensor once."""

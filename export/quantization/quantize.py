@@ -76,6 +76,7 @@ def quantize(
     layout = Layout(model.graph, scheme)
     floats, names = layout.float_operators(), [value.name or "" for value in layout.quantized_values()]
     grids: Mapping[str, Grid] = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
+    grids = {**grids, **layout.known_grids()}
     pixels, held = Grid(INPUT_SCALE, 0), frozenset[str]()
     if scheme.exact_sums:
         fitted = fit_sums(model, grids, pixels=pixels)

@@ -92,7 +92,10 @@ class StoredValues:
         self._done[value] = result, grid
 
     def work_on_integers(self, node: ir.Node) -> None:
-        """Put a node (a clamp, a padding) between the integers of its input and their DequantizeLinear."""
+        """Put a node (a clamp, a padding) between the integers of its input and their DequantizeLinear.
+
+        Of a scale (`passes/scale_behind_product.py`) a DequantizeLinear of its own is left.
+        """
         value, result = node.inputs[0], node.outputs[0]
         assert value is not None
         dequantized, grid = self._dequantized(value)
@@ -101,15 +104,20 @@ class StoredValues:
         stored, scale, zero = dequantizer.inputs
         assert stored is not None
         name = result.name or "value"
-        if node.op_type in CLAMPS:
+        made = None
+        if node.op_type == "Mul":
+            grid = Grid(float(np.float32(grid.scale * np.asarray(constant(node.inputs[1])).item())), grid.zero_point)
+            scale, zero = self._numbers(name, grid)
+        elif node.op_type in CLAMPS:
             made = self._clip(stored, name, _on_grid(bounds_of(node), grid))
         else:
             attributes = {key: attribute.value for key, attribute in node.attributes.items()}
             rest = [node.inputs[1], zero, *node.inputs[3:]] if node.op_type == "Pad" else node.inputs[1:]
             made = ir.node(node.op_type, [stored, *rest], attributes)
-        again = ir.node("DequantizeLinear", [made.outputs[0], scale, zero])
-        self._graph.insert_before(node, [made, again])
-        _describe(made, result, stored.dtype or self._type, f"{name}_stored")
+        again = ir.node("DequantizeLinear", [stored if made is None else made.outputs[0], scale, zero])
+        self._graph.insert_before(node, [again] if made is None else [made, again])
+        if made is not None:
+            _describe(made, result, stored.dtype or self._type, f"{name}_stored")
         _describe(again, result, ir.DataType.FLOAT, None)
         result.replace_all_uses_with(again.outputs[0], replace_graph_outputs=True)
         self._graph.remove(node, safe=True)

@@ -24,7 +24,8 @@ from typing import Any
 import onnx
 
 from ...runtime.errors import ModelError
-from ..proofs.executed_kernels import Kernel, KernelReport, macs_as_written
+from ..proofs.executed_kernels import Kernel, KernelReport
+from ..proofs.macs import macs_as_written
 
 __all__ = ["EngineLayer", "engine_kernels", "read_layers"]
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import onnx_ir as ir
 
+from .attention import ATTENTION
 from .functions import FUNCTIONS
 from .joins import JOINS
 from .linear_layers import LINEAR_LAYERS
@@ -24,6 +25,7 @@ FAMILIES: Mapping[str, tuple[Row, ...]] = {
     "layers": LINEAR_LAYERS,
     "sums": SUMS,
     "products": PRODUCTS,
+    "attention": ATTENTION,
     "joins": JOINS,
     "pools": POOLING,
     "moves": MOVES,

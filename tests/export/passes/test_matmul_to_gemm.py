@@ -19,6 +19,14 @@ CASES = [
         {"Reshape": 2, "Gemm": 1},
     ),
     Case(
+        "with the batch behind",
+        "t = Transpose<perm=[1,0,2]>(x) u = MatMul(t, w) y = Add(u, b)",
+        "float[4,N,6]",
+        {"w": some(5, 6), "b": some(6)},
+        {"Transpose": 1, "Reshape": 2, "Gemm": 1},
+        "float[N,4,5]",
+    ),
+    Case(
         "with a bias",
         "t = MatMul(x, w) y = Add(b, t)",
         "float[N,4,6,5]",

@@ -32,6 +32,15 @@ def test_pixels_in_place_of_floats(
     assert not PixelInput(scale)(model).modified
 
 
+def test_sizes_are_those_of_the_pixels(build: Callable[..., onnx.ModelProto]) -> None:
+    """Else the real numbers behind the DequantizeLinear would be made for their shape alone."""
+    text = "c = Conv(x, w, b) n = Shape<start=0, end=1>(x) y = Expand(k, n)"
+    constants = {**W3, "k": some(1)}
+    model = ir.from_proto(build(text, inputs={"x": MAP}, outputs={"y": "float[N]"}, constants=constants))
+    PixelInput(1 / 255)(model)
+    assert sorted(node.op_type for node, _ in model.graph.inputs[0].uses()) == ["DequantizeLinear", "Shape"]
+
+
 @pytest.mark.parametrize("inputs", [{"x": "float[N,4]"}, {"x": "int32[N,4,6,6]"}, {"x": MAP, "z": MAP}])
 def test_it_requires_one_input_of_images(inputs: dict[str, str], build: Callable[..., onnx.ModelProto]) -> None:
     kind, _, shape = inputs["x"].partition("[")

@@ -9,7 +9,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hardtemper.export.proofs.executed_kernels import macs_as_written
+from hardtemper.export.proofs.macs import macs_as_written
 from hardtemper.export.tensorrt.dialect import tensorrt_graph
 from hardtemper.export.tensorrt.pixel_planes import CastPixels
 from hardtemper.export.tensorrt.versions import Capabilities
