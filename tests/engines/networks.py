@@ -177,6 +177,21 @@ class Places(nn.Module):
         return self.head((x + x.amax((2, 3), keepdim=True).repeat(1, 1, 2, 2)).flatten(1))  # type: ignore[no-any-return]
 
 
+class Attention(nn.Module):
+    """Products of two tensors and a Softmax between them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.q, self.k, self.v = conv(3, 8, 3, 2), conv(8, 8, 1), conv(8, 8, 1), conv(8, 8, 1)
+        self.head = nn.Linear(8 * 36, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.first(x))
+        q, k, v = (layer(x).flatten(2) for layer in (self.q, self.k, self.v))
+        y = v @ (q.transpose(1, 2) @ k / 8**0.5).softmax(2).transpose(1, 2)
+        return self.head(y.flatten(1))  # type: ignore[no-any-return]
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "residual": Residual,
     "inverted": Inverted,
@@ -188,5 +203,6 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "more functions": lambda: Functions(nn.Tanh(), nn.Mish(), nn.ELU(), nn.GELU(approximate="tanh"), nn.PReLU(8)),
     "gates": Gates,
     "places": Places,
+    "attention": Attention,
 }
 """By name; images [N, 3, 12, 12] -> logits [N, 10]."""
