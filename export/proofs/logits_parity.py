@@ -12,7 +12,7 @@ import torch
 from ...runtime.progress import ProgressCallback, silent
 from ...runtime.shapes import Float32, UInt8
 from ..twin.twin import Twin
-from .parity import ParityReport
+from .parity import ParityReport, on_device
 
 __all__ = ["compare_logits"]
 
@@ -39,12 +39,11 @@ def compare_logits(
     Raises:
         ModelError: the engine cannot run the graph.
     """
-    device = next((tensor.device for tensor in (*twin.parameters(), *twin.buffers())), torch.device("cpu"))
     logits = wrong = 0
     for start in range(0, len(images), _BATCH):
         pixels = images[start : start + _BATCH]
         with torch.no_grad():
-            mine = twin(torch.from_numpy(pixels).to(device).float() / 255).cpu().numpy()
+            mine = twin(on_device(twin, pixels)).cpu().numpy()
         differ = engine(pixels) != mine.reshape(len(pixels), -1)
         logits, wrong = logits + int(differ.sum()), wrong + int(differ.any(1).sum())
         progress("parity", min(start + _BATCH, len(images)), len(images), f"{logits} logits differ")

@@ -20,10 +20,10 @@ from ...runtime.backends.onnxruntime import open_session, session_options
 from ...runtime.cpu import instruction_set, sums_can_saturate
 from ...runtime.errors import GateError, ModelError, first_line
 from ...runtime.progress import ProgressCallback, silent
-from ...runtime.shapes import Bool, Float32, UInt8
+from ...runtime.shapes import Bool, Float, Float32, UInt8
 from ..twin.twin import Twin
 
-__all__ = ["ActivationParity", "ParityReport", "check_exact", "check_parity"]
+__all__ = ["ActivationParity", "ParityReport", "check_exact", "check_parity", "on_device"]
 
 _BATCH = 128
 
@@ -206,10 +206,15 @@ class _Count:
         return ActivationParity(name=name, elements=self._elements, mismatches=self._mismatches, largest=self._largest)
 
 
-def _run_twin(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> dict[str, _Array]:
+def on_device(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> Float[torch.Tensor, "n c h w"]:
+    """The images as the twin takes them, in [0, 1], where its tensors are."""
     device = next((tensor.device for tensor in (*twin.parameters(), *twin.buffers())), torch.device("cpu"))
+    return torch.from_numpy(pixels).to(device).float() / 255
+
+
+def _run_twin(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> dict[str, _Array]:
     with torch.no_grad():
-        found = twin.activations(torch.from_numpy(pixels).to(device).float() / 255)
+        found = twin.activations(on_device(twin, pixels))
     return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 

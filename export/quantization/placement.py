@@ -18,8 +18,7 @@ from collections.abc import Collection, Mapping
 
 import onnx_ir as ir
 
-from ..passes.elementwise import origin
-from ..passes.values import constant
+from ..passes.elementwise import origin, variables
 from .integer_layout import Layout, is_logits
 from .scheme import Grid, Scheme
 from .stored_values import Bounds, StoredValues, bounds_of
@@ -154,8 +153,7 @@ def _drop(graph: ir.Graph, clamp: ir.Node) -> None:
 
 def _ensure_integer_kernel(node: ir.Node, layout: Layout) -> None:
     label = f"{node.op_type} {node.outputs[0].name!r}"
-    read = [value for value in node.inputs if value is not None and constant(value) is None]
-    producers = [value.producer() for value in read if value.dtype in (None, ir.DataType.FLOAT)]
+    producers = [value.producer() for value in variables(node) if value.dtype in (None, ir.DataType.FLOAT)]
     terms = [producer for producer in producers if producer in layout.unrounded] if node.op_type == "Add" else []
     if len(terms) == 1:
         producers.remove(terms[0])

@@ -156,12 +156,7 @@ def bench_network(name: str, data: Pixels, images: Pixels, others: dict[str, Cal
 
 
 def _openvino(path: Path, images: Pixels) -> Logits:
-    import openvino
-
-    core = openvino.Core()
-    options = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": 1}
-    compiled = core.compile_model(core.read_model(path), "CPU", options)
-    return np.concatenate([compiled(images[i : i + 1])[0] for i in range(len(images))])
+    return open_onnx(path, backend="openvino", threads=1)(images)
 
 
 def _arm64(python: str) -> Callable[[Path, Pixels], Logits]:
