@@ -23,8 +23,8 @@ import onnx_ir as ir
 from ..passes.elementwise import CLAMPS, functions, variables
 from ..passes.scale_behind_product import score_scale
 from ..passes.values import only_consumer
-from .operators.attention import PROBABILITY_STEP
 from .operators.matrix import handling, obstacle
+from .operators.normalizations import PROBABILITY_STEP
 from .operators.row import Handling
 from .scheme import Grid, Scheme
 
@@ -56,6 +56,7 @@ class Layout:
 
     def __init__(self, graph: ir.Graph, scheme: Scheme) -> None:
         self._engine, self._signed = scheme.made_for.engine, scheme.activations.signed
+        self._exact = scheme.made_for.exact_here
         self._functions = functions(graph)
         self._nodes = [node for node in graph if node.op_type != "DequantizeLinear"]
         self._handling: dict[ir.Node, Handling] = {}
@@ -81,7 +82,7 @@ class Layout:
 
     def is_rounded(self, node: ir.Node) -> bool:
         """Whether the result of a node gets a grid of its own."""
-        if self._handling[node] == "requantized":
+        if self._handling[node] in _QUANTIZED:
             return not is_logits(node) and node not in self.unrounded
         return node in self._rounded
 
@@ -103,6 +104,8 @@ class Layout:
             result, names = nodes[-1].outputs[0], [node.op_type for node in nodes]
             words = obstacle(nodes[0]) if len(nodes) == 1 else ""
             reason = f"no integer kernel on {self._engine}"
+            if self._exact and self._handling[nodes[-1]] == "rounded":
+                reason += "; every engine rounds its float operations alike"
             operator = ", ".join(dict.fromkeys(names)) + words
             found.append(FloatOperator(operator=operator, result=result.name or "", reason=reason))
         return tuple(found)
@@ -112,7 +115,7 @@ class Layout:
         islands: dict[ir.Node, list[ir.Node]] = {}
         for node in self._nodes:
             is_function = node in self._functions
-            if not is_function and (self._handling[node] != "float" or handling(node) in _FOLLOWING):
+            if not is_function and (self._handling[node] not in _FLOAT or handling(node) in _FOLLOWING):
                 continue
             before = [value.producer() for value in variables(node)] if is_function else []
             island: list[ir.Node] = []
@@ -130,7 +133,7 @@ class Layout:
         for node in reversed(self._nodes):
             kind = self._handling[node]
             passes_on = kind in _FOLLOWING and any(value in wanted for value in node.outputs)
-            if kind == "requantized" or passes_on:
+            if kind in _QUANTIZED or passes_on:
                 wanted |= set(_data(node))
         for node in self._nodes:
             if self._handling[node] == "float" and _is_real(node.outputs[0]) and wanted.intersection(node.outputs):
@@ -144,6 +147,8 @@ class Layout:
 
 
 _FOLLOWING = ("moved", "stored")
+_QUANTIZED = ("requantized", "rounded")
+_FLOAT = ("float", "rounded")
 
 
 def is_logits(node: ir.Node) -> bool:
@@ -154,7 +159,7 @@ def is_logits(node: ir.Node) -> bool:
 def _data(node: ir.Node) -> list[ir.Value]:
     """The inputs that hold numbers of images, not sizes or weights."""
     read = variables(node)
-    first_alone = node.op_type in ("Conv", "Gemm") or handling(node) in _FOLLOWING
+    first_alone = node.op_type in ("Conv", "Gemm") or handling(node) in (*_FOLLOWING, "rounded")
     return [value for value in read if value is node.inputs[0]] if first_alone else read
 
 

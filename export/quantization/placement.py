@@ -74,7 +74,7 @@ class PlaceQuantizers(ir.passes.InPlacePass):
                 continue  # a clamp that went into a quantizer
             if node.op_type == "DequantizeLinear":
                 stored.is_dequantized(node.outputs[0], self._pixels)
-            elif layout[node] == "requantized":
+            elif layout[node] in ("requantized", "rounded"):
                 self._requantize(graph, node, layout, stored)
             elif layout[node] == "moved":
                 grid = stored.read(node, 0)
@@ -91,6 +91,8 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         name = (clamp or node).outputs[0].name or ""
         if node.op_type in ("Conv", "Gemm"):
             self.weights.quantize(graph, node, stored.read(node, 0))
+        elif layout[node] == "rounded":  # gain and offset stay as they are
+            stored.read(node, 0)
         else:
             # a constant term is no finer than its sum: see `sum_grids.py`
             least = self._grids[name].scale if node.op_type == "Add" and self._scheme.exact_sums else 0.0

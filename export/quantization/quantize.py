@@ -1,6 +1,7 @@
 """Float graph -> integer graph.
 
-Calibrate, fit the grids of sums (`sum_grids.py`), place quantizers (`placement.py`), round the weights (`weights.py`).
+Calibrate, fit the grids of sums (`sum_grids.py`), place quantizers (`placement.py`), round the weights (`weights.py`),
+write Softmax and LayerNormalization in operations that round alike everywhere (`exact_softmax.py`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from ..lower import INPUT_SCALE, FloatGraph, PixelGraph, pixel_graph
 from ..passes.node_pass import SkippedNode
 from ..twin.graph import refuse_unknown
 from .calibration import calibrate
+from .exact_normalization import ExactLayerNormalization
+from .exact_softmax import ExactSoftmax
 from .integer_layout import FloatOperator, Layout
 from .operators.matrix import refused
 from .placement import PlaceQuantizers
@@ -83,6 +86,11 @@ def quantize(
         grids, held = fitted.grids, fitted.terms
     placer = PlaceQuantizers(grids, pixels=pixels, scheme=scheme, held=held)
     placer(model)
+    skipped = pixel.skipped
+    if scheme.made_for.exact_here:
+        for step in (ExactSoftmax(), ExactLayerNormalization()):
+            step(model)
+            skipped += step.skipped
     passes.RemoveUnusedNodesPass()(model)
     passes.TopologicalSortPass()(model)
     proto = ir.to_proto(model)
@@ -91,7 +99,7 @@ def quantize(
         model=proto,
         scheme=scheme,
         shadow=placer.weights.shadow,
-        skipped=pixel.skipped,
+        skipped=skipped,
         float_operators=floats,
         tie_distances=placer.tie_distances,
     )

@@ -14,6 +14,7 @@ from .functions import FUNCTIONS
 from .joins import JOINS
 from .linear_layers import LINEAR_LAYERS
 from .moves import MOVES
+from .normalizations import NORMALIZATIONS
 from .pooling import POOLING
 from .products import PRODUCTS
 from .row import Handling, Row
@@ -26,6 +27,7 @@ FAMILIES: Mapping[str, tuple[Row, ...]] = {
     "sums": SUMS,
     "products": PRODUCTS,
     "attention": ATTENTION,
+    "normalizations": NORMALIZATIONS,
     "joins": JOINS,
     "pools": POOLING,
     "moves": MOVES,

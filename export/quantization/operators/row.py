@@ -2,6 +2,7 @@
 
 requantized   DequantizeLinear -> operator -> QuantizeLinear, with a grid of the result's own: one integer kernel
 moved         the same with the grid of the input: numbers are moved, none changes
+rounded       the same in float: there is no integer kernel, but operations that every engine rounds alike
 stored        the operator stands between QuantizeLinear and DequantizeLinear and works on the integers themselves
 float         no kernel: real numbers between DequantizeLinear and QuantizeLinear, or other float operators
 """
@@ -16,7 +17,7 @@ import onnx_ir as ir
 
 __all__ = ["Handling", "Row", "nothing"]
 
-Handling = Literal["requantized", "moved", "stored", "float"]
+Handling = Literal["requantized", "moved", "rounded", "stored", "float"]
 
 
 def nothing(node: ir.Node) -> str:
@@ -31,7 +32,7 @@ class Row:
     Attributes:
         operator: ONNX's name.
         handling: as the module says.
-        kernel: what ONNX Runtime makes of it; empty for `float`.
+        kernel: what ONNX Runtime makes of it; empty for `float` and `rounded`.
         obstacle: why one node of it stays float all the same, to be read behind its name: " with computed weights";
             empty where it does not.
         except_for: these obstacles in words, for the documents.

@@ -1,0 +1,37 @@
+"""Nodes put in front of another, one behind the other."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from .values import add_initializer
+
+__all__ = ["Chain"]
+
+
+class Chain:
+    """Puts nodes in front of one node of a graph.
+
+    Args:
+        graph: it is changed in place.
+        node: the one that they stand before; results and constants are named after its result.
+    """
+
+    def __init__(self, graph: ir.Graph, node: ir.Node) -> None:
+        self._graph, self._node = graph, node
+        self._name = node.outputs[0].name or "value"
+
+    def constant(self, label: str, array: Any, dtype: Any = np.float32) -> ir.Value:
+        """A new initializer."""
+        return add_initializer(self._graph, f"{self._name}.{label}", np.asarray(array, dtype))
+
+    def __call__(self, operator: str, *inputs: ir.Value | None, label: str, **attributes: Any) -> ir.Value:
+        """The float32 result of a new node."""
+        node = ir.node(operator, list(inputs), attributes)
+        self._graph.insert_before(self._node, node)
+        result = node.outputs[0]
+        result.name, result.type = f"{self._name}.{label}", ir.TensorType(ir.DataType.FLOAT)
+        return result

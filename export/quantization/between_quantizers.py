@@ -1,0 +1,65 @@
+"""A float operator between integers: DequantizeLinear -> operator -> QuantizeLinear."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import onnx_ir as ir
+
+from ..passes.node_pass import RefusedError
+from ..passes.values import constant, only_consumer
+
+__all__ = ["Between", "between"]
+
+
+class Between(NamedTuple):
+    """One operator that works along axes, with the integers around it.
+
+    Attributes:
+        integers: what the operator's input was dequantized from.
+        scale: with which.
+        axes: those that the operator works along.
+        numbers: how many lie along them.
+        quantizer: the QuantizeLinear that alone reads the result.
+        step: the scale of the quantized result.
+    """
+
+    integers: ir.Value
+    scale: float
+    axes: tuple[int, ...]
+    numbers: int
+    quantizer: ir.Node
+    step: float
+
+
+def between(node: ir.Node, axes: slice) -> Between | None:
+    """The node with its integers, if it stands between quantizers.
+
+    Args:
+        node: the operator.
+        axes: those of its input along which it works.
+
+    Raises:
+        RefusedError: the number of numbers along these axes is not known.
+    """
+    x = node.inputs[0]
+    dequantizer = None if x is None else x.producer()
+    quantizer = only_consumer(node.outputs[0])
+    if dequantizer is None or dequantizer.op_type != "DequantizeLinear":
+        return None
+    if quantizer is None or quantizer.op_type != "QuantizeLinear":
+        return None
+    integers, scale, step = dequantizer.inputs[0], constant(dequantizer.inputs[1]), constant(quantizer.inputs[1])
+    assert x is not None
+    assert integers is not None
+    assert scale is not None
+    assert step is not None
+    if x.shape is None:
+        raise RefusedError("its input's shape is not known")
+    along = tuple(range(len(x.shape)))[axes]
+    sizes = [x.shape[axis] for axis in along]
+    if not all(isinstance(size, int) for size in sizes):
+        raise RefusedError(f"the sizes {sizes} along its axes are not known")
+    count = math.prod(size for size in sizes if isinstance(size, int))
+    return Between(integers, scale.item(), along, count, quantizer, step.item())

@@ -1,0 +1,98 @@
+"""LayerNormalization of 8-bit numbers, in float operations that every engine rounds to the same integers.
+
+    b = q - 128, d numbers                             whole
+    S = sum b,  Q = sum b^2                            whole and below 2^24: no order of adding rounds
+    c = d b - S                                        whole: d times the centered number
+    V = Q - floor(S^2 / d)                             whole: d times the variance, at most 1 too large
+    y = floor(c * (1 / sqrt(d (V + d epsilon / s_x^2))) * 16 gamma / s_y) + (round(16 beta / s_y) + 1/2)
+    q_y = round(y / 16) + z_y
+
+Each float operation that rounds stands alone, so that IEEE 754 rounds it correctly: none is a sum behind a product,
+which an engine may contract to one operation. The result is rounded to sixteenths of its step first, and these are
+no ties of the last rounding.
+
+Above 1,024 numbers the squares are divided by a power of two and rounded up, so that Q stays below 2^24.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import onnx_ir as ir
+
+from ..passes.chain import Chain
+from ..passes.node_pass import NodePass, RefusedError
+from ..passes.values import attribute, constant
+from .between_quantizers import Between, between
+
+__all__ = ["ExactLayerNormalization"]
+
+_MIDDLE = 128
+_MOST = 2**24 // 2**8
+"""Above, d b is not exact in float32."""
+
+_SQUARES = 2**24 // _MIDDLE**2
+"""So many squares stay below 2^24."""
+
+_FINER = 16
+"""Parts of a step of the result."""
+
+
+class ExactLayerNormalization(NodePass[Between]):
+    """LayerNormalization between quantizers becomes the operations above."""
+
+    def match(self, node: ir.Node) -> Between | None:
+        """Its integers."""
+        if node.op_type != "LayerNormalization":
+            return None
+        found = between(node, slice(attribute(node, "axis", -1), None))
+        if found is not None and found.numbers > _MOST:
+            raise RefusedError(f"it works on {found.numbers} numbers, more than {_MOST}")
+        return found
+
+    def rewrite(self, graph: ir.Graph, node: ir.Node, found: Between) -> None:
+        chain, d = Chain(graph, node), found.numbers
+        axes = chain.constant("axes", found.axes, np.int64)
+        middle = chain.constant("middle", _MIDDLE, np.uint8)
+        b = chain("DequantizeLinear", found.integers, chain.constant("one", 1), middle, label="numbers")
+        db = chain("DequantizeLinear", found.integers, chain.constant("count", d), middle, label="times_count")
+        total = chain("ReduceSum", b, axes, label="sum")
+        centered = chain("Sub", db, total, label="centered")
+        epsilon = attribute(node, "epsilon", 1e-5)
+        deviation = _per_deviation(chain, b, total, axes=axes, found=found, epsilon=epsilon)
+        normal = chain("Mul", centered, deviation, label="normal")
+        gain, offset = (_in_parts(node, index, found.step) for index in (1, 2))
+        scaled = chain("Mul", normal, chain.constant("gain", gain), label="scaled")
+        parts = chain("Floor", scaled, label="parts")
+        moved = chain("Add", parts, chain.constant("offset", np.rint(offset) + 0.5), label="moved")
+        found.quantizer.replace_input_with(0, moved)
+        found.quantizer.replace_input_with(1, chain.constant("parts_a_step", _FINER))
+        graph.remove(node, safe=True)
+
+
+def _per_deviation(
+    chain: Chain, b: ir.Value, total: ir.Value, *, axes: ir.Value, found: Between, epsilon: float
+) -> ir.Value:
+    """1 / (d standard deviation), in steps of the input."""
+    d = found.numbers
+    divided = 2.0 ** max(0, math.ceil(math.log2(d / _SQUARES)))
+    if divided == 1:
+        squares = chain("ReduceSumSquare", b, axes, label="squares")
+    else:
+        square = chain("Mul", b, b, label="square")
+        part = chain("Mul", square, chain.constant("part", 1 / divided), label="part_of_square")
+        squares = chain("ReduceSum", chain("Ceil", part, label="whole_part"), axes, label="squares")
+    # a little less than 1 / d: three roundings do not lift it above
+    share = chain.constant("share", (1 - 2.0**-21) / (d * divided))
+    of_mean = chain("Mul", chain("Mul", total, total, label="sum_squared"), share, label="of_mean")
+    variance = chain("Sub", squares, chain("Floor", of_mean, label="whole_of_mean"), label="variance")
+    least = chain.constant("epsilon", epsilon * d / found.scale**2 / divided)
+    root = chain("Sqrt", chain("Add", variance, least, label="not_zero"), label="root")
+    return chain("Div", chain.constant("unit", 1 / math.sqrt(d * divided)), root, label="per_deviation")
+
+
+def _in_parts(node: ir.Node, index: int, step: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """A constant input in sixteenths of the result's step; zero where there is none."""
+    array = constant(node.inputs[index]) if index < len(node.inputs) else None
+    return (np.zeros(1) if array is None else np.asarray(array, np.float64)) * (_FINER / step)
