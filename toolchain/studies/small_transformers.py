@@ -1,0 +1,50 @@
+"""A ConvNeXt and a vision transformer of torchvision, small enough to train on one core on images of 28 x 28.
+
+    toolchain build --model hardtemper.toolchain.studies.small_transformers:vit --out out/vit
+
+ConvNeXt (Liu et al. 2022, arXiv:2201.03545) with one block of 32 channels, one of 64 and two of 128. Its stem takes
+patches of 2 x 2 pixels instead of 4 x 4, so that 14 x 14 places are left; layer scales start at 0.1 instead of 1e-6, as
+few epochs would leave them near zero. ViT (Dosovitskiy et al. 2021, arXiv:2010.11929): patches of 4 x 4 pixels, width
+64, 4 layers of 4 heads. torchvision starts its last layer at zero; here it starts as any other.
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from ...bench.data.vision import torchvision
+
+__all__ = ["convnext", "vit"]
+
+_CLASSES = 10
+_SIDE = 28
+
+
+def convnext() -> nn.Module:
+    """float [N, 1, 28, 28] in [0, 1] -> logits [N, 10]."""
+    models = torchvision().models.convnext
+    blocks = [
+        models.CNBlockConfig(32, 64, 1),
+        models.CNBlockConfig(64, 128, 1),
+        models.CNBlockConfig(128, None, 2),
+    ]
+    network: nn.Module = models.ConvNeXt(blocks, layer_scale=0.1, num_classes=_CLASSES)
+    network.get_submodule("features.0")[0] = nn.Conv2d(1, 32, kernel_size=2, stride=2)  # type: ignore[operator]
+    return network
+
+
+def vit() -> nn.Module:
+    """float [N, 1, 28, 28] in [0, 1] -> logits [N, 10]."""
+    width = 64
+    network: nn.Module = torchvision().models.VisionTransformer(
+        image_size=_SIDE,
+        patch_size=4,
+        num_layers=4,
+        num_heads=4,
+        hidden_dim=width,
+        mlp_dim=2 * width,
+        num_classes=_CLASSES,
+    )
+    network.conv_proj = nn.Conv2d(1, width, kernel_size=4, stride=4)
+    network.get_submodule("heads").head = nn.Linear(width, _CLASSES)
+    return network

@@ -1,0 +1,222 @@
+"""Networks of other families, trained and robustly fine-tuned: what their integers lose against their own floats.
+
+    python -m hardtemper.toolchain.studies.trained_zoo [--only NAME ...] [--images 1000] [--json FILE]
+
+Every row is one build on real Fashion-MNIST, nothing removed: standard training, fine-tuning against the adversary,
+INT8, fine-tuning of the twin against the same adversary, the build's gates. Measured on the same test images are
+
+    float     the fine-tuned network before it is quantized, as a float graph on ONNX Runtime
+    INT8      the same weights as integers, before the twin is trained
+    shipped   the bundle
+
+each by its clean accuracy on all test images, and by what PGD-20 leaves of `--images` of them: searched on the
+network's own twin, asked of its engine. A float network is attacked itself; it does not get the images that broke the
+integers. `shipped` has seen more training than `float`, by the images of `finetune_twin`; `INT8` has not.
+
+Epochs are few: a row is to take minutes on one core. Products are in float32: in bfloat16, depthwise convolutions and
+attention of this size took two to four times as long.
+
+Finished rows are kept in --out, from which the command goes on. A row that failed is tried again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import onnx
+import onnx_ir as ir
+
+from ...bench.attacks.presets import choose_attacks
+from ...bench.attacks.threat.threat_model import ThreatModel
+from ...bench.data.dataset import Dataset
+from ...bench.data.load import load_dataset
+from ...bench.measurement import Environment, share
+from ...bench.robustness.case import Case
+from ...bench.robustness.evaluate import evaluate_robustness
+from ...bench.subjects import open_subjects, read_target
+from ...export.lower import lower, pixel_graph
+from ...export.quantization.quantize import quantize
+from ...runtime.errors import HardtemperError
+from ..pipeline.pipeline import Build, build
+from ..recipe.read import load_recipe, with_overrides
+from ..recipe.recipe import Recipe
+
+__all__ = ["NETWORKS", "recipe", "row"]
+
+RECIPE = "demo"
+
+_SHARED: Mapping[str, Any] = {
+    "compress": [],
+    "data.heldout": 500,
+    "train.precision": "float32",
+    "finetune.precision": "float32",
+    "adversary.attack": "n-fgsm",
+    "finetune_twin.images": 4000,
+}
+
+_FACTORIES = "hardtemper.toolchain.studies.small_transformers"
+
+NETWORKS: Mapping[str, Mapping[str, Any]] = {
+    "resnet18": {"train.epochs": 1, "finetune.epochs": 1},
+    "mobilenet_v3_small": {"train.epochs": 2, "finetune.epochs": 4},
+    "efficientnet_b0": {"train.epochs": 1, "finetune.epochs": 1},
+    "convnext": {"model.name": f"{_FACTORIES}:convnext", "train.epochs": 2, "finetune.epochs": 3},
+    "vit": {"model.name": f"{_FACTORIES}:vit", "train.epochs": 2, "finetune.epochs": 3},
+}
+"""What differs from the recipe `RECIPE` and from what all rows share, by the network's name."""
+
+SEEDS: Mapping[str, tuple[int, ...]] = {"resnet18": (0, 1, 2), "mobilenet_v3_small": (0, 1, 2)}
+"""Of a network that is built more than once."""
+
+
+def recipe(network: str, seed: int, more: Mapping[str, Any]) -> Recipe:
+    """The build of a row.
+
+    Args:
+        network: one of `NETWORKS`.
+        seed: of everything random.
+        more: keys that are set last.
+    """
+    settings = {"name": f"{network}-{seed}", "seed": seed, "model.name": network}
+    return with_overrides(load_recipe(RECIPE), {**settings, **_SHARED, **NETWORKS[network], **more})
+
+
+def row(chosen: Recipe, out: Path, images: int) -> dict[str, Any]:
+    """Build, and measure.
+
+    Args:
+        chosen: the build.
+        out: where the bundle, its checkpoints and the float network are put.
+        images: test images to attack, at most.
+
+    Raises:
+        HardtemperError: what the build raises.
+    """
+    started = time.perf_counter()
+    bundle = out / chosen.name
+    built = build(chosen, out=bundle, overwrite=True, keep_work=True)
+    building = time.perf_counter() - started
+    data = load_dataset(
+        chosen.data.name, heldout=chosen.data.heldout, calibration=chosen.data.calibration, seed=chosen.seed
+    )
+    threat = ThreatModel.parse(chosen.adversary.threat)
+    networks = {**_before_the_twin(chosen, built, data, bundle), "shipped": bundle}
+    found = {name: _measure(path, data, threat, images) for name, path in networks.items()}
+    stages = built.stages
+    return {
+        "recipe": chosen.model_dump(mode="json", exclude_defaults=True),
+        "parameters": sum(parameter.numel() for parameter in stages.tuned.module.parameters()),
+        "MACs": stages.kernels.macs,
+        "integer share": stages.kernels.integer_share,
+        "in float": dict(Counter(kept.operator for kept in stages.float_operators)),
+        "proof": {
+            "images": stages.parity.images,
+            "logits twin / engine that differ": stages.parity.engine_logits,
+            "exact": stages.parity.exact,
+        },
+        "training": {
+            stage: trained.to_json()
+            for stage, trained in {"train": stages.dense, "finetune": stages.tuned, "twin": stages.twin}.items()
+        },
+        "measured": found,
+        "shipped - float, points": {
+            figure: found["shipped"][figure]["value"] - found["float"][figure]["value"]
+            for figure in ("clean", "PGD-20")
+        },
+        "seconds": {"build": building, "all": time.perf_counter() - started},
+    }
+
+
+def _before_the_twin(chosen: Recipe, built: Build, data: Dataset, bundle: Path) -> dict[str, Path]:
+    """The fine-tuned weights as a float graph and as integers, in files beside the bundle."""
+    source, module = built.stages.source, built.stages.tuned.module
+    graph = lower(module, input_shape=source.input_shape)
+    as_float = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
+    integers = quantize(
+        lower(module, input_shape=source.input_shape), data.calibration.images, scheme=chosen.quantize.scheme
+    )
+    paths = {"float": bundle.with_suffix(".float.onnx"), "INT8": bundle.with_suffix(".int8.onnx")}
+    for path, model in zip(paths.values(), (as_float, integers.model), strict=True):
+        onnx.save(model, path)
+    return paths
+
+
+def _measure(path: Path, data: Dataset, threat: ThreatModel, images: int) -> dict[str, Any]:
+    (subject,) = open_subjects(read_target(path), dense=False)
+    whole, part = data.test, data.test.at_most(images, seed=0)
+    right = int((subject.engine.predict(whole.images) == whole.labels).sum())
+    case = Case(engine=subject.engine, twin=subject.twin, images=part.images, labels=part.labels, threat=threat)
+    result = evaluate_robustness(case, choose_attacks("pgd-20", threat).plans)
+    robust = share("robust-accuracy", int(result.robust.sum()), result.n, attack="pgd-20", threat=str(threat))
+    return {
+        "clean": share("clean-accuracy", right, len(whole)).to_dict(),
+        "PGD-20": robust.to_dict(),
+        "broken on the twin only": result.attacks[0].broken_twin_only,
+        "KiB": sum(file.stat().st_size for file in ([path] if path.is_file() else path.glob("model.onnx"))) / 1024,
+    }
+
+
+def _commit() -> str:
+    """Of the checkout that this file is in; "" where it is in none."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="some networks only")
+    parser.add_argument("--seeds", type=int, nargs="+", help="instead of each network's own")
+    parser.add_argument("--images", type=int, default=1000, help="test images to attack")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=JSON", help="recipe keys, for a trial")
+    parser.add_argument("--out", type=Path, default=Path("out/trained-zoo"), help="bundles and finished rows")
+    parser.add_argument("--json", type=Path, help="store the table there")
+    given = parser.parse_args(arguments)
+    more = {key: json.loads(value) for key, _, value in (text.partition("=") for text in given.set)}
+    given.out.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for network in given.only:
+        for seed in given.seeds or SEEDS.get(network, (0,)):
+            chosen = recipe(network, seed, more)
+            head = {"network": network, "seed": seed}
+            stored = given.out / f"{chosen.name}.json"
+            if stored.exists():
+                rows.append(json.loads(stored.read_text(encoding="utf-8")))
+            else:
+                try:
+                    rows.append(head | {"commit": _commit()} | row(chosen, given.out, given.images))
+                    stored.write_text(json.dumps(rows[-1], indent=1), encoding="utf-8")
+                except HardtemperError as error:
+                    rows.append(head | {"failed": str(error)})
+            print(_line(rows[-1]), flush=True)
+    if given.json:
+        command = f"python -m {__spec__.name} {' '.join(sys.argv[1:] if arguments is None else arguments)}"
+        table = {"command": command, "environment": Environment.here().to_dict(), "rows": rows}
+        given.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+def _line(found: Mapping[str, Any]) -> str:
+    title = f"{found['network']}, seed {found['seed']}"
+    if "failed" in found:
+        return f"{title}: {found['failed']}"
+    shares = [
+        f"{name} {figures['clean']['value']:.2f} / {figures['PGD-20']['value']:.1f}"
+        for name, figures in found["measured"].items()
+    ]
+    seconds = found["seconds"]["all"]
+    return f"{title}: clean / PGD-20 %: {', '.join(shares)}; exact {found['proof']['exact']}; {seconds:.0f} s"
+
+
+if __name__ == "__main__":
+    main()
