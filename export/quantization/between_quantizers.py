@@ -20,7 +20,7 @@ class Between(NamedTuple):
         integers: what the operator's input was dequantized from.
         scale: with which.
         axes: those that the operator works along.
-        numbers: how many lie along them.
+        sizes: how many numbers lie along each.
         quantizer: the QuantizeLinear that alone reads the result.
         step: the scale of the quantized result.
     """
@@ -28,9 +28,14 @@ class Between(NamedTuple):
     integers: ir.Value
     scale: float
     axes: tuple[int, ...]
-    numbers: int
+    sizes: tuple[int, ...]
     quantizer: ir.Node
     step: float
+
+    @property
+    def numbers(self) -> int:
+        """How many numbers the operator works on at a time."""
+        return math.prod(self.sizes)
 
 
 def between(node: ir.Node, axes: slice) -> Between | None:
@@ -58,8 +63,7 @@ def between(node: ir.Node, axes: slice) -> Between | None:
     if x.shape is None:
         raise RefusedError("its input's shape is not known")
     along = tuple(range(len(x.shape)))[axes]
-    sizes = [x.shape[axis] for axis in along]
-    if not all(isinstance(size, int) for size in sizes):
-        raise RefusedError(f"the sizes {sizes} along its axes are not known")
-    count = math.prod(size for size in sizes if isinstance(size, int))
-    return Between(integers, scale.item(), along, count, quantizer, step.item())
+    sizes = [size for axis in along if isinstance(size := x.shape[axis], int)]
+    if len(sizes) != len(along):
+        raise RefusedError("the sizes along its axes are not known")
+    return Between(integers, scale.item(), along, tuple(sizes), quantizer, step.item())

@@ -11,18 +11,20 @@ Each float operation that rounds stands alone, so that IEEE 754 rounds it correc
 which an engine may contract to one operation. The result is rounded to sixteenths of its step first, and these are
 no ties of the last rounding.
 
-Above 1,024 numbers the squares are divided by a power of two and rounded up, so that Q stays below 2^24.
+Of more than 1,024 numbers pieces are added, whose sums of squares stay below 2^24, one behind the other.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 
 import numpy as np
 import onnx_ir as ir
 
-from ..passes.chain import Chain
 from ..passes.node_pass import NodePass, RefusedError
+from ..passes.nodes_in_front import Chain
 from ..passes.values import attribute, constant
 from .between_quantizers import Between, between
 
@@ -47,6 +49,8 @@ class ExactLayerNormalization(NodePass[Between]):
         if node.op_type != "LayerNormalization":
             return None
         found = between(node, slice(attribute(node, "axis", -1), None))
+        if found is not None and (found.numbers > _MOST or found.numbers > _SQUARES * max(found.sizes)):
+            raise RefusedError(f"it works on {found.numbers} numbers, more than {_MOST}, or along many axes")
         if found is not None and found.numbers > _MOST:
             raise RefusedError(f"it works on {found.numbers} numbers, more than {_MOST}")
         return found
@@ -76,20 +80,27 @@ def _per_deviation(
 ) -> ir.Value:
     """1 / (d standard deviation), in steps of the input."""
     d = found.numbers
-    divided = 2.0 ** max(0, math.ceil(math.log2(d / _SQUARES)))
-    if divided == 1:
-        squares = chain("ReduceSumSquare", b, axes, label="squares")
-    else:
-        square = chain("Mul", b, b, label="square")
-        part = chain("Mul", square, chain.constant("part", 1 / divided), label="part_of_square")
-        squares = chain("ReduceSum", chain("Ceil", part, label="whole_part"), axes, label="squares")
+    pieces = [chain("ReduceSumSquare", piece, axes, label="squares") for piece in _pieces(chain, b, found)]
+    squares = functools.reduce(lambda left, right: chain("Add", left, right, label="all_squares"), pieces)
     # a little less than 1 / d: three roundings do not lift it above
-    share = chain.constant("share", (1 - 2.0**-21) / (d * divided))
+    share = chain.constant("share", (1 - 2.0**-21) / d)
     of_mean = chain("Mul", chain("Mul", total, total, label="sum_squared"), share, label="of_mean")
     variance = chain("Sub", squares, chain("Floor", of_mean, label="whole_of_mean"), label="variance")
-    least = chain.constant("epsilon", epsilon * d / found.scale**2 / divided)
+    least = chain.constant("epsilon", epsilon * d / found.scale**2)
     root = chain("Sqrt", chain("Add", variance, least, label="not_zero"), label="root")
-    return chain("Div", chain.constant("unit", 1 / math.sqrt(d * divided)), root, label="per_deviation")
+    return chain("Div", chain.constant("unit", 1 / math.sqrt(d)), root, label="per_deviation")
+
+
+def _pieces(chain: Chain, b: ir.Value, found: Between) -> list[ir.Value]:
+    """The numbers in pieces of 1,024 at most, cut along their longest axis."""
+    if found.numbers <= _SQUARES:
+        return [b]
+    axis, size = max(zip(found.axes, found.sizes, strict=True), key=lambda pair: pair[1])
+    width = _SQUARES // (found.numbers // size)
+    ends = [chain.constant("ends", [end], np.int64) for end in (*range(0, size, width), size)]
+    along = chain.constant("axis", [axis], np.int64)
+    pairs = itertools.pairwise(ends)
+    return [chain("Slice", b, start, end, along, label="piece") for start, end in pairs]
 
 
 def _in_parts(node: ir.Node, index: int, step: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

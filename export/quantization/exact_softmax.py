@@ -3,10 +3,9 @@
     e_i = round(K exp(x_i - max_j x_j))             a function of q_i - max_j q_j: 256 entries
     p_i = round(e_i * (256 / sum_j e_j))            steps of 1/256
 
-Engines differ in the last bits of exp, and add in orders of their own. So K, about 2^14, is chosen such that no entry
+Engines differ in the last bits of exp, and add in orders of their own. So K, 2^14 or less, is chosen such that no entry
 lies near a rounding tie, and the sum of integers stays below 2^24, where no order rounds. What is left are one division
-and one product, which IEEE 754 rounds correctly. e is exact to 2^-15 of the largest: a probability moves by a fraction
-of its step.
+and one product, which IEEE 754 rounds correctly.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ import onnx_ir as ir
 
 from ...runtime.shapes import Float64
 from ..integer_types import UINT8
-from ..passes.chain import Chain
 from ..passes.node_pass import NodePass
+from ..passes.nodes_in_front import Chain
 from ..passes.values import attribute
 from .between_quantizers import Between, between
 
@@ -64,7 +63,7 @@ class ExactSoftmax(NodePass[Between]):
 
 
 def factor(scale: float, count: int) -> float:
-    """K, float32: of 256 candidates the one whose entries stay farthest from ties, in units of their errors.
+    """K, float32: large, and no entry within its error of a tie; if all have one, that of most clearance.
 
     Args:
         scale: of the integers; of a power of two, differences are exact.
@@ -72,10 +71,16 @@ def factor(scale: float, count: int) -> float:
     """
     below = np.arange(UINT8.high + 1) * scale  # max_j x_j - x_i
     is_exact = np.frexp(scale)[0] == 0.5
-    error = _LAST_BITS + 2.0**-24 * (below if is_exact else below + 2 * scale * UINT8.high)
-    largest = min(_LARGEST, _EXACT_BELOW // count)
-    candidates = (largest * (1 - np.arange(256) / 1024)).astype(np.float32).tolist()
-    return float(max(candidates, key=lambda k: _clearance(np.asarray(np.exp(-below) * k, np.float64), error)))
+    error: _Entries = _LAST_BITS + 2.0**-24 * (below if is_exact else below + 2 * scale * UINT8.high)
+    found: dict[float, float] = {}
+    for halved in range(5):
+        largest = min(_LARGEST, _EXACT_BELOW // count) / 2**halved
+        candidates = (largest * (1 - np.arange(256) / 1024)).astype(np.float32).tolist()
+        found |= {k: _clearance(np.exp(-below) * k, error) for k in candidates}
+        best = max(found, key=lambda k: found[k])
+        if found[best] >= 1:
+            break
+    return best
 
 
 def _clearance(entries: _Entries, error: _Entries) -> float:

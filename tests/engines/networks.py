@@ -192,6 +192,22 @@ class Attention(nn.Module):
         return self.head(y.flatten(1))  # type: ignore[no-any-return]
 
 
+class Transformer(nn.Module):
+    """Patches, a class token, positions, one encoder layer of torch, normalizations of few and of many numbers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 16, 3, stride=3)
+        self.token, self.position = nn.Parameter(torch.randn(1, 1, 16)), nn.Parameter(torch.randn(1, 17, 16) / 2)
+        self.layer = nn.TransformerEncoderLayer(16, 2, 32, activation="gelu", batch_first=True, norm_first=True)
+        self.wide, self.norm, self.head = nn.Linear(16, 1100), nn.LayerNorm(1100), nn.Linear(1100, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.position
+        return self.head(self.norm(self.wide(self.layer(x)[:, 0])))  # type: ignore[no-any-return]
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "residual": Residual,
     "inverted": Inverted,
@@ -204,5 +220,6 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "gates": Gates,
     "places": Places,
     "attention": Attention,
+    "transformer": Transformer,
 }
 """By name; images [N, 3, 12, 12] -> logits [N, 10]."""

@@ -37,11 +37,12 @@ def layout(build: Callable[..., Any], text: str, target: str = "cpu") -> tuple[L
         ("c = Conv(x, w) r = Relu(c) a = Add(r, c) y = Flatten(a)", "requantized float float float", "c"),
         ("c = Conv(x, w) r = Relu(c) d = Conv(c, w) a = Add(r, d) y = Flatten(a)",
          "requantized stored requantized requantized moved", "c d a"),
-        # a convolution takes integers: what the float operator makes is rounded before it is moved
+        # what is rounded takes integers and gives them
         ("n = LayerNormalization(x, h) t = Transpose<perm=[0,1,3,2]>(n) c = Conv(t, w) y = Flatten(c)",
-         "float moved requantized moved", "n c"),
+         "rounded moved requantized moved", "n c"),
         # between float operators all stays float, moves too
-        ("t = Tanh(x) r = Transpose<perm=[0,1,3,2]>(t) v = Softmax(r) y = Flatten(v)", "float float float float", ""),
+        ("t = Tanh(x) r = Transpose<perm=[0,1,3,2]>(t) v = LpNormalization(r) y = Flatten(v)",
+         "float float float float", ""),
         # one reader of integers, one of floats
         ("t = Tanh(x) c = Conv(t, w) u = Exp(t) a = Add(c, u) y = Flatten(a)",
          "float requantized float requantized moved", "t c u a"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -23,15 +24,21 @@ class Chain:
     def __init__(self, graph: ir.Graph, node: ir.Node) -> None:
         self._graph, self._node = graph, node
         self._name = node.outputs[0].name or "value"
+        self._labels = Counter[str]()
 
     def constant(self, label: str, array: Any, dtype: Any = np.float32) -> ir.Value:
         """A new initializer."""
-        return add_initializer(self._graph, f"{self._name}.{label}", np.asarray(array, dtype))
+        return add_initializer(self._graph, self._unique(label), np.asarray(array, dtype))
 
     def __call__(self, operator: str, *inputs: ir.Value | None, label: str, **attributes: Any) -> ir.Value:
         """The float32 result of a new node."""
         node = ir.node(operator, list(inputs), attributes)
         self._graph.insert_before(self._node, node)
         result = node.outputs[0]
-        result.name, result.type = f"{self._name}.{label}", ir.TensorType(ir.DataType.FLOAT)
+        result.name, result.type = self._unique(label), ir.TensorType(ir.DataType.FLOAT)
         return result
+
+    def _unique(self, label: str) -> str:
+        self._labels[label] += 1
+        again = self._labels[label] - 1
+        return f"{self._name}.{label}" + (f"_{again}" if again else "")
