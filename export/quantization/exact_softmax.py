@@ -71,12 +71,13 @@ def factor(scale: float, count: int) -> float:
     """
     below = np.arange(UINT8.high + 1) * scale  # max_j x_j - x_i
     is_exact = np.frexp(scale)[0] == 0.5
-    error: _Entries = _LAST_BITS + 2.0**-24 * (below if is_exact else below + 2 * scale * UINT8.high)
+    argument = below if is_exact else below + 2 * scale * UINT8.high
+    error = np.asarray(_LAST_BITS + 2.0**-24 * argument, np.float64)
     found: dict[float, float] = {}
     for halved in range(5):
         largest = min(_LARGEST, _EXACT_BELOW // count) / 2**halved
         candidates = (largest * (1 - np.arange(256) / 1024)).astype(np.float32).tolist()
-        found |= {k: _clearance(np.exp(-below) * k, error) for k in candidates}
+        found |= {k: _clearance(np.asarray(np.exp(-below) * k, np.float64), error) for k in candidates}
         best = max(found, key=lambda k: found[k])
         if found[best] >= 1:
             break
