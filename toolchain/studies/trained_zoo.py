@@ -144,9 +144,7 @@ def _before_the_twin(chosen: Recipe, built: Build, data: Dataset, bundle: Path) 
     source, module = built.stages.source, built.stages.tuned.module
     graph = lower(module, input_shape=source.input_shape)
     as_float = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
-    integers = quantize(
-        lower(module, input_shape=source.input_shape), data.calibration.images, scheme=chosen.quantize.scheme
-    )
+    integers = quantize(graph, data.calibration.images, scheme=chosen.quantize.scheme)
     paths = {"float": bundle.with_suffix(".float.onnx"), "INT8": bundle.with_suffix(".int8.onnx")}
     for path, model in zip(paths.values(), (as_float, integers.model), strict=True):
         onnx.save(model, path)
