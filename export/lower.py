@@ -36,6 +36,7 @@ from .passes.constant_rows import ConstantRows
 from .passes.feature_affine_to_conv import FeatureAffineToConv
 from .passes.fold_clip import FoldClip
 from .passes.fold_into_gemm import FoldIntoGemm
+from .passes.fuse_gelu import FuseGelu
 from .passes.known_sizes import KnownSizes
 from .passes.logits_row import LogitsRow
 from .passes.matmul_to_gemm import MatMulToGemm
@@ -155,7 +156,9 @@ def lower_onnx(model: onnx.ModelProto) -> FloatGraph:
     return _clean(ir.from_proto(model), (dims[1], dims[2], dims[3]))
 
 
-def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool, largest: int = UINT8.high) -> PixelGraph:
+def pixel_graph(
+    graph: FloatGraph, *, scale: float, exact: bool, largest: int = UINT8.high, gelu: bool = False
+) -> PixelGraph:
     """The same function of uint8 pixels, in the form that the quantizer reads.
 
     Args:
@@ -163,11 +166,14 @@ def pixel_graph(graph: FloatGraph, *, scale: float, exact: bool, largest: int = 
         scale: what one step of a pixel stands for (1/255 or 2^-8).
         exact: rewrite what would need a multiplier that is no power of two (average pools, ReLU6).
         largest: largest integer of an activation, at which a ReLU6 comes to saturate.
+        gelu: write GELU as one operator, of opset 20.
     """
     model = ir.from_proto(graph.model)
     PixelInput(scale)(model)
     pools, clips = ([AveragePoolToConv()], [FoldClip(largest)]) if exact else ([], [])
-    skipped = _run(model, [MergeConvs(), FoldIntoGemm(), *pools, MergeConvs(), *clips], skipped=graph.skipped)
+    gelus = [FuseGelu()] if gelu else []
+    steps: list[NodePass[Any]] = [MergeConvs(), FoldIntoGemm(), *pools, MergeConvs(), *clips, *gelus]
+    skipped = _run(model, steps, skipped=graph.skipped)
     return PixelGraph(model=model, skipped=skipped)
 
 

@@ -6,6 +6,9 @@ The matrix (`operators/matrix.py`) says it of a node alone. Beside others:
 * A ReLU or Clip that alone reads a requantized result goes into that quantizer.
 * What float operators make is quantized where an integer kernel reads it, by way of moves and clamps too. Between two
   float operators it stays float, and so do the moves there.
+* What moves numbers stands on the integers themselves where the target has it so: OpenVINO runs every quantizer that
+  stands around a move. One that a convolution or a MatMul reads stays between quantizers: OpenVINO makes these float
+  otherwise.
 * The scale of attention's scores is one that their integers are read with.
 * For the target `tensorrt` a convolution that only an Add reads is not requantized: TensorRT makes convolution,
   residual sum and ReLU one kernel where just the shortcut is quantized ("Q/DQ Layer-Placement Recommendations", NVIDIA
@@ -24,6 +27,7 @@ from ..passes.elementwise import CLAMPS, functions, variables
 from ..passes.scale_behind_product import score_scale
 from ..passes.values import only_consumer
 from .operators.matrix import handling, obstacle
+from .operators.moves import BARE
 from .operators.normalizations import PROBABILITY_STEP
 from .operators.row import Handling
 from .scheme import Grid, Scheme
@@ -62,7 +66,8 @@ class Layout:
         self._handling: dict[ir.Node, Handling] = {}
         for node in self._nodes:
             alone = node in self._functions or not _is_real(node.outputs[0])
-            kind: Handling = "stored" if score_scale(node) is not None else handling(node)
+            on_integers = score_scale(node) is not None or (scheme.made_for.bare_moves and _is_bare(node))
+            kind: Handling = "stored" if on_integers else handling(node)
             self._handling[node] = "float" if alone else kind
         self.unrounded = _unrounded_terms(graph, scheme)
         self._rounded: set[ir.Node] = set()
@@ -149,6 +154,12 @@ class Layout:
 _FOLLOWING = ("moved", "stored")
 _QUANTIZED = ("requantized", "rounded")
 _FLOAT = ("float", "rounded")
+
+
+def _is_bare(node: ir.Node) -> bool:
+    """Whether `node` moves numbers, and none of those reads them before which OpenVINO wants a quantizer."""
+    readers = {reader.op_type for reader, _ in node.outputs[0].uses()}
+    return node.op_type in BARE and readers.isdisjoint(("Conv", "MatMul"))
 
 
 def is_logits(node: ir.Node) -> bool:

@@ -115,7 +115,9 @@ def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
 
 
 def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> PixelGraph:
-    pixel = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=scheme.activations.high)
+    target = scheme.made_for
+    largest = target.activations.high
+    pixel = pixel_graph(graph, scale=INPUT_SCALE, exact=scheme.exact, largest=largest, gelu=target.gelu)
     refuse_unknown(ir.to_proto(pixel.model))
     if found := refused(pixel.model.graph):
         raise UnsupportedOperatorError(

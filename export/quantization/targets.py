@@ -27,6 +27,8 @@ class Target:
             in integers is checked here. Otherwise the target's compiler reports it.
         compiles: `toolchain compile` makes an engine for it.
         unrounded_terms: a convolution that only an Add reads is not requantized before the sum.
+        bare_moves: what moves numbers stands on the integers themselves; otherwise between quantizers.
+        gelu: its engines know the operator Gelu, of opset 20.
     """
 
     name: str
@@ -36,6 +38,8 @@ class Target:
     exact_here: bool
     compiles: bool
     unrounded_terms: bool
+    bare_moves: bool
+    gelu: bool
 
     @property
     def activations(self) -> IntegerType:
@@ -52,6 +56,8 @@ _ALL = (
         exact_here=True,
         compiles=False,
         unrounded_terms=False,
+        bare_moves=True,
+        gelu=True,
     ),
     Target(
         name="tensorrt",
@@ -61,6 +67,8 @@ _ALL = (
         exact_here=False,
         compiles=True,
         unrounded_terms=True,
+        bare_moves=False,
+        gelu=False,
     ),
 )
 

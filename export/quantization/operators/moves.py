@@ -7,12 +7,11 @@ import onnx_ir as ir
 from ...passes.values import attribute, constant
 from .row import Row
 
-__all__ = ["MOVES"]
+__all__ = ["BARE", "MOVES"]
 
-_MOVES = (
-    *("Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze", "Tile"),
-    *("Transpose", "Unsqueeze"),
-)
+BARE = ("Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
+"""Those that may stand on the integers themselves, where the target has it so (`integer_layout.py`)."""
+
 _FILLED = "with another number than zero"
 _BETWEEN = "between the numbers (mode other than nearest)"
 
@@ -28,7 +27,8 @@ def _resize(node: ir.Node) -> str:
 
 
 MOVES = (
-    *(Row(operator=name, handling="moved", kernel=f"{name} of integers") for name in _MOVES),
+    *(Row(operator=name, handling="moved", kernel=f"{name} of integers") for name in BARE),
+    Row(operator="Split", handling="moved", kernel="Split of integers"),
     Row(operator="Resize", handling="moved", kernel="Resize of integers", obstacle=_resize, except_for=_BETWEEN),
     Row(operator="GatherND", handling="stored", kernel="GatherND of integers"),
     Row(operator="Pad", handling="stored", kernel="Pad of integers", obstacle=_pad, except_for=_FILLED),

@@ -1,7 +1,7 @@
 """One operator in the integer graph: how it reads, what grid its result has, and which kernel of ONNX Runtime does it.
 
 requantized   DequantizeLinear -> operator -> QuantizeLinear, with a grid of the result's own: one integer kernel
-moved         the same with the grid of the input: numbers are moved, none changes
+moved         the same with the grid of the input: numbers are moved, none changes (or stored: `integer_layout.py`)
 rounded       the same in float: there is no integer kernel, but operations that every engine rounds alike
 stored        the operator stands between QuantizeLinear and DequantizeLinear and works on the integers themselves
 float         no kernel: real numbers between DequantizeLinear and QuantizeLinear, or other float operators

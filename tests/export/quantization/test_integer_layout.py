@@ -32,21 +32,21 @@ def layout(build: Callable[..., Any], text: str, target: str = "cpu") -> tuple[L
 @pytest.mark.parametrize(
     ("text", "handling", "rounded"),
     [
-        ("c = Conv(x, w) r = Relu(c) f = Flatten(r) y = Gemm(f, m)", "requantized stored moved requantized", "r"),
+        ("c = Conv(x, w) r = Relu(c) f = Flatten(r) y = Gemm(f, m)", "requantized stored stored requantized", "r"),
         # the ReLU works on integers where somebody else reads what it reads
         ("c = Conv(x, w) r = Relu(c) a = Add(r, c) y = Flatten(a)", "requantized float float float", "c"),
         ("c = Conv(x, w) r = Relu(c) d = Conv(c, w) a = Add(r, d) y = Flatten(a)",
-         "requantized stored requantized requantized moved", "c d a"),
+         "requantized stored requantized requantized stored", "c d a"),
         # what is rounded takes integers and gives them
         ("n = LayerNormalization(x, h) t = Transpose<perm=[0,1,3,2]>(n) c = Conv(t, w) y = Flatten(c)",
-         "rounded moved requantized moved", "n c"),
+         "rounded moved requantized stored", "n c"),
         # between float operators all stays float, moves too
         ("t = Tanh(x) r = Transpose<perm=[0,1,3,2]>(t) v = LpNormalization(r) y = Flatten(v)",
          "float float float float", ""),
         # one reader of integers, one of floats
         ("t = Tanh(x) c = Conv(t, w) u = Exp(t) a = Add(c, u) y = Flatten(a)",
-         "float requantized float requantized moved", "t c u a"),
-        ("i = Sigmoid(x) p = Mul(x, i) y = Flatten(p)", "requantized requantized moved", "i p"),
+         "float requantized float requantized stored", "t c u a"),
+        ("i = Sigmoid(x) p = Mul(x, i) y = Flatten(p)", "requantized requantized stored", "i p"),
     ],
 )  # fmt: skip
 def test_handling(text: str, handling: str, rounded: str, build: Callable[..., Any]) -> None:
@@ -54,6 +54,12 @@ def test_handling(text: str, handling: str, rounded: str, build: Callable[..., A
     nodes = [node for node in graph if node.op_type != "DequantizeLinear"]
     assert [found[node] for node in nodes] == handling.split()
     assert [value.name for value in found.quantized_values()] == rounded.split()
+
+
+def test_moves_stand_between_quantizers_for_tensorrt(build: Callable[..., Any]) -> None:
+    for target, kind in (("cpu", "stored"), ("tensorrt", "moved")):
+        found, graph = layout(build, "c = Conv(x, w) y = Flatten(c)", target)
+        assert found[graph.node(-1)] == kind
 
 
 def test_what_stays_float_is_named(build: Callable[..., Any]) -> None:
@@ -71,5 +77,5 @@ def test_sizes_are_no_numbers_of_images(build: Callable[..., Any]) -> None:
     text = "c = Conv(x, w) n = Shape<start=0, end=1>(c) e = Concat<axis=0>(n, rest) y = Reshape(c, e)"
     found, graph = layout(build, text)
     handled = {node.op_type: found[node] for node in graph if node.op_type != "DequantizeLinear"}
-    assert handled == {"Conv": "requantized", "Shape": "float", "Concat": "float", "Reshape": "moved"}
+    assert handled == {"Conv": "requantized", "Shape": "float", "Concat": "float", "Reshape": "stored"}
     assert found.float_operators() == ()

@@ -33,8 +33,7 @@ FUNCTIONS = {
                          ["Add, Clip, Mul, Div"]),
     "h-sigmoid": ("y = HardSigmoid(b)", ["HardSigmoid"]),
     "tanh": ("y = Tanh(b)", ["Tanh"]),
-    "gelu of erf": ("d = Div(b, root) e = Erf(d) f = Add(e, one) m = Mul(b, f) y = Mul(m, half)",
-                    ["Div, Erf, Add, Mul"]),
+    "gelu of erf": ("d = Div(b, root) e = Erf(d) f = Add(e, one) m = Mul(b, f) y = Mul(m, half)", ["Gelu"]),
     "gelu of tanh": (("p = Pow(b, cube) q = Mul(p, c1) s = Add(b, q) t = Mul(s, c2) h = Tanh(t) v = Add(h, one) "
                      "m = Mul(b, v) y = Mul(m, half)"), ["Pow, Mul, Add, Tanh"]),
     "quick gelu": ("t = Mul(b, k) g = Sigmoid(t) y = Mul(b, g)", ["Mul, Sigmoid"]),
