@@ -37,6 +37,7 @@ from .passes.feature_affine_to_conv import FeatureAffineToConv
 from .passes.fold_clip import FoldClip
 from .passes.fold_into_gemm import FoldIntoGemm
 from .passes.fuse_gelu import FuseGelu
+from .passes.image_free import ImageFree
 from .passes.known_sizes import KnownSizes
 from .passes.logits_row import LogitsRow
 from .passes.matmul_to_gemm import MatMulToGemm
@@ -215,6 +216,7 @@ def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
         ClampBeforeFlatten(),
     ]
     forms: list[NodePass[Any]] = [
+        ImageFree(),
         ReshapeToFlatten(),
         KnownSizes(),
         ConstantRows(),

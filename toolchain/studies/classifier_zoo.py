@@ -65,7 +65,7 @@ _CLASSES = 10
 _TIMEOUT = 1800
 _CHILD = """
 import sys, numpy as np
-from hardtemper import open_onnx
+from hardtemper.runtime.engine import open_onnx
 np.save(sys.argv[3], open_onnx(sys.argv[1], threads=1)(np.load(sys.argv[2])))
 """
 
