@@ -4,12 +4,14 @@
     S = sum b,  Q = sum b^2                            whole and below 2^24: no order of adding rounds
     c = d b - S                                        whole: d times the centered number
     V = Q - floor(S^2 / d)                             whole: d times the variance, at most 1 too large
-    y = floor(c * (1 / sqrt(d (V + d epsilon / s_x^2))) * 16 gamma / s_y) + (round(16 beta / s_y) + 1/2)
+    y = floor(c * (2 / sqrt(V + d epsilon / s_x^2)) * (8 gamma / (s_y sqrt d))) + (round(16 beta / s_y) + 1/2)
     q_y = round(y / 16) + z_y
 
 Each float operation that rounds stands alone, so that IEEE 754 rounds it correctly: none is a sum behind a product,
-which an engine may contract to one operation. The result is rounded to sixteenths of its step first, and these are
-no ties of the last rounding.
+which an engine may contract to one operation. Each quotient is of a power of two, as OpenVINO divides as a * (1 / b),
+but not of one, as ONNX Runtime makes c / r of c * (1 / r). Behind d b stands a floor, without which OpenVINO makes
+(b - S / d) d of d b - S. The result is rounded to sixteenths of its step first, and these are no ties of the last
+rounding.
 
 Of more than 1,024 numbers pieces are added, whose sums of squares stay below 2^24, one behind the other.
 """
@@ -37,6 +39,9 @@ _MOST = 2**24 // 2**8
 _SQUARES = 2**24 // _MIDDLE**2
 """So many squares stay below 2^24."""
 
+_UNIT = 2
+"""What is divided."""
+
 _FINER = 16
 """Parts of a step of the result."""
 
@@ -59,13 +64,14 @@ class ExactLayerNormalization(NodePass[Between]):
         middle = chain.constant("middle", _MIDDLE, np.uint8)
         b = chain("DequantizeLinear", found.integers, chain.constant("one", 1), middle, label="numbers")
         db = chain("DequantizeLinear", found.integers, chain.constant("count", d), middle, label="times_count")
+        db = chain("Floor", db, label="whole_times_count")
         total = chain("ReduceSum", b, axes, label="sum")
         centered = chain("Sub", db, total, label="centered")
         epsilon = attribute(node, "epsilon", 1e-5)
         deviation = _per_deviation(chain, b, total, axes=axes, found=found, epsilon=epsilon)
         normal = chain("Mul", centered, deviation, label="normal")
         gain, offset = (_in_parts(node, index, found.step) for index in (1, 2))
-        scaled = chain("Mul", normal, chain.constant("gain", gain), label="scaled")
+        scaled = chain("Mul", normal, chain.constant("gain", gain / (_UNIT * math.sqrt(d))), label="scaled")
         parts = chain("Floor", scaled, label="parts")
         moved = chain("Add", parts, chain.constant("offset", np.rint(offset) + 0.5), label="moved")
         found.quantizer.replace_input_with(0, moved)
@@ -76,7 +82,7 @@ class ExactLayerNormalization(NodePass[Between]):
 def _per_deviation(
     chain: Chain, b: ir.Value, total: ir.Value, *, axes: ir.Value, found: Between, epsilon: float
 ) -> ir.Value:
-    """1 / (d standard deviation), in steps of the input."""
+    """2 / (sqrt(d) standard deviation), in steps of the input."""
     d = found.numbers
     pieces = [chain("ReduceSumSquare", piece, axes, label="squares") for piece in _pieces(chain, b, found)]
     squares = functools.reduce(lambda left, right: chain("Add", left, right, label="all_squares"), pieces)
@@ -86,7 +92,7 @@ def _per_deviation(
     variance = chain("Sub", squares, chain("Floor", of_mean, label="whole_of_mean"), label="variance")
     least = chain.constant("epsilon", epsilon * d / found.scale**2)
     root = chain("Sqrt", chain("Add", variance, least, label="not_zero"), label="root")
-    return chain("Div", chain.constant("unit", 1 / math.sqrt(d)), root, label="per_deviation")
+    return chain("Div", chain.constant("unit", _UNIT), root, label="per_deviation")
 
 
 def _pieces(chain: Chain, b: ir.Value, found: Between) -> list[ir.Value]:

@@ -5,7 +5,7 @@
 
 Engines differ in the last bits of exp, and add in orders of their own. So K, 2^14 or less, is chosen such that no entry
 lies near a rounding tie, and the sum of integers stays below 2^24, where no order rounds. What is left are one division
-and one product, which IEEE 754 rounds correctly.
+and one product, which IEEE 754 rounds correctly; 256 is a power of two, as OpenVINO divides as a * (1 / b).
 """
 
 from __future__ import annotations

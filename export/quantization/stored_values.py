@@ -138,7 +138,8 @@ class StoredValues:
         integers = np.clip(np.rint(array / np.float32(grid.scale)) + grid.zero_point, UINT8.low, UINT8.high)
         stored = add_initializer(self._graph, f"{name}_quantized", (integers - self._shift).astype(self._type.numpy()))
         node = ir.node("DequantizeLinear", [stored, *self._numbers(name, grid)])
-        _describe(node, value, ir.DataType.FLOAT, f"{name}_dequantized")
+        own = stored.name or name  # of a constant on two grids, each has integers of its own
+        _describe(node, value, ir.DataType.FLOAT, own.replace("_quantized", "_dequantized"))
         self._graph.insert_before(next(iter(self._graph)), node)
         return node.outputs[0], grid
 

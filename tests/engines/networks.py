@@ -197,10 +197,10 @@ class Transformer(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.patches = nn.Conv2d(3, 16, 3, stride=3)
-        self.token, self.position = nn.Parameter(torch.randn(1, 1, 16)), nn.Parameter(torch.randn(1, 17, 16) / 2)
-        self.layer = nn.TransformerEncoderLayer(16, 2, 32, activation="gelu", batch_first=True, norm_first=True)
-        self.wide, self.norm, self.head = nn.Linear(16, 1100), nn.LayerNorm(1100), nn.Linear(1100, 10)
+        self.patches = nn.Conv2d(3, 24, 3, stride=3)
+        self.token, self.position = nn.Parameter(torch.randn(1, 1, 24)), nn.Parameter(torch.randn(1, 17, 24) / 2)
+        self.layer = nn.TransformerEncoderLayer(24, 2, 32, activation="gelu", batch_first=True, norm_first=True)
+        self.wide, self.norm, self.head = nn.Linear(24, 1100), nn.LayerNorm(1100), nn.Linear(1100, 10)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.patches(x).flatten(2).transpose(1, 2)

@@ -2,7 +2,7 @@
 
     python -m hardtemper.toolchain.studies.classifier_zoo [--only NAME ...] [--images 64] [--arm64 PYTHON] [--json FILE]
 
-PYTHON is one of 64-bit Arm with onnxruntime, whose path finds this package. timm's rows need `pip install timm`.
+PYTHON is one of 64-bit Arm with onnxruntime. timm's rows need `pip install timm`.
 
 Weights are random. Batch norms get the mean and deviation of real images (Fashion-MNIST as 3 x 64 x 64), layer scales
 that start near zero are set to one: the logits are alive. Nothing is said about accuracy. Of every network:
@@ -64,9 +64,11 @@ FAMILIES = (
 _CLASSES = 10
 _TIMEOUT = 1800
 _CHILD = """
-import sys, numpy as np
-from hardtemper.runtime.engine import open_onnx
-np.save(sys.argv[3], open_onnx(sys.argv[1], threads=1)(np.load(sys.argv[2])))
+import sys, numpy as np, onnxruntime as ort
+options = ort.SessionOptions()
+options.intra_op_num_threads = 1
+session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+np.save(sys.argv[3], session.run(None, {session.get_inputs()[0].name: np.load(sys.argv[2])})[0])
 """
 
 Pixels = NDArray[np.uint8]
@@ -164,7 +166,10 @@ def _arm64(python: str) -> Callable[[Path, Pixels], Logits]:
         given, found = path.with_suffix(".images.npy"), path.with_suffix(".logits.npy")
         np.save(given, images)
         try:
-            subprocess.run([python, "-c", _CHILD, str(path), str(given), str(found)], check=True, capture_output=True)
+            command = [python, "-c", _CHILD, str(path), str(given), str(found)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(f"64-bit Arm: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}")
             logits: Logits = np.load(found)
         finally:
             given.unlink()
