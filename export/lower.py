@@ -41,6 +41,7 @@ from .passes.image_free import ImageFree
 from .passes.known_sizes import KnownSizes
 from .passes.logits_row import LogitsRow
 from .passes.matmul_to_gemm import MatMulToGemm
+from .passes.mean_of_rows import MeanOfRows
 from .passes.merge_convs import MergeConvs
 from .passes.node_pass import NodePass, SkippedNode
 from .passes.pixel_input import PixelInput
@@ -217,6 +218,7 @@ def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
     ]
     forms: list[NodePass[Any]] = [
         ImageFree(),
+        MeanOfRows(),
         ReshapeToFlatten(),
         KnownSizes(),
         ConstantRows(),

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from hardtemper.toolchain.studies.small_transformers import convnext, vit
+from hardtemper.toolchain.studies.trained_networks import convnext, vit
 
 
 @pytest.mark.parametrize("factory", [convnext, vit])
