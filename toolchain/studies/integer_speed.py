@@ -1,0 +1,118 @@
+"""INT8 against float, family by family: the trained table's networks, ONNX Runtime and OpenVINO, one thread, in turns.
+
+    python -m hardtemper.toolchain.studies.integer_speed [--only NAME ...] [--repeats 30] [--json FILE]
+
+Weights are random, batch norms have the statistics of real images; latency does not depend on the weights. Nothing is
+pruned. Every network is timed as
+
+    float         its float graph
+    INT8          its integer graph, with sums that are one function on every engine
+    plain sums    the integer graph with the sums that are exact on ONNX Runtime and x86 alone, of networks with sums
+
+each on both engines, all in one run. A ratio is the median over rounds of float's time over the other's, of the same
+engine: above 1, the integers are faster. What exact sums cost is plain's time over INT8's, likewise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+from numpy.typing import NDArray
+
+from ...bench.data.load import load_dataset
+from ...bench.measurement import Environment
+from ...bench.performance.latency import measure_latency
+from ...export.lower import lower, pixel_graph
+from ...export.quantization.quantize import quantize
+from ...export.quantization.scheme import Scheme
+from ...runtime.engine import open_onnx
+from ..models.source import load_source
+from ..recipe.inputs import Model
+from .classifier_zoo import alive
+from .trained_zoo import NETWORKS
+
+__all__ = ["BACKENDS", "BATCHES", "measure"]
+
+BACKENDS = ("onnxruntime", "openvino")
+BATCHES = (1, 32)
+
+_WITH_SUMS = ("resnet18", "mobilenet_v2")
+"""Networks whose sums are timed both ways."""
+
+
+def measure(name: str, images: NDArray[np.uint8], *, repeats: int, plain: bool) -> dict[str, Any]:
+    """One network's row.
+
+    Args:
+        name: a network's, as a recipe has it.
+        images: uint8 [N, C, H, W] to calibrate on and to time.
+        repeats: timed calls of each engine and batch size, at least.
+        plain: time plain sums too.
+    """
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    classes = tuple("0123456789")
+    module = load_source(Model(name=name), input_shape=shape, classes=classes, seed=0).module
+    graph = lower(alive(module, torch.from_numpy(images).float() / 255), input_shape=shape)
+    models = {
+        "float": ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model),
+        "INT8": quantize(graph, images[:128]).model,
+    }
+    if plain:
+        models["plain sums"] = quantize(graph, images[:128], scheme=Scheme(sums="plain")).model
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for label, model in models.items():
+            onnx.save(model, Path(folder) / f"{label}.onnx")
+        for backend in BACKENDS:
+            paths = {label: Path(folder) / f"{label}.onnx" for label in models}
+            engines = {label: open_onnx(path, backend=backend, threads=1) for label, path in paths.items()}
+            for batch in BATCHES:
+                found = measure_latency(engines, images, batch=batch, repeats=repeats)
+                rows += [
+                    {
+                        "engine": backend,
+                        "batch": batch,
+                        "graph": row.name,
+                        "median ms": row.median_ms,
+                        "float / this": row.paired_speedup,
+                        "n": row.n,
+                    }
+                    for row in found
+                ]
+    return {"network": name, "input": list(shape), "latency": rows}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    names = {key: str(settings.get("model.name", key)) for key, settings in NETWORKS.items()}
+    names["mobilenet_v2"] = "mobilenet_v2"
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", choices=list(names), default=list(names), help="some networks only")
+    parser.add_argument("--repeats", type=int, default=30, help="timed calls, at least")
+    parser.add_argument("--json", type=Path, help="store the figures there")
+    given = parser.parse_args(arguments)
+    images = load_dataset("fashion-mnist", heldout=0, calibration=256).calibration.images
+    found = []
+    for key in given.only:
+        found.append(measure(names[key], images, repeats=given.repeats, plain=key in _WITH_SUMS))
+        for row in found[-1]["latency"]:
+            line = "{engine:12s} batch {batch:2d}  {graph:10s} {median ms:9.3f} ms  x {float / this:.2f}".format(**row)
+            print(f"{key:20s} {line}", flush=True)
+    if given.json:
+        table = {"environment": Environment.here().to_dict(), "rows": found}
+        given.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
