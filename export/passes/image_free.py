@@ -80,8 +80,8 @@ def _evaluate(graph: ir.Graph, values: list[ir.Value], count: int) -> list[_Arra
     assert image.dtype is not None
     shape = (count, *(int(size) for size in image.shape[1:] if isinstance(size, int)))
     evaluator = ReferenceEvaluator(ir.to_proto(ir.Model(part, ir_version=10)))
-    found: list[_Array] = evaluator.run(None, {image.name: np.zeros(shape, image.dtype.numpy())})
-    return found
+    found = evaluator.run(None, {image.name or "": np.zeros(shape, image.dtype.numpy())})
+    return [np.asarray(array) for array in found]
 
 
 def _is_repeated(value: ir.Value, free: dict[ir.Value, None]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,22 @@ class Chain:
         self._graph.insert_before(self._node, node)
         result = node.outputs[0]
         result.name, result.type = self._unique(label), ir.TensorType(ir.DataType.FLOAT)
+        return result
+
+    def like(self, node: ir.Node, *inputs: ir.Value | None) -> ir.Value:
+        """The result of a new node with the operator, attributes and type of `node`, and its name."""
+        again = ir.node(node.op_type, list(inputs), {key: a.value for key, a in node.attributes.items()})
+        self._graph.insert_before(self._node, again)
+        old, result = node.outputs[0], again.outputs[0]
+        result.name, result.type = self._unique("quantized"), old.type
+        return result
+
+    def reshaped(self, value: ir.Value, shape: Sequence[int]) -> ir.Value:
+        """`value` in another shape, of the same type."""
+        node = ir.node("Reshape", [value, self.constant("shape", shape, np.int64)])
+        self._graph.insert_before(self._node, node)
+        result = node.outputs[0]
+        result.name, result.type = self._unique("rows"), value.type
         return result
 
     def _unique(self, label: str) -> str:

@@ -20,7 +20,7 @@ class Between(NamedTuple):
         integers: what the operator's input was dequantized from.
         scale: with which.
         axes: those that the operator works along.
-        sizes: how many numbers lie along each.
+        shape: of the operator's input, -1 for the batch.
         quantizer: the QuantizeLinear that alone reads the result.
         step: the scale of the quantized result.
     """
@@ -28,14 +28,14 @@ class Between(NamedTuple):
     integers: ir.Value
     scale: float
     axes: tuple[int, ...]
-    sizes: tuple[int, ...]
+    shape: tuple[int, ...]
     quantizer: ir.Node
     step: float
 
     @property
     def numbers(self) -> int:
         """How many numbers the operator works on at a time."""
-        return math.prod(self.sizes)
+        return math.prod(self.shape[axis] for axis in self.axes)
 
 
 def between(node: ir.Node, axes: slice) -> Between | None:
@@ -46,7 +46,7 @@ def between(node: ir.Node, axes: slice) -> Between | None:
         axes: those of its input along which it works.
 
     Raises:
-        RefusedError: the number of numbers along these axes is not known.
+        RefusedError: a size but that of the batch is not known, or the batch is among these axes.
     """
     x = node.inputs[0]
     dequantizer = None if x is None else x.producer()
@@ -62,8 +62,8 @@ def between(node: ir.Node, axes: slice) -> Between | None:
     assert step is not None
     if x.shape is None:
         raise RefusedError("its input's shape is not known")
-    along = tuple(range(len(x.shape)))[axes]
-    sizes = [size for axis in along if isinstance(size := x.shape[axis], int)]
-    if len(sizes) != len(along):
-        raise RefusedError("the sizes along its axes are not known")
-    return Between(integers, scale.item(), along, tuple(sizes), quantizer, step.item())
+    shape = tuple(size if isinstance(size, int) else -1 for size in x.shape)
+    along = tuple(range(len(shape)))[axes]
+    if -1 in shape[1:] or 0 in along:
+        raise RefusedError("its sizes are not known, or it works along the batch")
+    return Between(integers, scale.item(), along, (-1, *shape[1:]), quantizer, step.item())

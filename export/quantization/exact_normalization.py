@@ -54,60 +54,70 @@ class ExactLayerNormalization(NodePass[Between]):
         if node.op_type != "LayerNormalization":
             return None
         found = between(node, slice(attribute(node, "axis", -1), None))
-        if found is not None and (found.numbers > _MOST or found.numbers > _SQUARES * max(found.sizes)):
-            raise RefusedError(f"it works on {found.numbers} numbers, more than {_MOST}, or along many axes")
+        if found is not None and found.numbers > _MOST:
+            raise RefusedError(f"it works on {found.numbers} numbers, more than {_MOST}")
         return found
 
     def rewrite(self, graph: ir.Graph, node: ir.Node, found: Between) -> None:
         chain, d = Chain(graph, node), found.numbers
-        axes = chain.constant("axes", found.axes, np.int64)
+        rows = chain.reshaped(found.integers, (-1, d))
+        along = chain.constant("axis", [1], np.int64)
         middle = chain.constant("middle", _MIDDLE, np.uint8)
-        b = chain("DequantizeLinear", found.integers, chain.constant("one", 1), middle, label="numbers")
-        db = chain("DequantizeLinear", found.integers, chain.constant("count", d), middle, label="times_count")
-        db = chain("Floor", db, label="whole_times_count")
-        total = chain("ReduceSum", b, axes, label="sum")
-        centered = chain("Sub", db, total, label="centered")
-        epsilon = attribute(node, "epsilon", 1e-5)
-        deviation = _per_deviation(chain, b, total, axes=axes, found=found, epsilon=epsilon)
+        b = chain("DequantizeLinear", rows, chain.constant("one", 1), middle, label="numbers")
+        total = chain("ReduceSum", b, along, label="sum")
+        centered, unit = _centered(chain, rows, b, total, d)
+        deviation = _per_deviation(chain, b, total, along=along, found=found, epsilon=attribute(node, "epsilon", 1e-5))
         normal = chain("Mul", centered, deviation, label="normal")
-        gain, offset = (_in_parts(node, index, found.step) for index in (1, 2))
-        scaled = chain("Mul", normal, chain.constant("gain", gain / (_UNIT * math.sqrt(d))), label="scaled")
+        gain, offset = (_in_parts(node, index, found) for index in (1, 2))
+        scaled = chain("Mul", normal, chain.constant("gain", gain * (unit / (_UNIT * math.sqrt(d)))), label="scaled")
         parts = chain("Floor", scaled, label="parts")
         moved = chain("Add", parts, chain.constant("offset", np.rint(offset) + 0.5), label="moved")
-        found.quantizer.replace_input_with(0, moved)
-        found.quantizer.replace_input_with(1, chain.constant("parts_a_step", _FINER))
-        graph.remove(node, safe=True)
+        zero = found.quantizer.inputs[2]
+        quantized = chain.like(found.quantizer, moved, chain.constant("parts_a_step", _FINER), zero)
+        result = found.quantizer.outputs[0]
+        name, again = result.name, chain.reshaped(quantized, found.shape)
+        again.shape = result.shape
+        result.replace_all_uses_with(again, replace_graph_outputs=True)
+        graph.remove([node, found.quantizer], safe=True)
+        again.name = name
+
+
+def _centered(chain: Chain, rows: ir.Value, b: ir.Value, total: ir.Value, d: int) -> tuple[ir.Value, float]:
+    """d times the centered number, whole, or that number itself, exact too; and how many of d it still lacks."""
+    if d.bit_count() == 1:
+        mean = chain("Mul", total, chain.constant("share_exact", 1 / d), label="mean")
+        return chain("Sub", b, mean, label="centered"), d
+    middle = chain.constant("middle", _MIDDLE, np.uint8)
+    db = chain("DequantizeLinear", rows, chain.constant("count", d), middle, label="times_count")
+    return chain("Sub", chain("Floor", db, label="whole_times_count"), total, label="centered"), 1
 
 
 def _per_deviation(
-    chain: Chain, b: ir.Value, total: ir.Value, *, axes: ir.Value, found: Between, epsilon: float
+    chain: Chain, b: ir.Value, total: ir.Value, *, along: ir.Value, found: Between, epsilon: float
 ) -> ir.Value:
     """2 / (sqrt(d) standard deviation), in steps of the input."""
     d = found.numbers
-    pieces = [chain("ReduceSumSquare", piece, axes, label="squares") for piece in _pieces(chain, b, found)]
-    squares = functools.reduce(lambda left, right: chain("Add", left, right, label="all_squares"), pieces)
+    squares = [chain("ReduceSumSquare", piece, along, label="squares") for piece in _pieces(chain, b, along, d)]
+    whole = functools.reduce(lambda left, right: chain("Add", left, right, label="all_squares"), squares)
     # a little less than 1 / d: three roundings do not lift it above
     share = chain.constant("share", (1 - 2.0**-21) / d)
     of_mean = chain("Mul", chain("Mul", total, total, label="sum_squared"), share, label="of_mean")
-    variance = chain("Sub", squares, chain("Floor", of_mean, label="whole_of_mean"), label="variance")
+    variance = chain("Sub", whole, chain("Floor", of_mean, label="whole_of_mean"), label="variance")
     least = chain.constant("epsilon", epsilon * d / found.scale**2)
     root = chain("Sqrt", chain("Add", variance, least, label="not_zero"), label="root")
     return chain("Div", chain.constant("unit", _UNIT), root, label="per_deviation")
 
 
-def _pieces(chain: Chain, b: ir.Value, found: Between) -> list[ir.Value]:
-    """The numbers in pieces of 1,024 at most, cut along their longest axis."""
-    if found.numbers <= _SQUARES:
+def _pieces(chain: Chain, b: ir.Value, along: ir.Value, d: int) -> list[ir.Value]:
+    """The numbers in pieces of 1,024 at most."""
+    if d <= _SQUARES:
         return [b]
-    axis, size = max(zip(found.axes, found.sizes, strict=True), key=lambda pair: pair[1])
-    width = _SQUARES // (found.numbers // size)
-    ends = [chain.constant("ends", [end], np.int64) for end in (*range(0, size, width), size)]
-    along = chain.constant("axis", [axis], np.int64)
-    pairs = itertools.pairwise(ends)
-    return [chain("Slice", b, start, end, along, label="piece") for start, end in pairs]
+    ends = [chain.constant("ends", [end], np.int64) for end in (*range(0, d, _SQUARES), d)]
+    return [chain("Slice", b, start, end, along, label="piece") for start, end in itertools.pairwise(ends)]
 
 
-def _in_parts(node: ir.Node, index: int, step: float) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    """A constant input in sixteenths of the result's step; zero where there is none."""
+def _in_parts(node: ir.Node, index: int, found: Between) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
+    """A constant input in sixteenths of the result's step, one for each number; zero where there is none."""
     array = constant(node.inputs[index]) if index < len(node.inputs) else None
-    return (np.zeros(1) if array is None else np.asarray(array, np.float64)) * (_FINER / step)
+    numbers = np.broadcast_to(0 if array is None else array, [found.shape[axis] for axis in found.axes])
+    return numbers.reshape(-1).astype(np.float64) * (_FINER / found.step)

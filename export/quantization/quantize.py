@@ -87,7 +87,7 @@ def quantize(
     placer = PlaceQuantizers(grids, pixels=pixels, scheme=scheme, held=held)
     placer(model)
     skipped = pixel.skipped
-    if scheme.made_for.exact_here:
+    if scheme.made_for.exact_here and scheme.sums == "exact":
         for step in (ExactSoftmax(), ExactLayerNormalization()):
             step(model)
             skipped += step.skipped

@@ -55,7 +55,8 @@ class Scheme:
         target: what the integers are made for, a name in `TARGETS`.
         scales: `power-of-two` (exact on every backend) or `free`.
         sums: `exact` (the same on ONNX Runtime, x86 and Arm, and on OpenVINO) or `plain` (faster; exact on ONNX Runtime
-            and x86). Free scales and the target `tensorrt` know plain sums only.
+            and x86, but for Softmax and LayerNormalization, which are then each engine's own: about one of a million of
+            their numbers differs by a step). Free scales and the target `tensorrt` know plain residual sums only.
         observer: how the range of an activation is chosen from the calibration images.
         percentile: share of values, in percent, that `percentile` keeps inside the range.
         weight_bits: 8, or 7 for CPUs without VNNI, whose 16-bit sums overflow on uint8 x int8 pairs.

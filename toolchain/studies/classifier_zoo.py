@@ -169,7 +169,7 @@ def _arm64(python: str) -> Callable[[Path, Pixels], Logits]:
             command = [python, "-c", _CHILD, str(path), str(given), str(found)]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
-                raise RuntimeError(f"64-bit Arm: {(done.stderr.strip().splitlines() or [done.returncode])[-1]}")
+                raise RuntimeError(f"64-bit Arm: {(done.stderr.strip().splitlines() or [str(done.returncode)])[-1]}")
             logits: Logits = np.load(found)
         finally:
             given.unlink()

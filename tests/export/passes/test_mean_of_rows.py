@@ -23,6 +23,6 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("case", CASES, ids=str)
-def test_mean_of_rows(case: Case, build: Callable[..., onnx.ModelProto], run: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_function_stays(case: Case, build: Callable[..., onnx.ModelProto], run: Callable[..., Any]) -> None:
     check_case(MeanOfRows(), case, build, run)

@@ -35,7 +35,7 @@ def test_what_stands_around(build: Callable[..., onnx.ModelProto]) -> None:
 
 def test_sizes_that_are_not_known_are_refused(build: Callable[..., onnx.ModelProto]) -> None:
     text = "x = DequantizeLinear(q, s, z) p = Softmax<axis=-1>(x) y = QuantizeLinear(p, t, z)"
-    with pytest.raises(RefusedError, match="along its axes are not known"):
+    with pytest.raises(RefusedError, match="its sizes are not known"):
         between(_node(build, text, "L"), slice(-1, None))
 
 

@@ -102,7 +102,7 @@ def test_the_engine_gives_the_definition(
     np.testing.assert_array_equal(run(_exact(plain), {"q": q})[0], expected)
 
 
-@pytest.mark.parametrize("shape", [(2, 2**15 + 1), (40, 40, 40)])
+@pytest.mark.parametrize("shape", [(2, 2**15 + 1), (41, 41, 41)])
 def test_of_more_numbers_nothing_is_made(shape: tuple[int, ...], build: Callable[..., onnx.ModelProto]) -> None:
     plain, _ = _plain(shape, build, last=len(shape), terms="gain", epsilon=1e-5)
     step = ExactLayerNormalization()

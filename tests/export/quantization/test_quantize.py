@@ -264,7 +264,10 @@ def test_what_stays_float_is_named(build: Any, pixels: Pixels) -> None:
 @pytest.mark.parametrize(
     ("text", "got"),
     [
-        ("k2 = Mul(k, k) c = Conv(image, k2) logits = Flatten(c)", "Conv with computed weights (c)"),
+        (
+            "m = ReduceMean<keepdims=0>(image) k2 = Mul(k, m) c = Conv(image, k2) logits = Flatten(c)",
+            "Conv with computed weights (c)",
+        ),
         ('r = Resize<mode="linear">(image, , f) logits = Flatten(r)', "Resize with mode=linear"),
     ],
 )

@@ -14,7 +14,7 @@ from hardtemper.toolchain.studies import integer_speed as study
 
 def test_every_graph_is_timed_on_every_engine() -> None:
     images = np.random.default_rng(0).integers(0, 256, (128, 1, 28, 28), dtype=np.uint8)
-    found = study.measure("cnn8", images, repeats=1, plain=True)
+    found = study.measure("cnn8", images, repeats=1)
     assert found["input"] == [1, 28, 28]
     graphs = ("float", "INT8", "plain sums")
     expected = [(engine, batch, graph) for engine in study.BACKENDS for batch in study.BATCHES for graph in graphs]
@@ -34,7 +34,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     path = tmp_path / "speed.json"
     study.main(["--only", "resnet18", "vit", "--repeats", "7", "--json", str(path)])
     vit = "hardtemper.toolchain.studies.trained_networks:vit"
-    assert [(name, settings["plain"]) for name, _, settings in asked] == [("resnet18", True), (vit, False)]
+    assert [(name, settings) for name, _, settings in asked] == [("resnet18", {"repeats": 7}), (vit, {"repeats": 7})]
     assert {shape for _, shape, _ in asked} == {(256, 1, 28, 28)}
     assert [row["network"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]] == ["resnet18", vit]
     assert "openvino     batch 32  INT8           2.000 ms  x 1.25" in capsys.readouterr().out

@@ -31,7 +31,7 @@ FUNCTIONS = {
     "h-swish": ("y = HardSwish(b)", ["HardSwish"]),
     "h-swish of parts": ("t = Add(b, three) c = Clip(t, zero, six) m = Mul(b, c) y = Div(m, six)",
                          ["Add, Clip, Mul, Div"]),
-    "h-sigmoid": ("y = HardSigmoid(b)", ["HardSigmoid"]),
+    "h-sigmoid": ("h = HardSigmoid(b) y = Concat<axis=1>(h, b)", ["HardSigmoid"]),
     "tanh": ("y = Tanh(b)", ["Tanh"]),
     "gelu of erf": ("d = Div(b, root) e = Erf(d) f = Add(e, one) m = Mul(b, f) y = Mul(m, half)", ["Gelu"]),
     "gelu of tanh": (("p = Pow(b, cube) q = Mul(p, c1) s = Add(b, q) t = Mul(s, c2) h = Tanh(t) v = Add(h, one) "
