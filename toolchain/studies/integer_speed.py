@@ -6,9 +6,9 @@ Weights are random, batch norms have the statistics of real images; latency does
 pruned. Every network is timed as
 
     float         its float graph
-    INT8          its integer graph, with sums that are one function on every engine
-    plain sums    the integer graph with `quantize.sums = "plain"`: residual sums, Softmax and LayerNormalization as each
-                  engine has them
+    INT8          its integer graph, one function on every engine
+    plain sums    the integer graph with `quantize.sums = "plain"`: residual sums, Softmax and LayerNormalization are
+                  each engine's own
 
 each on both engines, all in one run. A ratio is the median over rounds of float's time over the other's, of the same
 engine: above 1, the integers are faster. What exactness on every engine costs is plain's time over INT8's, likewise.
