@@ -37,6 +37,7 @@ from .passes.feature_affine_to_conv import FeatureAffineToConv
 from .passes.fold_clip import FoldClip
 from .passes.fold_into_gemm import FoldIntoGemm
 from .passes.fuse_gelu import FuseGelu
+from .passes.group_norm_to_layer_norm import GroupNormToLayerNorm
 from .passes.hard_sigmoid_to_clip import HardSigmoidToClip
 from .passes.image_free import ImageFree
 from .passes.known_sizes import KnownSizes
@@ -228,6 +229,7 @@ def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
         ScaleBehindProduct(),
         SubtractionToSum(),
         HardSigmoidToClip(),
+        GroupNormToLayerNorm(),
     ]
     skipped = _run(model, [*forms, *folds])
     passes.ShapeInferencePass()(model)
