@@ -13,7 +13,8 @@ but not of one, as ONNX Runtime makes c / r of c * (1 / r). Behind d b stands a 
 (b - S / d) d of d b - S. The result is rounded to sixteenths of its step first, and these are no ties of the last
 rounding.
 
-Of more than 1,024 numbers pieces are added, whose sums of squares stay below 2^24, one behind the other.
+Where d is a power of two, c / d = b - S / d is exact as well, and takes fewer operations. Of more than 1,024 numbers
+pieces are added, whose sums of squares stay below 2^24, one behind the other.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ class ExactLayerNormalization(NodePass[Between]):
 
 
 def _centered(chain: Chain, rows: ir.Value, b: ir.Value, total: ir.Value, d: int) -> tuple[ir.Value, float]:
-    """d times the centered number, whole, or that number itself, exact too; and how many of d it still lacks."""
+    """d times the centered number and 1, or that number itself and d: what is to multiply it."""
     if d.bit_count() == 1:
         mean = chain("Mul", total, chain.constant("share_exact", 1 / d), label="mean")
         return chain("Sub", b, mean, label="centered"), d
