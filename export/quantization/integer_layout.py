@@ -29,7 +29,7 @@ from ..passes.values import only_consumer
 from .operators.matrix import handling, obstacle
 from .operators.moves import BARE
 from .operators.normalizations import PROBABILITY_STEP
-from .operators.row import Handling
+from .operators.row import QUANTIZED, Handling
 from .scheme import Grid, Scheme
 
 __all__ = ["FloatOperator", "Layout", "is_logits"]
@@ -87,7 +87,7 @@ class Layout:
 
     def is_rounded(self, node: ir.Node) -> bool:
         """Whether the result of a node gets a grid of its own."""
-        if self._handling[node] in _QUANTIZED:
+        if self._handling[node] in QUANTIZED:
             return not is_logits(node) and node not in self.unrounded
         return node in self._rounded
 
@@ -138,7 +138,7 @@ class Layout:
         for node in reversed(self._nodes):
             kind = self._handling[node]
             passes_on = kind in _FOLLOWING and any(value in wanted for value in node.outputs)
-            if kind in _QUANTIZED or passes_on:
+            if kind in QUANTIZED or passes_on:
                 wanted |= set(_data(node))
         for node in self._nodes:
             if self._handling[node] == "float" and _is_real(node.outputs[0]) and wanted.intersection(node.outputs):
@@ -152,7 +152,6 @@ class Layout:
 
 
 _FOLLOWING = ("moved", "stored")
-_QUANTIZED = ("requantized", "rounded")
 _FLOAT = ("float", "rounded")
 
 

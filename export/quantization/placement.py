@@ -20,6 +20,7 @@ import onnx_ir as ir
 
 from ..passes.elementwise import origin, variables
 from .integer_layout import Layout, is_logits
+from .operators.row import QUANTIZED
 from .scheme import Grid, Scheme
 from .stored_values import Bounds, StoredValues, bounds_of
 from .ties import rounding_scale, table_of
@@ -74,7 +75,7 @@ class PlaceQuantizers(ir.passes.InPlacePass):
                 continue  # a clamp that went into a quantizer
             if node.op_type == "DequantizeLinear":
                 stored.is_dequantized(node.outputs[0], self._pixels)
-            elif layout[node] in ("requantized", "rounded"):
+            elif layout[node] in QUANTIZED:
                 self._requantize(graph, node, layout, stored)
             elif layout[node] == "moved":
                 grid = stored.read(node, 0)

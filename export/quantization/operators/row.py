@@ -15,9 +15,12 @@ from typing import Literal
 
 import onnx_ir as ir
 
-__all__ = ["Handling", "Row", "nothing"]
+__all__ = ["QUANTIZED", "Handling", "Row", "nothing"]
 
 Handling = Literal["requantized", "moved", "rounded", "stored", "float"]
+
+QUANTIZED: tuple[Handling, ...] = ("requantized", "rounded")
+"""What takes integers and gives others, on a grid of the result's own."""
 
 
 def nothing(node: ir.Node) -> str:
