@@ -18,6 +18,7 @@ Each network has a process of its own. Finished rows are kept in --out, from whi
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import subprocess
@@ -36,7 +37,6 @@ from torch import Tensor, nn
 
 from ...bench.data.load import load_dataset
 from ...bench.data.vision import torchvision
-from ...bench.measurement import Environment
 from ...export.lower import lower
 from ...export.proofs.executed_kernels import inspect_kernels
 from ...export.proofs.parity import check_parity
@@ -47,6 +47,7 @@ from ..compress.context import Context
 from ..compress.pruning.filters import prune_filters
 from ..models.torchvision import build_torchvision, names
 from ..recipe.filter_pruning import FilterPruning
+from .finished_rows import finished_row, write_table
 
 __all__ = ["FAMILIES", "alive", "bench_network", "build"]
 
@@ -201,14 +202,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     rows = []
     for name in given.only or [*names(), *FAMILIES]:
-        stored = given.out / f"{name}.json"
-        if not stored.exists():
-            stored.write_text(json.dumps(_in_a_child(name, given)), encoding="utf-8")
-        rows.append(json.loads(stored.read_text(encoding="utf-8")))
+        rows.append(finished_row(given.out / f"{name}.json", functools.partial(_in_a_child, name, given)))
         print(rows[-1], flush=True)
     if given.json:
-        table = {"seed": 0, "environment": Environment.here().to_dict(), "rows": rows}
-        given.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        write_table(given.json, f"python -m {__spec__.name}", rows)
 
 
 def _in_a_child(name: str, given: argparse.Namespace) -> Any:

@@ -22,9 +22,9 @@ Finished rows are kept in --out, from which the command goes on. A row that fail
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -42,7 +42,7 @@ from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.data.dataset import Dataset
 from ...bench.data.load import load_dataset
-from ...bench.measurement import Environment, share
+from ...bench.measurement import share
 from ...bench.robustness.case import Case
 from ...bench.robustness.evaluate import evaluate_robustness
 from ...bench.subjects import open_subjects, read_target
@@ -52,6 +52,7 @@ from ...runtime.errors import HardtemperError
 from ..pipeline.pipeline import Build, build
 from ..recipe.read import load_recipe, with_overrides
 from ..recipe.recipe import Recipe
+from .finished_rows import finished_row, write_table
 
 __all__ = ["NETWORKS", "recipe", "row"]
 
@@ -166,12 +167,6 @@ def _measure(path: Path, data: Dataset, threat: ThreatModel, images: int) -> dic
     }
 
 
-def _commit() -> str:
-    """Of the checkout that this file is in; "" where it is in none."""
-    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--abbrev=12"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=list(NETWORKS), default=list(NETWORKS), help="some networks only")
@@ -187,21 +182,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for network in given.only:
         for seed in given.seeds or SEEDS.get(network, (0,)):
             chosen = recipe(network, seed, more)
-            head = {"network": network, "seed": seed}
-            stored = given.out / f"{chosen.name}.json"
-            if stored.exists():
-                rows.append(json.loads(stored.read_text(encoding="utf-8")))
-            else:
-                try:
-                    rows.append(head | {"commit": _commit()} | row(chosen, given.out, given.images))
-                    stored.write_text(json.dumps(rows[-1], indent=1), encoding="utf-8")
-                except HardtemperError as error:
-                    rows.append(head | {"failed": str(error)})
+            made = functools.partial(_row_or_reason, {"network": network, "seed": seed}, chosen, given)
+            rows.append(finished_row(given.out / f"{chosen.name}.json", made))
             print(_line(rows[-1]), flush=True)
     if given.json:
-        command = f"python -m {__spec__.name} {' '.join(sys.argv[1:] if arguments is None else arguments)}"
-        table = {"command": command, "environment": Environment.here().to_dict(), "rows": rows}
-        given.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        words = sys.argv[1:] if arguments is None else arguments
+        write_table(given.json, f"python -m {__spec__.name} {' '.join(words)}", rows)
+
+
+def _row_or_reason(head: Mapping[str, Any], chosen: Recipe, given: argparse.Namespace) -> dict[str, Any]:
+    try:
+        return {**head, **row(chosen, given.out, given.images)}
+    except HardtemperError as error:
+        return {**head, "failed": str(error)}
 
 
 def _line(found: Mapping[str, Any]) -> str:

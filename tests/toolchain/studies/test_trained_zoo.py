@@ -84,5 +84,5 @@ def test_a_row_that_failed_says_why_and_is_tried_again(
     for _ in range(2):
         module.main([*small(npz), "--out", str(tmp_path), "--json", str(table)])
     (row,) = json.loads(table.read_text(encoding="utf-8"))["rows"]
-    assert row == {"network": "resnet18", "seed": 0, "failed": "twin and engine differ"}
+    assert row == {"commit": row["commit"], "network": "resnet18", "seed": 0, "failed": "twin and engine differ"}
     assert len(tried) == 2
