@@ -11,14 +11,14 @@ pruned. Every network is timed as
                   each engine's own
 
 each on both engines, all in one run. A ratio is the median over rounds of float's time over the other's, of the same
-engine: above 1, the integers are faster. What exactness on every engine costs is plain's time over INT8's, likewise.
+engine: above 1, the integers are faster. What exactness on every engine costs is INT8's time over plain's.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,6 @@ import torch
 from numpy.typing import NDArray
 
 from ...bench.data.load import load_dataset
-from ...bench.measurement import Environment
 from ...bench.performance.latency import measure_latency
 from ...export.lower import lower, pixel_graph
 from ...export.quantization.quantize import quantize
@@ -42,6 +41,7 @@ from ...runtime.engine import open_onnx
 from ..models.source import load_source
 from ..recipe.inputs import Model
 from .classifier_zoo import alive
+from .finished_rows import write_table
 from .trained_zoo import NETWORKS
 
 __all__ = ["BACKENDS", "BATCHES", "measure"]
@@ -106,8 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             line = "{engine:12s} batch {batch:2d}  {graph:10s} {median ms:9.3f} ms  x {float / this:.2f}".format(**row)
             print(f"{key:20s} {line}", flush=True)
     if given.json:
-        table = {"environment": Environment.here().to_dict(), "rows": found}
-        given.json.write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        words = sys.argv[1:] if arguments is None else arguments
+        write_table(given.json, f"python -m {__spec__.name} {' '.join(words)}", found)
 
 
 if __name__ == "__main__":
