@@ -22,7 +22,9 @@ __all__ = ["ImageFree"]
 
 _Array = npt.NDArray[Any]
 
-_RANDOM = frozenset({"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform"})
+_RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
 _COUNTS = (1, 3)
 """Numbers of images to evaluate for."""
 
