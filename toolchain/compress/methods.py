@@ -13,9 +13,11 @@ from typing import Any
 
 from torch import nn
 
+from ..recipe.atmc_settings import Atmc
 from ..recipe.compression_base import CompressionStep
 from ..recipe.filter_pruning import FilterPruning
 from ..recipe.weight_pruning import WeightPruning
+from .atmc.atmc import atmc
 from .compressed import Compressed
 from .context import Context
 from .pruning.filters import prune_filters
@@ -41,6 +43,7 @@ class Method:
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "filters": Method(settings=FilterPruning, compress=prune_filters),
+        "atmc": Method(settings=Atmc, compress=atmc),
         "weights": Method(settings=WeightPruning, compress=prune_weights),
     }
 )

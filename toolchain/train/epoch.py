@@ -31,6 +31,7 @@ from .norm_penalty import add_norm_penalty
 from .objectives.objective import Objective
 from .schedule import learning_rate_share
 from .training_context import TrainingContext
+from .update_rule import UpdateRule
 from .weight_perturbation import perturbed_weights
 
 __all__ = ["EpochRunner"]
@@ -52,6 +53,7 @@ class EpochRunner:
         classes: K, where images are mixed and labels become shares of classes; else 0.
         steps_per_epoch: whole batches in the training images.
         autocast: makes the context to compute in.
+        rule: what else happens at every step; None: nothing.
     """
 
     module: nn.Module
@@ -66,6 +68,7 @@ class EpochRunner:
     classes: int
     steps_per_epoch: int
     autocast: Callable[[], AbstractContextManager[object]]
+    rule: UpdateRule | None = None
 
     @property
     def device(self) -> torch.device:
@@ -166,9 +169,13 @@ class EpochRunner:
         """Clip the gradients that are there, step, and take the weights into their average."""
         if self.settings.norm_penalty:
             add_norm_penalty(self.module, self.settings.norm_penalty)
+        if self.rule is not None:
+            self.rule.with_gradients()
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
+        if self.rule is not None:
+            self.rule.stepped()
         if self.average is not None and self.settings.average == "ema":
             self.average.add(self.module)
 
