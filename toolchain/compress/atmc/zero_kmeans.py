@@ -63,7 +63,7 @@ def _with_zero(centers: Tensor) -> Tensor:
 
 
 def _ascending(numbers: Tensor) -> Tensor:
-    different: Tensor = torch.unique(numbers)  # type: ignore[no-untyped-call]
+    different: Tensor = torch.unique(numbers)
     return different
 
 
