@@ -14,9 +14,11 @@ from typing import Any
 from torch import nn
 
 from ..recipe.compression_base import CompressionStep
+from ..recipe.factorization import Factorization
 from ..recipe.filter_pruning import FilterPruning
 from .compressed import Compressed
 from .context import Context
+from .factorization.factorize import factorize
 from .pruning.filters import prune_filters
 
 __all__ = ["METHODS", "Method"]
@@ -39,6 +41,7 @@ class Method:
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "filters": Method(settings=FilterPruning, compress=prune_filters),
+        "factorize": Method(settings=Factorization, compress=factorize),
     }
 )
 """The methods by the name that a recipe's step gives in `method`."""

@@ -13,7 +13,7 @@ from torch import nn
 from hardtemper.bench.data.dataset import Part
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.chain import compress, joined
-from hardtemper.toolchain.compress.compressed import Compressed
+from hardtemper.toolchain.compress.compressed import Compressed, LayerReport
 from hardtemper.toolchain.compress.context import Context
 from hardtemper.toolchain.compress.methods import Method
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
@@ -86,6 +86,35 @@ def test_a_step_that_reports_other_layers_is_refused(dense: nn.Module) -> None:
     second = dataclasses.replace(first, layers=first.layers[1:])
     with pytest.raises(CompressionError, match=r"step 2 of \[\[compress\]\], filters, reports other layers"):
         joined([first, second])
+
+
+def test_a_layers_factors_are_one_row_from_then_on(dense: nn.Module) -> None:
+    """Their sums, the channels of the last of them, and no reason if any of them changed."""
+    first = prune_filters(dense, FilterPruning(sparsity=0.5, keep=("0",)), CONTEXT)
+    rows = {row.name: row for row in first.layers}
+
+    def factor(name: str, reason: str, **sizes: int) -> LayerReport:
+        return dataclasses.replace(rows["3"], name=name, reason=reason, removed=(), **sizes)
+
+    factors = (
+        factor("3.0", "kept as asked", parameters_after=5, macs_after=50),
+        factor("3.1", "", parameters_after=7, macs_after=70, channels_before=6, channels_after=5),
+    )
+    factors = (factors[0], dataclasses.replace(factors[1], removed=(2,)))
+    second = dataclasses.replace(first, layers=tuple(row for row in first.layers if row.name != "3") + factors)
+    row = {row.name: row for row in joined([first, second]).layers}["3"]
+    assert (row.parameters_before, row.parameters_after, row.macs_after) == (rows["3"].parameters_before, 12, 120)
+    assert (row.channels_before, row.channels_after, row.reason) == (12, 5, "")
+    left = [channel for channel in range(12) if channel not in rows["3"].removed]
+    assert set(row.removed) == {*rows["3"].removed, left[2]}
+
+
+def test_a_layer_without_a_row_or_a_row_without_a_layer_is_refused(dense: nn.Module) -> None:
+    first = prune_filters(dense, FilterPruning(sparsity=0.5), CONTEXT)
+    other = dataclasses.replace(first.layers[0], name="9.0")
+    for layers in (first.layers[:-1], (*first.layers, other)):
+        with pytest.raises(CompressionError, match="reports other layers"):
+            joined([first, dataclasses.replace(first, layers=layers)])
 
 
 def test_every_method_is_given_the_whole_context(dense: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:

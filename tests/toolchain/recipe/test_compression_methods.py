@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardtemper.runtime.errors import RecipeError
+from hardtemper.toolchain.recipe.compression_base import CompressionStep
 from hardtemper.toolchain.recipe.compression_methods import STEPS, step_key
+from hardtemper.toolchain.recipe.factorization import Factorization
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.read import with_overrides
 
@@ -17,7 +19,7 @@ HALF = {"method": "filters", "sparsity": 0.5}
 
 
 def test_the_table_names_each_method_as_its_settings_do() -> None:
-    assert dict(STEPS) == {"filters": FilterPruning}
+    assert dict(STEPS) == {"filters": FilterPruning, "factorize": Factorization}
     assert all(settings().method == name for name, settings in STEPS.items())
 
 
@@ -32,10 +34,11 @@ def test_the_table_names_each_method_as_its_settings_do() -> None:
         ([HALF], {"compress.filters.scope": "global"}, (FilterPruning(sparsity=0.5, scope="global"),)),
         (None, {"compress.filters.sparsity": 0.25}, (FilterPruning(sparsity=0.25),)),
         ([], {"compress.filters.sparsity": 0.25}, (FilterPruning(sparsity=0.25),)),
+        ([HALF], {"compress.factorize.conv": "spatial"}, (FilterPruning(sparsity=0.5), Factorization(conv="spatial"))),
         ([HALF, HALF], {"compress.filters.sparsity": 0.25}, (FilterPruning(sparsity=0.25),) * 2),
     ],
 )
-def test_steps(compress: Any, overrides: dict[str, Any], expected: tuple[FilterPruning, ...]) -> None:
+def test_steps(compress: Any, overrides: dict[str, Any], expected: tuple[CompressionStep, ...]) -> None:
     settings = {} if compress is None else {"compress": compress}
     recipe = with_overrides(settings, overrides)
     assert recipe.compress == expected
@@ -46,9 +49,12 @@ def test_steps(compress: Any, overrides: dict[str, Any], expected: tuple[FilterP
     ("compress", "message"),
     [
         ({"sparsity": 0.5}, "recipe key 'compress'; expected: a list of steps: [[compress]] with method = \"filters\""),
-        ([{"sparsity": 0.5}], "a step of [[compress]] names no method; expected: one of filters"),
-        ([{"method": "weights"}], "unknown compression method; expected: one of filters; got: 'weights'"),
-        ([{"method": ["filters"]}], "unknown compression method; expected: one of filters; got: ['filters']"),
+        ([{"sparsity": 0.5}], "a step of [[compress]] names no method; expected: one of filters, factorize"),
+        ([{"method": "weights"}], "unknown compression method; expected: one of filters, factorize; got: 'weights'"),
+        (
+            [{"method": ["filters"]}],
+            "unknown compression method; expected: one of filters, factorize; got: ['filters']",
+        ),
         ([{**HALF, "rate": 1}], "unknown recipe key 'compress.filters.rate'; expected: compress.filters.sparsity, "),
         ([{**HALF, "sparsity": 2}], "recipe key 'compress.filters.sparsity'; expected: less than 1"),
         ([HALF, {**HALF, "sparsity": 2}], "recipe key 'compress.filters.sparsity' in step 2 of [[compress]]; expected"),
@@ -73,7 +79,9 @@ def test_a_table_is_refused_before_anything_is_set_in_it() -> None:
 
 
 def test_an_unknown_method_of_a_dotted_key() -> None:
-    with pytest.raises(RecipeError, match="unknown compression method; expected: one of filters; got: 'weights'"):
+    with pytest.raises(
+        RecipeError, match="unknown compression method; expected: one of filters, factorize; got: 'weights'"
+    ):
         with_overrides({}, {"compress.weights.sparsity": 0.5})
 
 

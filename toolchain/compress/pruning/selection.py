@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import nn
 
 from ....runtime.errors import CompressionError
 from ...recipe.filter_pruning import FilterPruning
+from ..layer_names import asked_by_layer, layers_named
 from .groups import ChannelGroup, Unit
 from .importance import Ranked, rank, restore_multiples, weakest
 
@@ -44,8 +43,8 @@ def select(
         CompressionError: a name that is none of the network's, tied layers with two sparsities, a layer that would be
             emptied, or nothing that can be pruned.
     """
-    keep = {name for names in _resolve(settings.keep, kinds, "keep").values() for name in names}
-    asked = _asked(settings.per_layer, kinds)
+    keep = {name for names in layers_named(settings.keep, kinds, "keep").values() for name in names}
+    asked = asked_by_layer(settings.per_layer, kinds)
     reasons: dict[str, str] = {}
     removed: list[Ranked] = []
     pool: list[Ranked] = []
@@ -131,29 +130,6 @@ def _reasons(group: ChannelGroup, why: str, kinds: Mapping[str, str]) -> dict[st
         **dict.fromkeys(depthwise, behind),
         **dict.fromkeys(leaders, why),
     }
-
-
-def _asked(per_layer: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
-    """Sparsity by layer: a name goes before a pattern, a later pattern before an earlier one."""
-    resolved = _resolve(per_layer, names, "per_layer")
-    ordered = sorted(per_layer, key=lambda pattern: resolved[pattern] == [pattern])
-    return {name: per_layer[pattern] for pattern in ordered for name in resolved[pattern]}
-
-
-def _resolve(patterns: Iterable[str], names: Iterable[str], setting: str) -> dict[str, list[str]]:
-    known = list(names)
-    found = {}
-    for pattern in patterns:
-        found[pattern] = [pattern] if pattern in known else fnmatch.filter(known, pattern)
-        if not found[pattern]:
-            nearest = difflib.get_close_matches(pattern, known, n=3, cutoff=0.0)
-            raise CompressionError(
-                f"{setting} names no convolution or linear layer",
-                expected=f"a layer such as {', '.join(map(repr, nearest))}, or a pattern such as 'features.*'",
-                got=repr(pattern),
-                fix=f"did you mean {nearest[0]!r}?" if nearest else "",
-            )
-    return found
 
 
 def _own_sparsity(group: ChannelGroup, asked: Mapping[str, float], named: Mapping[str, float]) -> float | None:
