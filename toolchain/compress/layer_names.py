@@ -1,7 +1,4 @@
-"""Which layers a setting is about: names and patterns, the same in every method.
-
-A name goes before a pattern ("features.*"), a later pattern before an earlier one.
-"""
+"""Which layers a recipe means: by name, or by a pattern such as "features.*"."""
 
 from __future__ import annotations
 
@@ -11,19 +8,30 @@ from collections.abc import Iterable, Mapping
 
 from ...runtime.errors import CompressionError
 
-__all__ = ["asked_by_layer", "layers_named"]
+__all__ = ["by_layer", "resolve"]
 
 
-def layers_named(patterns: Iterable[str], names: Iterable[str], setting: str) -> dict[str, list[str]]:
-    """The layers that each pattern is about.
-
-    Args:
-        patterns: names, or patterns of `fnmatch`.
-        names: of the convolutions and linear layers.
-        setting: the key that the patterns come from, for the error.
+def by_layer(per_layer: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
+    """A value by layer: a name goes before a pattern, a later pattern before an earlier one.
 
     Raises:
-        CompressionError: a pattern that is about no layer.
+        CompressionError: one that names no layer.
+    """
+    resolved = resolve(per_layer, names, "per_layer")
+    ordered = sorted(per_layer, key=lambda pattern: resolved[pattern] == [pattern])
+    return {name: per_layer[pattern] for pattern in ordered for name in resolved[pattern]}
+
+
+def resolve(patterns: Iterable[str], names: Iterable[str], setting: str) -> dict[str, list[str]]:
+    """The layers that each name or pattern means.
+
+    Args:
+        patterns: of the setting.
+        names: the network's convolutions and linear layers.
+        setting: its key, for the error.
+
+    Raises:
+        CompressionError: one that names no layer.
     """
     known = list(names)
     found = {}
@@ -38,18 +46,3 @@ def layers_named(patterns: Iterable[str], names: Iterable[str], setting: str) ->
                 fix=f"did you mean {nearest[0]!r}?" if nearest else "",
             )
     return found
-
-
-def asked_by_layer(per_layer: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
-    """The value that `per_layer` asks for each layer that it is about.
-
-    Args:
-        per_layer: values by name or pattern.
-        names: of the convolutions and linear layers.
-
-    Raises:
-        CompressionError: a pattern that is about no layer.
-    """
-    resolved = layers_named(per_layer, names, "per_layer")
-    ordered = sorted(per_layer, key=lambda pattern: resolved[pattern] == [pattern])
-    return {name: per_layer[pattern] for pattern in ordered for name in resolved[pattern]}

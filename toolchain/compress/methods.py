@@ -16,10 +16,12 @@ from torch import nn
 from ..recipe.compression_base import CompressionStep
 from ..recipe.factorization import Factorization
 from ..recipe.filter_pruning import FilterPruning
+from ..recipe.weight_pruning import WeightPruning
 from .compressed import Compressed
 from .context import Context
 from .factorization.factorize import factorize
 from .pruning.filters import prune_filters
+from .pruning.zero_weights import prune_weights
 
 __all__ = ["METHODS", "Method"]
 
@@ -41,6 +43,7 @@ class Method:
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "filters": Method(settings=FilterPruning, compress=prune_filters),
+        "weights": Method(settings=WeightPruning, compress=prune_weights),
         "factorize": Method(settings=Factorization, compress=factorize),
     }
 )

@@ -17,10 +17,11 @@ from ...runtime.errors import RecipeError
 from .compression_base import CompressionStep
 from .factorization import Factorization
 from .filter_pruning import FilterPruning
+from .weight_pruning import WeightPruning
 
 __all__ = ["STEPS", "CompressionSteps", "check_steps", "step_key", "unknown_method"]
 
-_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, Factorization)
+_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning, Factorization)
 STEPS: Mapping[str, type[CompressionStep]] = MappingProxyType(
     {str(settings.model_fields["method"].default): settings for settings in _SETTINGS}
 )

@@ -1,27 +1,21 @@
-"""Names and patterns of layers, and which of them goes before which."""
+"""Names go before patterns, later patterns before earlier ones, and what means no layer is refused with the nearest."""
 
 from __future__ import annotations
 
 import pytest
 
 from hardtemper.runtime.errors import CompressionError
-from hardtemper.toolchain.compress.layer_names import asked_by_layer, layers_named
+from hardtemper.toolchain.compress.layer_names import by_layer, resolve
 
-NAMES = ["stem", "body.0", "body.1", "head"]
-
-
-def test_names_and_patterns() -> None:
-    assert layers_named(["stem", "body.*"], NAMES, "keep") == {"stem": ["stem"], "body.*": ["body.0", "body.1"]}
+NAMES = ["features.0", "features.3", "classifier"]
 
 
-def test_a_name_goes_before_patterns_and_a_later_pattern_before_an_earlier() -> None:
-    asked = asked_by_layer({"body.1": 0.1, "*": 0.5, "body.*": 0.7}, NAMES)
-    assert asked == {"stem": 0.5, "body.0": 0.7, "body.1": 0.1, "head": 0.5}
-    assert asked_by_layer({}, NAMES) == {}
+def test_names_before_patterns_and_later_patterns_before_earlier_ones() -> None:
+    found = by_layer({"features.0": 0.1, "*": 0.2, "features.*": 0.3}, NAMES)
+    assert found == {"features.0": 0.1, "features.3": 0.3, "classifier": 0.2}
+    assert resolve(["features.*"], NAMES, "keep") == {"features.*": ["features.0", "features.3"]}
 
 
-def test_a_pattern_that_names_nothing_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(CompressionError, match=r"keep names no convolution or linear layer.*did you mean 'stem'\?"):
-        layers_named(["stm"], NAMES, "keep")
-    with pytest.raises(CompressionError, match="per_layer names no convolution or linear layer"):
-        asked_by_layer({"tail.*": 0.5}, NAMES)
+def test_what_means_no_layer_is_refused() -> None:
+    with pytest.raises(CompressionError, match=r"keep names no convolution.*did you mean 'features.3'"):
+        resolve(["feature.3"], NAMES, "keep")

@@ -14,12 +14,13 @@ from hardtemper.toolchain.recipe.compression_methods import STEPS, step_key
 from hardtemper.toolchain.recipe.factorization import Factorization
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.read import with_overrides
+from hardtemper.toolchain.recipe.weight_pruning import WeightPruning
 
 HALF = {"method": "filters", "sparsity": 0.5}
 
 
 def test_the_table_names_each_method_as_its_settings_do() -> None:
-    assert dict(STEPS) == {"filters": FilterPruning, "factorize": Factorization}
+    assert dict(STEPS) == {"filters": FilterPruning, "weights": WeightPruning, "factorize": Factorization}
     assert all(settings().method == name for name, settings in STEPS.items())
 
 
@@ -49,11 +50,11 @@ def test_steps(compress: Any, overrides: dict[str, Any], expected: tuple[Compres
     ("compress", "message"),
     [
         ({"sparsity": 0.5}, "recipe key 'compress'; expected: a list of steps: [[compress]] with method = \"filters\""),
-        ([{"sparsity": 0.5}], "a step of [[compress]] names no method; expected: one of filters, factorize"),
-        ([{"method": "weights"}], "unknown compression method; expected: one of filters, factorize; got: 'weights'"),
+        ([{"sparsity": 0.5}], "a step of [[compress]] names no method; expected: one of filters, weights, factorize"),
+        ([{"method": "svg"}], "unknown compression method; expected: one of filters, weights, factorize; got: 'svg'"),
         (
             [{"method": ["filters"]}],
-            "unknown compression method; expected: one of filters, factorize; got: ['filters']",
+            "unknown compression method; expected: one of filters, weights, factorize; got: ['filters']",
         ),
         ([{**HALF, "rate": 1}], "unknown recipe key 'compress.filters.rate'; expected: compress.filters.sparsity, "),
         ([{**HALF, "sparsity": 2}], "recipe key 'compress.filters.sparsity'; expected: less than 1"),
@@ -73,6 +74,11 @@ def test_what_is_no_list_of_steps(compress: Any, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+def test_a_key_of_a_method_that_is_no_step_adds_the_step() -> None:
+    recipe = with_overrides({"compress": [HALF]}, {"compress.weights.sparsity": 0.25})
+    assert recipe.compress == (FilterPruning(sparsity=0.5), WeightPruning(sparsity=0.25))
+
+
 def test_a_table_is_refused_before_anything_is_set_in_it() -> None:
     with pytest.raises(RecipeError, match=r"got: a table, \[compress\]"):
         with_overrides({"compress": {"sparsity": 0.5}}, {"compress.filters.sparsity": 0.25})
@@ -80,9 +86,9 @@ def test_a_table_is_refused_before_anything_is_set_in_it() -> None:
 
 def test_an_unknown_method_of_a_dotted_key() -> None:
     with pytest.raises(
-        RecipeError, match="unknown compression method; expected: one of filters, factorize; got: 'weights'"
+        RecipeError, match="unknown compression method; expected: one of filters, weights, factorize; got: 'svg'"
     ):
-        with_overrides({}, {"compress.weights.sparsity": 0.5})
+        with_overrides({}, {"compress.svg.sparsity": 0.5})
 
 
 def test_a_key_below_a_number() -> None:

@@ -20,7 +20,7 @@ from ...recipe.factorization import Factorization
 from ..compressed import Compressed, LayerReport, StepReport
 from ..context import Context
 from ..cost import LayerCost, costs
-from ..layer_names import asked_by_layer, layers_named
+from ..layer_names import by_layer, resolve
 from ..probe import check_images
 from .convolution_forms import ConvolutionForm
 from .factors import Factors
@@ -62,15 +62,15 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
     images = check_images(dense, context.input_shape, context.check_images)
     before = costs(dense, input_shape=context.input_shape)
     names = [name for name, cost in before.items() if cost.kind == "linear" or cost.kind.endswith("conv")]
-    kept = {name for found in layers_named(settings.keep, names, "keep").values() for name in found}
-    asked = asked_by_layer(settings.per_layer, names)
+    kept = {name for found in resolve(settings.keep, names, "keep").values() for name in found}
+    asked = by_layer(settings.per_layer, names)
     reasons = obstacles(dense, before, conv=settings.conv, linear=settings.linear)
     reasons |= dict.fromkeys(kept, "kept as asked")
     found: dict[str, _Product] = {}
     for number, name in enumerate(names, start=1):
-        context.progress("factorize", number, len(names), name)
+        context.training.progress("factorize", number, len(names), name)
         if name not in reasons:
-            product = _product(name, dense, settings, asked.get(name, settings.share), device=context.device)
+            product = _product(name, dense, settings, asked.get(name, settings.share), device=context.training.device)
             if product is None:
                 reasons[name] = _no_gain(settings, asked.get(name, settings.share))
             else:
@@ -88,7 +88,7 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
         steps=(
             StepReport(
                 method=settings.method,
-                settings=settings.model_dump(mode="json", exclude={"method"}),
+                settings=settings.account,
                 checks={
                     "relative_error": _relative(list(found.values())),
                     "largest_relative_error": max(_relative([product]) for product in found.values()),

@@ -104,8 +104,11 @@ def _sweep(tensor: Tensor, ranks: Sequence[int], held: Sequence[Tensor]) -> list
 
 def _left_basis(matrix: Tensor, rank: int) -> Tensor:
     """An orthonormal basis of the span of the `rank` strongest left singular vectors."""
-    largest = torch.linalg.eigh(_gram(matrix)).eigenvectors.flip(1)[:, :rank]
-    return largest if len(matrix) <= matrix.shape[1] else torch.linalg.qr(matrix @ largest).Q
+    largest: Tensor = torch.linalg.eigh(_gram(matrix)).eigenvectors.flip(1)[:, :rank]
+    if len(matrix) <= matrix.shape[1]:
+        return largest
+    basis: Tensor = torch.linalg.qr(matrix @ largest).Q
+    return basis
 
 
 def _gram(matrix: Tensor) -> Tensor:

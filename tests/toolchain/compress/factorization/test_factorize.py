@@ -21,6 +21,8 @@ from hardtemper.toolchain.models.cnn8 import CNN8
 from hardtemper.toolchain.recipe.compression_base import CompressionStep
 from hardtemper.toolchain.recipe.factorization import Factorization
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
+from hardtemper.toolchain.recipe.weight_pruning import WeightPruning
+from hardtemper.toolchain.train.training_context import TrainingContext
 
 CONTEXT = Context(input_shape=(1, 16, 16))
 LAYERS = [f"features.{k}" for k in (0, 3, 7, 10, 14, 17)] + ["classifier.1", "classifier.3"]
@@ -194,6 +196,16 @@ def test_filters_before_and_behind(dense: nn.Module, conv: Any, linear: Any) -> 
         assert result.module(torch.rand(2, 1, 16, 16)).shape == (2, 10)
 
 
+def test_weights_of_factors_become_zeros(dense: nn.Module) -> None:
+    result = compress(dense, [Factorization(share=0.6), WeightPruning(sparsity=0.5)], CONTEXT)
+    for name in LAYERS:
+        row = rows(result)[name]
+        weights = [layer.weight for layer in result.module.get_submodule(name)]
+        assert row.weights == sum(weight.numel() for weight in weights)
+        assert row.zeros == sum(round(0.5 * weight.numel()) for weight in weights)
+        assert row.parameters_after == sizes(result.module.get_submodule(name))
+
+
 def test_factors_of_an_earlier_step_stay(dense: nn.Module) -> None:
     steps = [Factorization(conv="spatial", linear="none", share=0.6), Factorization(conv="none", share=0.5)]
     result = compress(dense, steps, CONTEXT)
@@ -250,6 +262,6 @@ def test_check_images_are_used(dense: nn.Module) -> None:
 
 def test_progress_counts_the_layers(dense: nn.Module) -> None:
     seen: list[tuple[str, int, int, str]] = []
-    context = Context(input_shape=(1, 16, 16), progress=lambda *event: seen.append(event))
+    context = Context(input_shape=(1, 16, 16), training=TrainingContext(progress=lambda *event: seen.append(event)))
     factorize(dense, Factorization(), context)
     assert [event[1:] for event in seen] == [(k, 8, name) for k, name in enumerate(LAYERS, start=1)]
