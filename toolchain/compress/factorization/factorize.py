@@ -46,7 +46,8 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
         settings: `share` of "parameters" is of a layer's weight and bias, and is never exceeded; `share` of "energy"
             is what each bond of a layer keeps of its squared singular values. In `per_layer` a name goes before a
             pattern ("features.*"), a later pattern before an earlier one.
-        context: `check_images` are for the proof; without, 4 random ones of a fixed seed.
+        context: `check_images` are for the proof; without, 4 random ones of a fixed seed. Without `train`, layers that
+            keep their energy only as they are, are no error.
 
     Returns:
         The factorized module, on the same device, in the same mode and with the same `requires_grad`. The checks are
@@ -66,6 +67,7 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
     asked = by_layer(settings.per_layer, names)
     reasons = obstacles(dense, before, conv=settings.conv, linear=settings.linear)
     reasons |= dict.fromkeys(kept, "kept as asked")
+    stays = dict(reasons)
     found: dict[str, _Product] = {}
     for number, name in enumerate(names, start=1):
         context.training.progress("factorize", number, len(names), name)
@@ -75,7 +77,9 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
                 reasons[name] = _no_gain(settings, asked.get(name, settings.share))
             else:
                 found[name] = product
-    _refuse(settings, names, reasons)
+    # which ranks keep an energy is not known of weights that will still be trained
+    rehearsed = settings.rank_by == "energy" and context.train is None
+    _refuse(settings, names, stays if rehearsed else reasons)
     factorized = copy.deepcopy(dense)
     for name, product in found.items():
         _put(factorized, name, product.factors)
@@ -91,7 +95,7 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
                 settings=settings.account,
                 checks={
                     "relative_error": _relative(list(found.values())),
-                    "largest_relative_error": max(_relative([product]) for product in found.values()),
+                    "largest_relative_error": max((_relative([product]) for product in found.values()), default=0.0),
                     "max_abs_difference": difference,
                     "check_images": float(len(images)),
                 },

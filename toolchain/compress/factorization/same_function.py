@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from ....runtime.errors import CompressionError, first_line
 from ..probe import evaluating
-from .factors import Factors
 
 __all__ = ["assert_same_function"]
 
@@ -30,7 +29,7 @@ def assert_same_function(
 
     Args:
         dense: the network before, on the device of `images`; comes out unchanged.
-        factorized: the network after, with `Factors` in the places of layers.
+        factorized: the network after, with factors in the places of layers.
         weights: the product of the factors by name of layer, in the shape of the layer's weight.
         images: float [N, C, H, W].
 
@@ -70,8 +69,8 @@ def _run(factorized: nn.Module, images: Tensor) -> Any:
     except Exception as error:  # whatever code that reads a layer's weight itself raises
         raise CompressionError(
             "the factorized network does not run: its code wants more of a layer than to call it",
-            got=first_line(error) or type(error).__name__,
-            fix=f"keep that layer, keep=[...]; {Factors.__name__} have no weight of their own",
+            got=first_line(error),
+            fix="keep that layer, keep=[...]; factors have no weight of their own",
         ) from error
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from hardtemper.bench.data.dataset import Part
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.chain import compress
 from hardtemper.toolchain.compress.compressed import Compressed, LayerReport
@@ -25,6 +26,14 @@ from hardtemper.toolchain.recipe.weight_pruning import WeightPruning
 from hardtemper.toolchain.train.training_context import TrainingContext
 
 CONTEXT = Context(input_shape=(1, 16, 16))
+IMAGES = Part(
+    images=np.zeros((2, 1, 16, 16), np.uint8),
+    labels=np.zeros(2, np.int64),
+    name="train",
+    indices=np.arange(2),
+    split="train",
+)
+TRAINED = Context(input_shape=(1, 16, 16), train=IMAGES)
 LAYERS = [f"features.{k}" for k in (0, 3, 7, 10, 14, 17)] + ["classifier.1", "classifier.3"]
 CONVS = ["channel", "spatial", "tucker", "tensor-train"]
 LINEARS = ["svd", "tensor-train"]
@@ -243,9 +252,18 @@ def test_factors_of_an_earlier_step_stay(dense: nn.Module) -> None:
 )
 def test_what_cannot_be_done_is_refused_in_one_line(dense: nn.Module, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(CompressionError, match=message) as caught:
-        factorize(dense, Factorization(**settings), CONTEXT)
+        factorize(dense, Factorization(**settings), TRAINED)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) <= 400
+
+
+def test_before_training_nobody_knows_which_ranks_keep_an_energy(dense: nn.Module) -> None:
+    settings = Factorization(rank_by="energy", share=1.0, per_layer={"features.3": 0.999})
+    result = factorize(dense, settings, CONTEXT)
+    assert result.parameters_after == result.parameters_before
+    assert result.steps[0].checks["relative_error"] == result.steps[0].checks["largest_relative_error"] == 0
+    with pytest.raises(CompressionError, match=r"per_layer asks to factorize 'features\.3'"):
+        factorize(dense, settings, TRAINED)
 
 
 def test_a_layer_that_no_rank_makes_smaller_stays() -> None:
