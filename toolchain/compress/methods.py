@@ -15,11 +15,13 @@ from torch import nn
 
 from ..recipe.atmc_settings import Atmc
 from ..recipe.compression_base import CompressionStep
+from ..recipe.factorization import Factorization
 from ..recipe.filter_pruning import FilterPruning
 from ..recipe.weight_pruning import WeightPruning
 from .atmc.atmc import atmc
 from .compressed import Compressed
 from .context import Context
+from .factorization.factorize import factorize
 from .pruning.filters import prune_filters
 from .pruning.zero_weights import prune_weights
 
@@ -45,6 +47,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "filters": Method(settings=FilterPruning, compress=prune_filters),
         "atmc": Method(settings=Atmc, compress=atmc),
         "weights": Method(settings=WeightPruning, compress=prune_weights),
+        "factorize": Method(settings=Factorization, compress=factorize),
     }
 )
 """The methods by the name that a recipe's step gives in `method`."""

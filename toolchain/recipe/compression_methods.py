@@ -16,12 +16,13 @@ from pydantic_core import CoreSchema, core_schema
 from ...runtime.errors import RecipeError
 from .atmc_settings import Atmc
 from .compression_base import CompressionStep
+from .factorization import Factorization
 from .filter_pruning import FilterPruning
 from .weight_pruning import WeightPruning
 
 __all__ = ["STEPS", "CompressionSteps", "check_steps", "step_key", "unknown_method"]
 
-_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning, Atmc)
+_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning, Factorization, Atmc)
 STEPS: Mapping[str, type[CompressionStep]] = MappingProxyType(
     {str(settings.model_fields["method"].default): settings for settings in _SETTINGS}
 )

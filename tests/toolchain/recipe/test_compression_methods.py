@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardtemper.runtime.errors import RecipeError
+from hardtemper.toolchain.recipe.compression_base import CompressionStep
 from hardtemper.toolchain.recipe.compression_methods import STEPS, step_key
+from hardtemper.toolchain.recipe.factorization import Factorization
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.weight_pruning import WeightPruning
@@ -35,10 +37,11 @@ def test_the_table_names_each_method_as_its_settings_do() -> None:
         ([HALF], {"compress.filters.scope": "global"}, (FilterPruning(sparsity=0.5, scope="global"),)),
         (None, {"compress.filters.sparsity": 0.25}, (FilterPruning(sparsity=0.25),)),
         ([], {"compress.filters.sparsity": 0.25}, (FilterPruning(sparsity=0.25),)),
+        ([HALF], {"compress.factorize.conv": "spatial"}, (FilterPruning(sparsity=0.5), Factorization(conv="spatial"))),
         ([HALF, HALF], {"compress.filters.sparsity": 0.25}, (FilterPruning(sparsity=0.25),) * 2),
     ],
 )
-def test_steps(compress: Any, overrides: dict[str, Any], expected: tuple[FilterPruning, ...]) -> None:
+def test_steps(compress: Any, overrides: dict[str, Any], expected: tuple[CompressionStep, ...]) -> None:
     settings = {} if compress is None else {"compress": compress}
     recipe = with_overrides(settings, overrides)
     assert recipe.compress == expected
