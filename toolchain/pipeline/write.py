@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 
 from ...bench.data.dataset import Dataset
 from ...export.bundle_writer import Contents, write_bundle
+from ...export.graph_packing import pack_graph
 from ...export.passes.node_pass import SkippedNode
 from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
@@ -26,6 +28,7 @@ from ...runtime.bundle.manifest import Input, Output, Provenance
 from ...runtime.bundle.proved_on import ProvedOn
 from ...runtime.bundle.reader import Bundle
 from ...runtime.cpu import cpu_name, instruction_set
+from ...runtime.files.packed_graph import is_packed
 from ...runtime.version import __version__
 from ..compress.compressed import Compressed
 from ..models.source import Source
@@ -81,11 +84,14 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
     Raises:
         BundleError: `out` exists and `overwrite` is not set, or cannot be written.
     """
+    whole = results.model.SerializeToString(deterministic=True)
+    stored = pack_graph(whole) if recipe.packs else whole
+    graph = "model.onnx.packed" if is_packed(stored) else "model.onnx"
     contents = Contents(
         name=recipe.name,
         input=Input(shape=results.source.input_shape, name=results.model.graph.input[0].name),
         output=Output(classes=results.source.classes, name=results.model.graph.output[0].name),
-        graph="model.onnx",
+        graph=graph,
         dense="dense.onnx",
         provenance=Provenance(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -109,6 +115,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
                 "tie_distances": dict(results.tie_distances),
             },
             "compression": {"steps": results.compressed.steps_json()},
+            "storage": {"bytes": len(stored), "onnx_bytes": len(whole), "onnx_sha256": sha256(whole).hexdigest()},
             "training": {
                 "data": data.source,
                 "data_notes": list(data.notes),
@@ -123,7 +130,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
         },
     )
     files = {
-        "model.onnx": results.model.SerializeToString(deterministic=True),
+        graph: stored,
         "dense.onnx": results.dense_onnx.SerializeToString(deterministic=True),
         "proof.npz": _proof(results),
     }

@@ -16,3 +16,8 @@ class CompressionStep(Section):
     def changes_network(self) -> bool:
         """Whether the step may change anything at all."""
         return True
+
+    @property
+    def packs(self) -> bool:
+        """Whether the step's gain is in storage alone: zeros, or few values, in tensors that stay as large."""
+        return False

@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from ...runtime.errors import RecipeError
 from .adversary import Adversary
+from .bundle_files import BundleFiles
 from .compression_methods import CompressionSteps
 from .filter_pruning import FilterPruning
 from .inputs import DataSource, Model
@@ -38,6 +39,7 @@ class Recipe(Section):
     finetune: FineTuning = FineTuning()
     quantize: Quantization = Quantization()
     finetune_twin: TwinTraining = TwinTraining()
+    bundle: BundleFiles = BundleFiles()
 
     @model_validator(mode="after")
     def _whole_labels(self) -> Recipe:
@@ -75,6 +77,13 @@ class Recipe(Section):
     def opponent(self) -> Adversary | None:
         """The adversary of fine-tuning; None in a standard build."""
         return self.adversary if self.robust else None
+
+    @property
+    def packs(self) -> bool:
+        """The integer graph is stored packed, where that is smaller."""
+        return self.bundle.pack == "always" or (
+            self.bundle.pack == "auto" and any(step.packs for step in self.compress if step.changes_network)
+        )
 
     @property
     def has_weights(self) -> bool:
