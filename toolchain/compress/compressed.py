@@ -26,6 +26,7 @@ class LayerReport:
         macs_before, macs_after: multiply-accumulates for one image.
         reason: why the layer was left alone; "" if it was compressed.
         removed: the output channels that were removed, in the dense layer's numbering, ascending.
+        zeros: weights of a convolution or linear layer that are zero after; its tensor has room for them.
     """
 
     name: str
@@ -38,6 +39,7 @@ class LayerReport:
     macs_after: int
     reason: str
     removed: tuple[int, ...] = ()
+    zeros: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -18,6 +18,16 @@ class CompressionStep(Section):
         return True
 
     @property
+    def account(self) -> dict[str, object]:
+        """What a step report says of the settings; values fit JSON."""
+        return self.model_dump(mode="json", exclude={"method"})
+
+    @property
+    def holds_zeros(self) -> bool:
+        """Whether weights that the step sets to zero must stay zero in every later stage."""
+        return False
+
+    @property
     def packs(self) -> bool:
         """Whether the step's gain is in storage alone: zeros, or few values, in tensors that stay as large."""
-        return False
+        return self.holds_zeros
