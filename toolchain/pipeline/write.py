@@ -31,6 +31,7 @@ from ...runtime.cpu import cpu_name, instruction_set
 from ...runtime.files.packed_graph import is_packed
 from ...runtime.version import __version__
 from ..compress.compressed import Compressed
+from ..compress.compressed_integers import CompressedIntegers
 from ..models.source import Source
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
@@ -52,6 +53,7 @@ class StageResults:
         compressed: the hardened network and what was removed.
         tuned: the hardened network's fine-tuning.
         teacher: the training of the network that it learned from; None where there is none, or it was given.
+        integers: the integer graph behind the compression steps on it, before the twin's fine-tuning.
         twin: the integer twin's fine-tuning; its module is the twin.
         model: the integer graph.
         skipped: nodes that a rewrite of the float graph is about and left as they are, with the reasons.
@@ -68,6 +70,7 @@ class StageResults:
     compressed: Compressed
     tuned: Trained
     teacher: Trained | None
+    integers: CompressedIntegers
     twin: Trained
     model: onnx.ModelProto
     skipped: tuple[SkippedNode, ...]
@@ -114,7 +117,10 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
                 "float": [asdict(found) for found in results.float_operators],
                 "tie_distances": dict(results.tie_distances),
             },
-            "compression": {"steps": results.compressed.steps_json()},
+            "compression": {
+                "steps": [*results.compressed.steps_json(), *results.integers.steps_json()],
+                "tensors": results.integers.tensors_json(),
+            },
             "storage": {"bytes": len(stored), "onnx_bytes": len(whole), "onnx_sha256": sha256(whole).hexdigest()},
             "training": {
                 "data": data.source,

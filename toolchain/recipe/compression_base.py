@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from .section import Section
 
 __all__ = ["CompressionStep"]
 
 
 class CompressionStep(Section):
-    """One step: a method's name and its settings. Each method has a subclass with `method: Literal[NAME]`."""
+    """One step: a method's name and its settings. Each method has a subclass with `method: Literal[NAME]`.
+
+    Attributes:
+        on_integers: the step works on the integer graph, behind quantization, and not on the network.
+    """
+
+    on_integers: ClassVar[bool] = False
 
     method: str
 

@@ -17,10 +17,11 @@ from ...runtime.errors import RecipeError
 from .compression_base import CompressionStep
 from .filter_pruning import FilterPruning
 from .weight_pruning import WeightPruning
+from .weight_sharing import WeightSharing
 
 __all__ = ["STEPS", "CompressionSteps", "check_steps", "step_key", "unknown_method"]
 
-_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning)
+_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning, WeightSharing)
 STEPS: Mapping[str, type[CompressionStep]] = MappingProxyType(
     {str(settings.model_fields["method"].default): settings for settings in _SETTINGS}
 )

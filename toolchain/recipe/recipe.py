@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from ...runtime.errors import RecipeError
 from .adversary import Adversary
 from .bundle_files import BundleFiles
+from .compression_base import CompressionStep
 from .compression_methods import CompressionSteps
 from .filter_pruning import FilterPruning
 from .inputs import DataSource, Model
@@ -73,6 +74,28 @@ class Recipe(Section):
             if not self.data.heldout and getattr(self, section).patience:
                 raise RecipeError(f"{section}.patience needs held-out images", expected="data.heldout > 0", got="0")
         return self
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Recipe:
+        later = [step.on_integers for step in self.compress]
+        if later != sorted(later):
+            step = self.compress[later.index(True)].method
+            raise RecipeError(
+                f"[[compress]]: {step} works on the integer graph, so it comes last",
+                expected=f"{step} behind every step on the network",
+                got=", ".join(step.method for step in self.compress),
+            )
+        return self
+
+    @property
+    def network_steps(self) -> tuple[CompressionStep, ...]:
+        """The compression steps on the network."""
+        return tuple(step for step in self.compress if not step.on_integers)
+
+    @property
+    def integer_steps(self) -> tuple[CompressionStep, ...]:
+        """The compression steps on the integer graph."""
+        return tuple(step for step in self.compress if step.on_integers)
 
     @property
     def opponent(self) -> Adversary | None:
