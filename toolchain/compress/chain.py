@@ -41,13 +41,14 @@ def compress(module: nn.Module, steps: Sequence[CompressionStep], context: Conte
         given = reports[-1].module if reports else module
         reports.append(METHODS[step.method].compress(given, step, replace(context, step=number)))
     whole = joined(reports)
-    return replace(whole, layers=tuple(replace(row, zeros=_zeros(whole.module, row)) for row in whole.layers))
+    return replace(whole, layers=tuple(_counted(whole.module, row) for row in whole.layers))
 
 
-def _zeros(module: nn.Module, row: LayerReport) -> int:
+def _counted(module: nn.Module, row: LayerReport) -> LayerReport:
     if row.kind != "linear" and not row.kind.endswith("conv"):
-        return 0
-    return int((module.get_submodule(row.name).get_parameter("weight") == 0).sum())
+        return row
+    weight = module.get_submodule(row.name).get_parameter("weight")
+    return replace(row, weights=weight.numel(), zeros=int((weight == 0).sum()))
 
 
 def _unchanged(module: nn.Module, context: Context) -> Compressed:
