@@ -1,4 +1,4 @@
-"""The command line: `toolchain build | compile | bench | replay | verify | inspect`.
+"""The command line: `toolchain build | compile | bench | replay | verify | inspect | unpack`.
 
 Errors of this package become one line and an exit code (2: bad input, 1: a failed gate); `--debug` shows the traceback.
 So do the errors of Python itself that an input alone can cause: a name that no system can hold, a text that is nested

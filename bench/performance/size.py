@@ -1,4 +1,4 @@
-"""What a graph weighs: bytes on disk, bytes over the wire (gzip, level 9), and weights."""
+"""What a graph weighs, as it is stored: bytes on disk, and over the wire (gzip, level 9)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _GZIP = 31  # zlib's code for the largest window in a gzip envelope
 
 
 def measure_size(graph: OnnxFile) -> tuple[Measurement, Measurement]:
-    """Size and gzipped size of a graph with its weights, in bytes."""
-    files = (graph.content, *graph.outside.values())
+    """Size and gzipped size of a graph with its weights, in bytes; of a packed graph those of the packed file."""
+    files = graph.stored
     plain = sum(len(file) for file in files)
     packed = sum(_gzip_bytes(file) for file in files)
     return (

@@ -232,6 +232,11 @@ class Twin(nn.Module):
         if not np.array_equal(values, stored):
             tensor.CopyFrom(numpy_helper.from_array(values.astype(stored.dtype), tensor.name))
 
+    @property
+    def parameter_names(self) -> dict[str, str]:
+        """Of each initializer that is trained, the name of the parameter that holds it."""
+        return {name: key for name, key in self._keys.items() if key in self._parameters}
+
     def shadow(self) -> dict[str, Float32[npt.NDArray[np.float32], " ..."]]:
         """The float values behind the integers, as trained, by initializer name."""
         return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}

@@ -67,6 +67,7 @@ class Bundle:
 
         Raises:
             BundleError, IntegrityError: as `read`, of each.
+            BundleFormatError, IntegrityError: it is packed and cannot be unpacked.
             ModelError: it keeps weights in files outside of its folder, or onnx is not installed to find them.
         """
         folder = posixpath.dirname(relative)

@@ -8,6 +8,8 @@ tensor names another file, so it opens none by itself.
 A tensor that lies in another file names it under the key "location" (TensorProto.external_data). Those letters cannot
 be written in another way in protobuf, and the byte before them ends their length, so a graph without them keeps every
 weight inside. Only where they occur is the package onnx needed.
+
+A packed file (`packed_graph.py`) is unpacked here, at once: whoever opens a graph, and its digest, see the ONNX file.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
+from .packed_graph import is_packed, unpack_graph
 from .read_once import MOST_BYTES, read_regular
 
 if TYPE_CHECKING:
@@ -37,13 +40,15 @@ class OnnxFile:
 
     Attributes:
         path: where it lay; errors name it.
-        content: its bytes.
+        content: its bytes, unpacked.
         outside: the files that it keeps weights in, by the name that it gives them.
+        packed: its bytes as they lay there, where these were packed; else None.
     """
 
     path: Path
     content: bytes = field(repr=False)
     outside: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    packed: bytes | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, path: Path, content: bytes, read: Callable[[str], bytes]) -> OnnxFile:
@@ -56,12 +61,21 @@ class OnnxFile:
 
         Raises:
             ModelError: it keeps weights in other files and onnx is not installed, or a name leads out of the folder.
+            BundleFormatError, IntegrityError: it is packed and cannot be unpacked.
         """
+        packed = content if is_packed(content) else None
+        if packed is not None:
+            content = unpack_graph(packed, path)
         if not any(mark in content for mark in _OUTSIDE):
-            return cls(path=path, content=content)
+            return cls(path=path, content=content, packed=packed)
         tensors = _outside(_parse(path, content))
         names = sorted({_location(path, _entries(tensor)) for tensor in tensors})
-        return cls(path=path, content=content, outside={name: read(name) for name in names})
+        return cls(path=path, content=content, outside={name: read(name) for name in names}, packed=packed)
+
+    @property
+    def stored(self) -> tuple[bytes, ...]:
+        """The file and those that it keeps weights in, as they lie on disk."""
+        return (self.content if self.packed is None else self.packed, *self.outside.values())
 
     @property
     def digest(self) -> str:
@@ -110,6 +124,7 @@ def read_onnx(path: str | Path) -> OnnxFile:
     Raises:
         ModelError: no such file, or it cannot be read; weights that lie outside of the file's folder, or that need the
             package onnx to be found.
+        BundleFormatError, IntegrityError: it is packed and cannot be unpacked.
     """
     path = Path(path)
     # unlike Path.is_file, os.path.isfile says no to a name that no system can hold

@@ -28,7 +28,7 @@ def compress(module: nn.Module, steps: Sequence[CompressionStep], context: Conte
 
     Args:
         module: float [N, C, H, W] in [0, 1] -> logits [N, K]; left as it is.
-        steps: of a recipe.
+        steps: of a recipe, those on the network.
         context: what the methods may use.
 
     Raises:
@@ -63,7 +63,7 @@ def _unchanged(module: nn.Module, context: Context) -> Compressed:
             parameters_after=cost.parameters,
             macs_before=cost.macs,
             macs_after=cost.macs,
-            reason="the recipe has no compression step",
+            reason="the recipe has no compression step on the network",
         )
         for name, cost in costs(module, input_shape=context.input_shape).items()
     )

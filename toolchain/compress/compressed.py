@@ -57,6 +57,10 @@ class StepReport:
     settings: Mapping[str, object]
     checks: Mapping[str, float] = field(default_factory=dict)
 
+    def to_json(self) -> dict[str, object]:
+        """For a bundle's manifest."""
+        return {"method": self.method, "settings": dict(self.settings), "checks": dict(self.checks)}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Compressed:
@@ -94,6 +98,4 @@ class Compressed:
 
     def steps_json(self) -> list[dict[str, object]]:
         """The steps for a bundle's manifest."""
-        return [
-            {"method": step.method, "settings": dict(step.settings), "checks": dict(step.checks)} for step in self.steps
-        ]
+        return [step.to_json() for step in self.steps]

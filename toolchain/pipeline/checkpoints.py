@@ -66,12 +66,15 @@ def fingerprints(
     if recipe.opponent_of(recipe.train) is not None:
         base.append(plain)
     taught = [base, plain, sections["teacher"], resolve(recipe.teacher.precision, device)]
-    tuned = [base, *(sections[key] for key in ("robust", "compress", "adversary", "finetune"))]
+    on_network, on_integers = (
+        [step.model_dump(mode="json") for step in steps] for steps in (recipe.network_steps, recipe.integer_steps)
+    )
+    tuned = [base, sections["robust"], on_network, sections["adversary"], sections["finetune"]]
     tuned.append(resolve(recipe.finetune.precision, device))
     if recipe.opponent is not None and recipe.opponent.distils:
         tuned.append(taught if teacher is None else teacher)
     del sections["quantize"]["integer_share"]  # a gate: a lower one needs no new training
-    twin = [tuned, sections["quantize"], sections["finetune_twin"], _of_part(data.calibration)]
+    twin = [tuned, sections["quantize"], on_integers, sections["finetune_twin"], _of_part(data.calibration)]
     return {stage: _of_json(led_to) for stage, led_to in zip(STAGES, (base, taught, tuned, twin), strict=True)}
 
 

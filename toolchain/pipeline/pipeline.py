@@ -28,6 +28,7 @@ from ...runtime.progress import ProgressCallback, silent
 from ..compress.chain import compress
 from ..compress.compressed import Compressed
 from ..compress.context import Context
+from ..compress.integers import compress_integers
 from ..models.first_run import check_training
 from ..models.source import Source, load_source
 from ..recipe.recipe import Recipe
@@ -43,6 +44,9 @@ from .write import StageResults, write_results
 __all__ = ["Build", "build"]
 
 _STORED_IMAGES = 32
+
+_REHEARSED = 16
+"""Calibration images of a rehearsal: its ranges do not matter."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -122,7 +126,8 @@ def build(
         teacher=teacher,
         hold_zeros=recipe.holds_zeros,
     )
-    integer = _quantize(recipe, tuned.module, source, data, progress)
+    integers = compress_integers(_quantize(recipe, tuned.module, source, data, progress), recipe.integer_steps)
+    integer = integers.graph
     twin = Twin(integer.model, shadow=integer.shadow)
     tuned_twin = finetune(
         twin,
@@ -135,6 +140,7 @@ def build(
         teacher=teacher,
         baseline=True,
         hold_zeros=recipe.holds_zeros,
+        clusters={twin.parameter_names[name]: found for name, found in integers.clusters.items()},
     )
     model = twin.to_onnx()
     kernels = inspect_kernels(model)
@@ -148,6 +154,7 @@ def build(
         compressed=compressed,
         tuned=tuned,
         teacher=taught,
+        integers=integers,
         twin=tuned_twin,
         model=model,
         skipped=integer.skipped,
@@ -190,7 +197,7 @@ def _check_stages(recipe: Recipe, data: Dataset) -> None:
 
 def _check_training(recipe: Recipe, source: Source) -> None:
     """One step of the stages that train the module itself, on a copy: code that training alone runs may fail too."""
-    changing = [step.method for step in recipe.compress if step.changes_network]
+    changing = [step.method for step in recipe.network_steps if step.changes_network]
     if recipe.model.name.endswith(".pt2") and (recipe.finetune.epochs or changing):
         raise RecipeError(
             f"{recipe.model.name}: an exported program is only lowered, quantized and attacked",
@@ -209,7 +216,11 @@ def _train(recipe: Recipe, source: Source, data: Dataset, context: TrainingConte
 
     Compression is rehearsed before: a layer that would be emptied shows now and not after the training.
     """
-    compress(source.module, recipe.compress, _compression_context(recipe, source, data, context, train=None))
+    rehearsed = compress(
+        source.module, recipe.network_steps, _compression_context(recipe, source, data, context, train=None)
+    )
+    if recipe.integer_steps:
+        compress_integers(_quantize(recipe, rehearsed.module, source, data), recipe.integer_steps)
     if recipe.has_weights or not recipe.train.epochs:
         return Trained(module=source.module, epochs=(), kept=0)
     opponent = recipe.opponent_of(recipe.train)
@@ -226,7 +237,7 @@ def _train(recipe: Recipe, source: Source, data: Dataset, context: TrainingConte
 
 def _compress(recipe: Recipe, source: Source, data: Dataset, training: TrainingContext) -> Compressed:
     context = _compression_context(recipe, source, data, training, train=data.train)
-    return compress(source.module, recipe.compress, context)
+    return compress(source.module, recipe.network_steps, context)
 
 
 def _compression_context(
@@ -246,10 +257,13 @@ def _compression_context(
 
 
 def _quantize(
-    recipe: Recipe, module: nn.Module, source: Source, data: Dataset, progress: ProgressCallback
+    recipe: Recipe, module: nn.Module, source: Source, data: Dataset, progress: ProgressCallback | None = None
 ) -> IntegerGraph:
-    graph = lower(module, input_shape=source.input_shape)
-    return quantize(graph, data.calibration.images, scheme=recipe.quantize.scheme, progress=progress)
+    """The integer graph; in a rehearsal, without `progress`, of a few images."""
+    graph, images = lower(module, input_shape=source.input_shape), data.calibration.images
+    if progress is None:
+        return quantize(graph, images[:_REHEARSED], scheme=recipe.quantize.scheme)
+    return quantize(graph, images, scheme=recipe.quantize.scheme, progress=progress)
 
 
 def _teaching(given: GivenTeacher | None, taught: Trained | None) -> nn.Module | None:

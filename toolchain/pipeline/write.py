@@ -7,6 +7,7 @@ import platform
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import torch
 
 from ...bench.data.dataset import Dataset
 from ...export.bundle_writer import Contents, write_bundle
+from ...export.graph_packing import pack_graph
 from ...export.passes.node_pass import SkippedNode
 from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
@@ -26,8 +28,10 @@ from ...runtime.bundle.manifest import Input, Output, Provenance
 from ...runtime.bundle.proved_on import ProvedOn
 from ...runtime.bundle.reader import Bundle
 from ...runtime.cpu import cpu_name, instruction_set
+from ...runtime.files.packed_graph import is_packed
 from ...runtime.version import __version__
 from ..compress.compressed import Compressed
+from ..compress.compressed_integers import CompressedIntegers
 from ..models.source import Source
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
@@ -49,6 +53,7 @@ class StageResults:
         compressed: the hardened network and what was removed.
         tuned: the hardened network's fine-tuning.
         teacher: the training of the network that it learned from; None where there is none, or it was given.
+        integers: the integer graph behind the compression steps on it, before the twin's fine-tuning.
         twin: the integer twin's fine-tuning; its module is the twin.
         model: the integer graph.
         skipped: nodes that a rewrite of the float graph is about and left as they are, with the reasons.
@@ -65,6 +70,7 @@ class StageResults:
     compressed: Compressed
     tuned: Trained
     teacher: Trained | None
+    integers: CompressedIntegers
     twin: Trained
     model: onnx.ModelProto
     skipped: tuple[SkippedNode, ...]
@@ -81,11 +87,14 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
     Raises:
         BundleError: `out` exists and `overwrite` is not set, or cannot be written.
     """
+    whole = results.model.SerializeToString(deterministic=True)
+    stored = pack_graph(whole) if recipe.packs else whole
+    graph = "model.onnx.packed" if is_packed(stored) else "model.onnx"
     contents = Contents(
         name=recipe.name,
         input=Input(shape=results.source.input_shape, name=results.model.graph.input[0].name),
         output=Output(classes=results.source.classes, name=results.model.graph.output[0].name),
-        graph="model.onnx",
+        graph=graph,
         dense="dense.onnx",
         provenance=Provenance(
             created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -108,7 +117,11 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
                 "float": [asdict(found) for found in results.float_operators],
                 "tie_distances": dict(results.tie_distances),
             },
-            "compression": {"steps": results.compressed.steps_json()},
+            "compression": {
+                "steps": [*results.compressed.steps_json(), *results.integers.steps_json()],
+                "tensors": results.integers.tensors_json(),
+            },
+            "storage": {"bytes": len(stored), "onnx_bytes": len(whole), "onnx_sha256": sha256(whole).hexdigest()},
             "training": {
                 "data": data.source,
                 "data_notes": list(data.notes),
@@ -123,7 +136,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
         },
     )
     files = {
-        "model.onnx": results.model.SerializeToString(deterministic=True),
+        graph: stored,
         "dense.onnx": results.dense_onnx.SerializeToString(deterministic=True),
         "proof.npz": _proof(results),
     }

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from .section import Section
 
 __all__ = ["CompressionStep"]
 
 
 class CompressionStep(Section):
-    """One step: a method's name and its settings. Each method has a subclass with `method: Literal[NAME]`."""
+    """One step: a method's name and its settings. Each method has a subclass with `method: Literal[NAME]`.
+
+    Attributes:
+        on_integers: the step works on the integer graph, behind quantization, and not on the network.
+    """
+
+    on_integers: ClassVar[bool] = False
 
     method: str
 
@@ -26,3 +34,8 @@ class CompressionStep(Section):
     def holds_zeros(self) -> bool:
         """Whether weights that the step sets to zero must stay zero in every later stage."""
         return False
+
+    @property
+    def packs(self) -> bool:
+        """Whether the step's gain is in storage alone: zeros, or few values, in tensors that stay as large."""
+        return self.holds_zeros

@@ -19,10 +19,11 @@ from .compression_base import CompressionStep
 from .factorization import Factorization
 from .filter_pruning import FilterPruning
 from .weight_pruning import WeightPruning
+from .weight_sharing import WeightSharing
 
 __all__ = ["STEPS", "CompressionSteps", "check_steps", "step_key", "unknown_method"]
 
-_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning, Factorization, Atmc)
+_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning, Factorization, Atmc, WeightSharing)
 STEPS: Mapping[str, type[CompressionStep]] = MappingProxyType(
     {str(settings.model_fields["method"].default): settings for settings in _SETTINGS}
 )

@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from ...runtime.errors import RecipeError
 from .adversary import Adversary
+from .bundle_files import BundleFiles
+from .compression_base import CompressionStep
 from .compression_methods import CompressionSteps
 from .filter_pruning import FilterPruning
 from .inputs import DataSource, Model
@@ -38,6 +40,7 @@ class Recipe(Section):
     finetune: FineTuning = FineTuning()
     quantize: Quantization = Quantization()
     finetune_twin: TwinTraining = TwinTraining()
+    bundle: BundleFiles = BundleFiles()
 
     @model_validator(mode="after")
     def _whole_labels(self) -> Recipe:
@@ -72,6 +75,28 @@ class Recipe(Section):
                 raise RecipeError(f"{section}.patience needs held-out images", expected="data.heldout > 0", got="0")
         return self
 
+    @model_validator(mode="after")
+    def _in_order(self) -> Recipe:
+        later = [step.on_integers for step in self.compress]
+        if later != sorted(later):
+            step = self.compress[later.index(True)].method
+            raise RecipeError(
+                f"[[compress]]: {step} works on the integer graph, so it comes last",
+                expected=f"{step} behind every step on the network",
+                got=", ".join(step.method for step in self.compress),
+            )
+        return self
+
+    @property
+    def network_steps(self) -> tuple[CompressionStep, ...]:
+        """The compression steps on the network."""
+        return tuple(step for step in self.compress if not step.on_integers)
+
+    @property
+    def integer_steps(self) -> tuple[CompressionStep, ...]:
+        """The compression steps on the integer graph."""
+        return tuple(step for step in self.compress if step.on_integers)
+
     @property
     def opponent(self) -> Adversary | None:
         """The adversary of the build; None in a standard build."""
@@ -85,6 +110,13 @@ class Recipe(Section):
     def holds_zeros(self) -> bool:
         """Whether weights that a compression step set to zero stay zero behind it."""
         return any(step.holds_zeros for step in self.compress)
+
+    @property
+    def packs(self) -> bool:
+        """The integer graph is stored packed, where that is smaller."""
+        return self.bundle.pack == "always" or (
+            self.bundle.pack == "auto" and any(step.packs for step in self.compress if step.changes_network)
+        )
 
     @property
     def has_weights(self) -> bool:

@@ -25,6 +25,7 @@ from ..recipe.training import Training
 from .averaging import average_of
 from .cached_teacher import CachedTeacher
 from .epoch import EpochRunner
+from .held_clusters import Clusters, held_clusters, project
 from .held_zeros import held_zeros
 from .heldout import held_out_accuracy, score
 from .objectives.choose import objective_of
@@ -86,6 +87,7 @@ def finetune(
     baseline: bool = False,
     hold_zeros: bool = False,
     rule: UpdateRule | None = None,
+    clusters: Mapping[str, Clusters] | None = None,
 ) -> Trained:
     """Train `module` in place.
 
@@ -102,6 +104,7 @@ def finetune(
         baseline: the module as it comes takes part in the choice, as epoch 0.
         hold_zeros: weights that are exactly 0 stay so; see `held_zeros`.
         rule: what else happens at every step.
+        clusters: of a twin, weights that go on sharing values, by parameter; see `held_clusters`.
 
     Raises:
         ModelError: the loss became NaN or infinite.
@@ -129,7 +132,7 @@ def finetune(
     for number in range(len(history.epochs) + 1, settings.epochs + 1):
         if history.out_of_patience:
             break
-        with held_zeros(module) if hold_zeros else nullcontext():
+        with held_zeros(module) if hold_zeros else nullcontext(), held_clusters(module, clusters or {}):
             loss, seconds = run.epoch(train, number)
         own = average.swap(module) if average is not None and average.count else None
         clean, robust = (None, None) if held is None else measure(held)
@@ -138,6 +141,7 @@ def finetune(
             module.load_state_dict(own)
         context.checkpoints.save(stage, _checkpoint(run, history))
     module.load_state_dict(history.best["state"])
+    project(module, clusters or {})
     module.to("cpu").eval()
     return Trained(module=module, epochs=tuple(history.epochs), kept=history.best["epoch"])
 

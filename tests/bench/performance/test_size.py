@@ -11,8 +11,11 @@ import onnx
 import pytest
 
 from hardtemper.bench.data.dataset import Dataset
+from hardtemper.bench.performance.size import measure_size
 from hardtemper.bench.run import run_bench
 from hardtemper.bench.settings import BenchSettings
+from hardtemper.export.graph_packing import pack_graph
+from hardtemper.runtime.files.onnx_file import read_onnx
 
 
 def test_sizes_are_those_of_the_file(
@@ -40,3 +43,13 @@ def test_weights_in_another_file_count(
     size = subject.find("size")
     assert size is not None
     assert (size.value, size.n) == (path.stat().st_size + (tmp_path / "weights.bin").stat().st_size, 2)
+
+
+def test_a_packed_graph_weighs_what_is_stored(three_classes: Any, model_file: Callable[[bytes], Path]) -> None:
+    plain = three_classes.onnx()
+    packed = pack_graph(plain)
+    read = read_onnx(model_file(packed))
+    assert read.content == plain
+    size, gzipped = measure_size(read)
+    assert size.value == len(packed) < len(plain)
+    assert gzipped.value == pytest.approx(len(gzip.compress(packed, 9)), abs=20)

@@ -36,6 +36,7 @@ def test_help_tells_defaults_and_an_example(capsys: pytest.CaptureFixture[str], 
         ("compile", ["compile out/trt --target tensorrt", "built with --target tensorrt", "in MiB"]),
         ("inspect", ["(bytes)"]),
         ("replay", ["Counts images", "(%)"]),
+        ("unpack", ["trtexec", "the very bytes"]),
         ("verify", ["Random images", "Exit code 1 when a gate fails: a file"]),
     ],
 )

@@ -80,7 +80,7 @@ def test_without_a_step_the_network_stays_and_every_layer_says_so(dense: nn.Modu
     assert result.steps == ()
     assert result.module is not dense
     assert all(torch.equal(value, dense.state_dict()[key]) for key, value in result.module.state_dict().items())
-    assert {row.reason for row in result.layers} == {"the recipe has no compression step"}
+    assert {row.reason for row in result.layers} == {"the recipe has no compression step on the network"}
     assert result.parameters_before == result.parameters_after == parameters(dense)
     assert result.macs_before == result.macs_after > 0
 

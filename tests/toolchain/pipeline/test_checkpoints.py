@@ -144,6 +144,7 @@ def test_fingerprints_see_every_image_but_the_tests(data: Dataset, part: str, fi
         ("train.precision", "bfloat16", ALL),
         ("robust", True, {"finetune", "twin"}),
         ("compress.filters.sparsity", 0.25, {"finetune", "twin"}),
+        ("compress.sharing.linear_bits", 4, {"twin"}),
         ("adversary.steps", 3, {"teacher", "finetune", "twin"}),
         ("adversary.objective", "trades", {"finetune", "twin"}),
         ("adversary.random_start", False, {"teacher", "finetune", "twin"}),

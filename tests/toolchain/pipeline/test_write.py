@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,11 @@ import pytest
 import torch
 
 import hardtemper
+from hardtemper.bench.data.load import load_dataset
 from hardtemper.bench.data.npz_file import load_npz
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.cpu import cpu_name, instruction_set
+from hardtemper.toolchain.pipeline.write import write_results
 from hardtemper.toolchain.recipe.read import with_overrides
 
 pytestmark = pytest.mark.usefixtures("lower_once")
@@ -49,6 +52,24 @@ def test_what_the_bundle_says(tiny: Any, settings: dict[str, Any]) -> None:
     (step,) = manifest.proofs["compression"]["steps"]
     assert (step["method"], step["settings"]["sparsity"]) == ("filters", 0.5)
     assert step["checks"]["max_abs_difference"] < 1e-4
+
+
+def test_a_graph_is_stored_packed_on_request(tiny: Any, settings: dict[str, Any], tmp_path: Path) -> None:
+    recipe = with_overrides(settings, {"bundle.pack": "always"})
+    data = load_dataset(settings["data"]["name"], heldout=64, calibration=32, seed=0)
+    packed = write_results(recipe, data, tiny.build.stages, out=tmp_path / "packed", overwrite=False)
+    plain, whole = read_bundle(tiny.path), (tiny.path / "model.onnx").read_bytes()
+    assert (packed.manifest.graph, plain.manifest.graph) == ("model.onnx.packed", "model.onnx")
+    assert packed.graph().content == whole
+    assert packed.graph().digest == plain.graph().digest
+    stored = (packed.path / "model.onnx.packed").stat().st_size
+    digest = hashlib.sha256(whole).hexdigest()
+    found = {"bytes": stored, "onnx_bytes": len(whole), "onnx_sha256": digest}
+    assert packed.manifest.proofs["storage"] == found
+    assert plain.manifest.proofs["storage"] == found | {"bytes": len(whole)}
+    assert stored < len(whole)
+    with np.load(tiny.path / "proof.npz") as proof:
+        assert np.array_equal(hardtemper.load(packed.path)(proof["images"]), proof["logits"])
 
 
 def test_the_engine_that_it_was_proved_on(tiny: Any) -> None:

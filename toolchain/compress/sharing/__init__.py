@@ -1,0 +1,3 @@
+"""Weight sharing on the integers."""
+
+__all__: list[str] = []
