@@ -122,7 +122,7 @@ def build(
         teacher=teacher,
     )
     integer = _quantize(recipe, tuned.module, source, data, progress)
-    twin = Twin(integer.model, shadow=integer.shadow)
+    twin = Twin(integer.model, shadow=integer.shadow, weight_bits=integer.weight_bits)
     tuned_twin = finetune(
         twin,
         data.train.at_most(recipe.finetune_twin.images, seed=recipe.seed),
@@ -148,6 +148,7 @@ def build(
         teacher=taught,
         twin=tuned_twin,
         model=model,
+        layers=integer.layers,
         skipped=integer.skipped,
         float_operators=integer.float_operators,
         tie_distances=integer.tie_distances,

@@ -22,6 +22,7 @@ from ...export.passes.node_pass import SkippedNode
 from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
 from ...export.quantization.integer_layout import FloatOperator
+from ...export.quantization.widths import LayerBits
 from ...runtime.bundle.manifest import Input, Output, Provenance
 from ...runtime.bundle.proved_on import ProvedOn
 from ...runtime.bundle.reader import Bundle
@@ -51,6 +52,7 @@ class StageResults:
         teacher: the training of the network that it learned from; None where there is none, or it was given.
         twin: the integer twin's fine-tuning; its module is the twin.
         model: the integer graph.
+        layers: how many bits each layer has.
         skipped: nodes that a rewrite of the float graph is about and left as they are, with the reasons.
         float_operators: what stays float between integers, with the reasons.
         tie_distances: how far each function of one 8-bit tensor stays from a rounding tie, in steps.
@@ -67,6 +69,7 @@ class StageResults:
     teacher: Trained | None
     twin: Trained
     model: onnx.ModelProto
+    layers: tuple[LayerBits, ...]
     skipped: tuple[SkippedNode, ...]
     float_operators: tuple[FloatOperator, ...]
     tie_distances: Mapping[str, float]
@@ -95,7 +98,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
             instruction_set=instruction_set(),
             cpu=cpu_name(),
         ),
-        quantization=recipe.quantize.scheme.to_json(),
+        quantization=recipe.quantize.scheme.to_json() | {"layers": [asdict(layer) for layer in results.layers]},
         layers=results.compressed.layers_json(),
         measurements=_held_out(recipe, data, results.twin),
         proofs={

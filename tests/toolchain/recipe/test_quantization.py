@@ -44,6 +44,10 @@ def test_every_setting_reaches_the_scheme() -> None:
         "observer": "percentile",
         "percentile": 99.0,
         "weight_bits": 7,
+        "activation_bits": 8,
+        "end_bits": 6,
+        "layer_weight_bits": {"features.3": 4},
+        "layer_activation_bits": {"features.*": 8},
     }
     section, expected = Quantization(**settings, integer_share=0.5), Scheme(**settings)
     assert section.scheme == expected
