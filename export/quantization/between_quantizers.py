@@ -8,6 +8,7 @@ from typing import NamedTuple
 import onnx_ir as ir
 
 from ..passes.node_pass import RefusedError
+from ..passes.nodes_in_front import Chain
 from ..passes.values import constant, only_consumer
 
 __all__ = ["Between", "between"]
@@ -36,6 +37,25 @@ class Between(NamedTuple):
     def numbers(self) -> int:
         """How many numbers the operator works on at a time."""
         return math.prod(self.shape[axis] for axis in self.axes)
+
+    def replace(self, chain: Chain, graph: ir.Graph, node: ir.Node, parts: ir.Value, *, parts_a_step: int) -> None:
+        """Take `parts`, float [rows, numbers], for the operator's result.
+
+        Args:
+            chain: what stands in front of `node`.
+            graph: of both.
+            node: the operator; it goes, and its quantizer too.
+            parts: the result, in parts of a step.
+            parts_a_step: how many.
+        """
+        step = chain.constant("parts_a_step", parts_a_step)
+        quantized = chain.like(self.quantizer, parts, step, self.quantizer.inputs[2])
+        result = self.quantizer.outputs[0]
+        name, again = result.name, chain.reshaped(quantized, self.shape)
+        again.shape = result.shape
+        result.replace_all_uses_with(again, replace_graph_outputs=True)
+        graph.remove([node, self.quantizer], safe=True)
+        again.name = name
 
 
 def between(node: ir.Node, axes: slice) -> Between | None:

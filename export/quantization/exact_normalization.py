@@ -31,19 +31,16 @@ from ..passes.nodes_in_front import Chain
 from ..passes.values import attribute, constant
 from .between_quantizers import Between, between
 
-__all__ = ["ExactLayerNormalization"]
+__all__ = ["FINER", "UNIT", "ExactLayerNormalization", "squared_in_pieces"]
 
 _MIDDLE = 128
 _MOST = 2**24 // 2**8
 """Above, d b is not exact in float32."""
 
-_SQUARES = 2**24 // _MIDDLE**2
-"""So many squares stay below 2^24."""
-
-_UNIT = 2
+UNIT = 2
 """What is divided."""
 
-_FINER = 16
+FINER = 16
 """Parts of a step of the result."""
 
 
@@ -70,17 +67,10 @@ class ExactLayerNormalization(NodePass[Between]):
         deviation = _per_deviation(chain, b, total, along=along, found=found, epsilon=attribute(node, "epsilon", 1e-5))
         normal = chain("Mul", centered, deviation, label="normal")
         gain, offset = (_in_parts(node, index, found) for index in (1, 2))
-        scaled = chain("Mul", normal, chain.constant("gain", gain * (unit / (_UNIT * math.sqrt(d)))), label="scaled")
+        scaled = chain("Mul", normal, chain.constant("gain", gain * (unit / (UNIT * math.sqrt(d)))), label="scaled")
         parts = chain("Floor", scaled, label="parts")
         moved = chain("Add", parts, chain.constant("offset", np.rint(offset) + 0.5), label="moved")
-        zero = found.quantizer.inputs[2]
-        quantized = chain.like(found.quantizer, moved, chain.constant("parts_a_step", _FINER), zero)
-        result = found.quantizer.outputs[0]
-        name, again = result.name, chain.reshaped(quantized, found.shape)
-        again.shape = result.shape
-        result.replace_all_uses_with(again, replace_graph_outputs=True)
-        graph.remove([node, found.quantizer], safe=True)
-        again.name = name
+        found.replace(chain, graph, node, moved, parts_a_step=FINER)
 
 
 def _centered(chain: Chain, rows: ir.Value, b: ir.Value, total: ir.Value, d: int) -> tuple[ir.Value, float]:
@@ -98,7 +88,7 @@ def _per_deviation(
 ) -> ir.Value:
     """2 / (sqrt(d) standard deviation), in steps of the input."""
     d = found.numbers
-    squares = [chain("ReduceSumSquare", piece, along, label="squares") for piece in _pieces(chain, b, along, d)]
+    squares = squared_in_pieces(chain, b, along, d, largest=_MIDDLE)
     whole = functools.reduce(lambda left, right: chain("Add", left, right, label="all_squares"), squares)
     # a little less than 1 / d: three roundings do not lift it above
     share = chain.constant("share", (1 - 2.0**-21) / d)
@@ -106,19 +96,28 @@ def _per_deviation(
     variance = chain("Sub", whole, chain("Floor", of_mean, label="whole_of_mean"), label="variance")
     least = chain.constant("epsilon", epsilon * d / found.scale**2)
     root = chain("Sqrt", chain("Add", variance, least, label="not_zero"), label="root")
-    return chain("Div", chain.constant("unit", _UNIT), root, label="per_deviation")
+    return chain("Div", chain.constant("unit", UNIT), root, label="per_deviation")
 
 
-def _pieces(chain: Chain, b: ir.Value, along: ir.Value, d: int) -> list[ir.Value]:
-    """The numbers in pieces of 1,024 at most."""
-    if d <= _SQUARES:
-        return [b]
-    ends = [chain.constant("ends", [end], np.int64) for end in (*range(0, d, _SQUARES), d)]
-    return [chain("Slice", b, start, end, along, label="piece") for start, end in itertools.pairwise(ends)]
+def squared_in_pieces(chain: Chain, b: ir.Value, along: ir.Value, d: int, *, largest: int) -> list[ir.Value]:
+    """The sums of the squares of whole numbers [rows, d], of pieces so short that no order of adding rounds.
+
+    Args:
+        chain: where they are computed.
+        b: the numbers, none larger than `largest` either way.
+        along: [1].
+        d: how many stand in a row.
+        largest: so many of its squares as are in a piece stay below 2^24.
+    """
+    pieces, most = [b], 2**24 // largest**2
+    if d > most:
+        ends = [chain.constant("ends", [end], np.int64) for end in (*range(0, d, most), d)]
+        pieces = [chain("Slice", b, start, end, along, label="piece") for start, end in itertools.pairwise(ends)]
+    return [chain("ReduceSumSquare", piece, along, label="squares") for piece in pieces]
 
 
 def _in_parts(node: ir.Node, index: int, found: Between) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
     """A constant input in sixteenths of the result's step, one for each number; zero where there is none."""
     array = constant(node.inputs[index]) if index < len(node.inputs) else None
     numbers = np.broadcast_to(0 if array is None else array, [found.shape[axis] for axis in found.axes])
-    return numbers.reshape(-1).astype(np.float64) * (_FINER / found.step)
+    return numbers.reshape(-1).astype(np.float64) * (FINER / found.step)

@@ -1,7 +1,8 @@
 """Float graph -> integer graph.
 
 Calibrate, fit the grids of sums (`sum_grids.py`), place quantizers (`placement.py`), round the weights (`weights.py`),
-write Softmax and LayerNormalization in operations that round alike everywhere (`exact_softmax.py`).
+write Softmax, LayerNormalization and division by a row's length in operations that round alike everywhere
+(`exact_softmax.py`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from ..twin.graph import refuse_unknown
 from .calibration import calibrate
 from .exact_normalization import ExactLayerNormalization
 from .exact_softmax import ExactSoftmax
+from .exact_unit_length import ExactUnitLength
 from .integer_layout import FloatOperator, Layout
 from .operators.matrix import refused
 from .placement import PlaceQuantizers
@@ -96,7 +98,7 @@ def quantize(
     placer(model)
     skipped = pixel.skipped
     if scheme.made_for.exact_here and scheme.sums == "exact":
-        for step in (ExactSoftmax(), ExactLayerNormalization()):
+        for step in (ExactSoftmax(), ExactLayerNormalization(), ExactUnitLength()):
             step(model)
             skipped += step.skipped
     passes.RemoveUnusedNodesPass()(model)

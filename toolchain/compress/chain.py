@@ -2,8 +2,7 @@
 
     dense network -> step 1 -> step 2 -> ... -> compressed network
 
-The account joins the steps' reports layer by layer: sizes before are the dense network's, sizes after are those behind
-the last step, and a layer has a reason only if every step left it alone.
+`account.py` joins the steps' reports layer by layer. How many weights are zero is counted in the end.
 """
 
 from __future__ import annotations
@@ -14,14 +13,14 @@ from dataclasses import replace
 
 from torch import nn
 
-from ...runtime.errors import CompressionError
 from ..recipe.compression_base import CompressionStep
+from .account import joined
 from .compressed import Compressed, LayerReport
 from .context import Context
 from .cost import costs
 from .methods import METHODS
 
-__all__ = ["compress", "joined"]
+__all__ = ["compress"]
 
 
 def compress(module: nn.Module, steps: Sequence[CompressionStep], context: Context) -> Compressed:
@@ -38,47 +37,18 @@ def compress(module: nn.Module, steps: Sequence[CompressionStep], context: Conte
     if not steps:
         return _unchanged(module, context)
     reports: list[Compressed] = []
-    for step in steps:
+    for number, step in enumerate(steps, start=1):
         given = reports[-1].module if reports else module
-        reports.append(METHODS[step.method].compress(given, step, context))
-    return joined(reports)
+        reports.append(METHODS[step.method].compress(given, step, replace(context, step=number)))
+    whole = joined(reports)
+    return replace(whole, layers=tuple(_counted(whole.module, row) for row in whole.layers))
 
 
-def joined(reports: Sequence[Compressed]) -> Compressed:
-    """One account of steps that followed one another.
-
-    Args:
-        reports: 1 or more; each names the same layers.
-
-    Raises:
-        CompressionError: a step reports other layers than the step before it.
-    """
-    layers = reports[0].layers
-    for number, report in enumerate(reports[1:], start=2):
-        later = {layer.name: layer for layer in report.layers}
-        if later.keys() != {layer.name for layer in layers}:
-            raise CompressionError(
-                f"step {number} of [[compress]], {report.steps[-1].method}, reports other layers than the step before",
-                expected=", ".join(layer.name for layer in layers),
-                got=", ".join(later),
-            )
-        layers = tuple(_both(layer, later[layer.name]) for layer in layers)
-    steps = tuple(step for report in reports for step in report.steps)
-    return Compressed(module=reports[-1].module, layers=layers, steps=steps)
-
-
-def _both(first: LayerReport, second: LayerReport) -> LayerReport:
-    """A layer before the first step and after the second."""
-    left = [channel for channel in range(first.channels_before) if channel not in set(first.removed)]
-    reasons = dict.fromkeys((first.reason, second.reason))
-    return replace(
-        first,
-        channels_after=second.channels_after,
-        parameters_after=second.parameters_after,
-        macs_after=second.macs_after,
-        reason="" if "" in reasons else "; ".join(reasons),
-        removed=tuple(sorted({*first.removed, *(left[channel] for channel in second.removed)})),
-    )
+def _counted(module: nn.Module, row: LayerReport) -> LayerReport:
+    if row.kind != "linear" and not row.kind.endswith("conv"):
+        return row
+    weight = module.get_submodule(row.name).get_parameter("weight")
+    return replace(row, weights=weight.numel(), zeros=int((weight == 0).sum()))
 
 
 def _unchanged(module: nn.Module, context: Context) -> Compressed:

@@ -26,6 +26,7 @@ class LayerReport:
         macs_before, macs_after: multiply-accumulates for one image.
         reason: why the layer was left alone; "" if it was compressed.
         removed: the output channels that were removed, in the dense layer's numbering, ascending.
+        weights, zeros: of a convolution or linear layer, without the bias, after; its tensor has room for the zeros.
     """
 
     name: str
@@ -38,6 +39,8 @@ class LayerReport:
     macs_after: int
     reason: str
     removed: tuple[int, ...] = ()
+    weights: int = 0
+    zeros: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,9 +15,11 @@ from torch import nn
 
 from ..recipe.compression_base import CompressionStep
 from ..recipe.filter_pruning import FilterPruning
+from ..recipe.weight_pruning import WeightPruning
 from .compressed import Compressed
 from .context import Context
 from .pruning.filters import prune_filters
+from .pruning.zero_weights import prune_weights
 
 __all__ = ["METHODS", "Method"]
 
@@ -39,6 +41,7 @@ class Method:
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "filters": Method(settings=FilterPruning, compress=prune_filters),
+        "weights": Method(settings=WeightPruning, compress=prune_weights),
     }
 )
 """The methods by the name that a recipe's step gives in `method`."""

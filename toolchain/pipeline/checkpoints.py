@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,9 +33,11 @@ from ..train.precision import resolve
 __all__ = ["STAGES", "StageCheckpoints", "Workspace", "fingerprints"]
 
 STAGES = ("dense", "teacher", "finetune", "twin")
-"""The stages that leave a checkpoint, in order."""
+"""The stages that leave a checkpoint, in order; compression steps that train leave others, named after them."""
 _STORED_AS = dict(zip(("train", "teacher", "fine-tune", "fine-tune twin"), STAGES, strict=True))
 """By the name of the stage in training, from which its random numbers come."""
+_WITHIN_A_STEP = re.compile(r"compress (\d+): ([a-z0-9 ]+)")
+"""The name of a stage in training within a compression step."""
 
 
 def fingerprints(
@@ -60,6 +63,8 @@ def fingerprints(
         str(torch.__version__),
     ]
     plain = recipe.adversary.plain.model_dump(mode="json")
+    if recipe.opponent_of(recipe.train) is not None:
+        base.append(plain)
     taught = [base, plain, sections["teacher"], resolve(recipe.teacher.precision, device)]
     tuned = [base, *(sections[key] for key in ("robust", "compress", "adversary", "finetune"))]
     tuned.append(resolve(recipe.finetune.precision, device))
@@ -128,7 +133,8 @@ class Workspace:
 
     def remove(self) -> None:
         """Delete the checkpoints, and what a killed build left of them; the folder too if nothing else is in it."""
-        self._store.remove(f"{stage}.pt" for stage in STAGES)
+        within_steps = sorted(path.name for path in self.folder.glob("compress-*.pt"))
+        self._store.remove([*(f"{stage}.pt" for stage in STAGES), *within_steps])
 
     @property
     def _store(self) -> Store:
@@ -149,10 +155,17 @@ class StageCheckpoints:
 
     def load(self, stage: str) -> dict[str, Any] | None:
         """The stage's checkpoint, if it has the stage's fingerprint."""
-        stored = _STORED_AS[stage]
-        return self.work.load(stored, self.marks[stored])
+        return self.work.load(*self._stored(stage))
 
     def save(self, stage: str, checkpoint: Mapping[str, Any]) -> None:
         """Replace the stage's checkpoint."""
-        stored = _STORED_AS[stage]
-        self.work.save(stored, self.marks[stored], checkpoint)
+        self.work.save(*self._stored(stage), checkpoint)
+
+    def _stored(self, stage: str) -> tuple[str, str]:
+        """Name and fingerprint. A stage within a compression step hangs on what fine-tuning hangs on."""
+        within = _WITHIN_A_STEP.fullmatch(stage)
+        if within is None:
+            stored = _STORED_AS[stage]
+            return stored, self.marks[stored]
+        name = f"compress-{within[1]}-{within[2].replace(' ', '-')}"
+        return name, _of_json([self.marks["finetune"], name])

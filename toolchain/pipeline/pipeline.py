@@ -14,7 +14,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from ...bench.data.dataset import Dataset
+from ...bench.data.dataset import Dataset, Part
 from ...bench.data.load import load_dataset
 from ...export.bundle_writer import check_target
 from ...export.lower import lower, pixel_graph
@@ -118,8 +118,9 @@ def build(
         recipe.finetune,
         stage="fine-tune",
         context=context,
-        adversary=recipe.opponent,
+        adversary=recipe.opponent_of(recipe.finetune),
         teacher=teacher,
+        hold_zeros=recipe.holds_zeros,
     )
     integer = _quantize(recipe, tuned.module, source, data, progress)
     twin = Twin(integer.model, shadow=integer.shadow, weight_bits=integer.weight_bits)
@@ -130,9 +131,10 @@ def build(
         recipe.finetune_twin,
         stage="fine-tune twin",
         context=context,
-        adversary=recipe.opponent,
+        adversary=recipe.opponent_of(recipe.finetune_twin),
         teacher=teacher,
         baseline=True,
+        hold_zeros=recipe.holds_zeros,
     )
     model = twin.to_onnx()
     kernels = inspect_kernels(model)
@@ -204,24 +206,44 @@ def _check_training(recipe: Recipe, source: Source) -> None:
 
 
 def _train(recipe: Recipe, source: Source, data: Dataset, context: TrainingContext) -> Trained:
-    """The dense network, trained without an adversary; as it comes where its weights were given."""
+    """The dense network after training: the paper's f_st, or f_rb against the adversary; given weights stay as given.
+
+    Compression is rehearsed before: a layer that would be emptied shows now and not after the training.
+    """
+    compress(source.module, recipe.compress, _compression_context(recipe, source, data, context, train=None))
     if recipe.has_weights or not recipe.train.epochs:
         return Trained(module=source.module, epochs=(), kept=0)
-    _compress(recipe, source, data, context)  # a layer that would be emptied shows now and not after the training
-    return finetune(source.module, data.train, data.heldout, recipe.train, stage="train", context=context)
+    opponent = recipe.opponent_of(recipe.train)
+    return finetune(
+        source.module,
+        data.train,
+        data.heldout,
+        recipe.train,
+        stage="train",
+        context=context,
+        adversary=None if opponent is None else opponent.plain,
+    )
 
 
 def _compress(recipe: Recipe, source: Source, data: Dataset, training: TrainingContext) -> Compressed:
-    context = Context(
+    context = _compression_context(recipe, source, data, training, train=data.train)
+    return compress(source.module, recipe.compress, context)
+
+
+def _compression_context(
+    recipe: Recipe, source: Source, data: Dataset, training: TrainingContext, *, train: Part | None
+) -> Context:
+    """What the steps may use; without `train` they rehearse."""
+    return Context(
         input_shape=source.input_shape,
         check_images=torch.from_numpy(data.calibration.images[:16]).float() / 255,
         calibration=data.calibration,
-        train=data.train,
-        seed=training.seed,
-        device=training.device,
-        progress=training.progress,
+        train=train,
+        heldout=data.heldout,
+        finetune=recipe.finetune,
+        adversary=recipe.opponent_of(recipe.finetune),
+        training=training,
     )
-    return compress(source.module, recipe.compress, context)
 
 
 def _quantize(

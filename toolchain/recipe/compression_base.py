@@ -16,3 +16,13 @@ class CompressionStep(Section):
     def changes_network(self) -> bool:
         """Whether the step may change anything at all."""
         return True
+
+    @property
+    def account(self) -> dict[str, object]:
+        """What a step report says of the settings; values fit JSON."""
+        return self.model_dump(mode="json", exclude={"method"})
+
+    @property
+    def holds_zeros(self) -> bool:
+        """Whether weights that the step sets to zero must stay zero in every later stage."""
+        return False

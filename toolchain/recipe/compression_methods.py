@@ -16,10 +16,11 @@ from pydantic_core import CoreSchema, core_schema
 from ...runtime.errors import RecipeError
 from .compression_base import CompressionStep
 from .filter_pruning import FilterPruning
+from .weight_pruning import WeightPruning
 
 __all__ = ["STEPS", "CompressionSteps", "check_steps", "step_key", "unknown_method"]
 
-_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning,)
+_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning)
 STEPS: Mapping[str, type[CompressionStep]] = MappingProxyType(
     {str(settings.model_fields["method"].default): settings for settings in _SETTINGS}
 )

@@ -52,6 +52,11 @@ class Quantization(Section):
     )
 
     @property
+    def has_signs(self) -> bool:
+        """Whether weights of some layer have one bit."""
+        return 1 in {self.weight_bits, *self.layer_weight_bits.values()}
+
+    @property
     def scheme(self) -> Scheme:
         """What `quantize` takes."""
         from ...export.quantization.scheme import Scheme

@@ -60,21 +60,38 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _can_be_done(self) -> Recipe:
-        if self.robust and not self.finetune.epochs and not self.finetune_twin.epochs:
+        stages = (self.train, self.finetune, self.finetune_twin)
+        if self.robust and not any(stage.epochs and stage.against == "adversary" for stage in stages):
             raise RecipeError(
                 "robust = true without an epoch against the adversary",
-                expected="finetune.epochs or finetune_twin.epochs of 1 or more",
+                expected="finetune.epochs or finetune_twin.epochs of 1 or more, or train.against adversary",
                 fix="more epochs, or robust = false (--standard)",
             )
         for section in ("train", "finetune", "finetune_twin", "teacher"):
             if not self.data.heldout and getattr(self, section).patience:
                 raise RecipeError(f"{section}.patience needs held-out images", expected="data.heldout > 0", got="0")
+        if self.holds_zeros and self.quantize.has_signs:
+            raise RecipeError(
+                "weights of one bit are -1 and +1, so that no pruned weight could stay zero",
+                expected="quantize.weight_bits of 2 or more for every layer",
+                got="1",
+                fix="2 bits, or method = 'filters', which removes weights",
+            )
         return self
 
     @property
     def opponent(self) -> Adversary | None:
-        """The adversary of fine-tuning; None in a standard build."""
+        """The adversary of the build; None in a standard build."""
         return self.adversary if self.robust else None
+
+    def opponent_of(self, stage: Training) -> Adversary | None:
+        """What a stage of this recipe is trained against; None for clean images."""
+        return self.opponent if stage.against == "adversary" else None
+
+    @property
+    def holds_zeros(self) -> bool:
+        """Whether weights that a compression step set to zero stay zero behind it."""
+        return any(step.holds_zeros for step in self.compress)
 
     @property
     def has_weights(self) -> bool:
@@ -84,4 +101,6 @@ class Recipe(Section):
     @property
     def trains_teacher(self) -> bool:
         """The dense network becomes the teacher, because the objective needs one and none is given."""
-        return self.robust and self.adversary.distils and self.adversary.teacher is None
+        distils = self.robust and self.adversary.distils and self.adversary.teacher is None
+        stages = (self.finetune, self.finetune_twin)
+        return distils and any(stage.epochs and stage.against == "adversary" for stage in stages)

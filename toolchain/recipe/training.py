@@ -49,6 +49,12 @@ class Training(Section):
     )
     ema_decay: Annotated[float, Field(gt=0, lt=1)] = Field(0.999, description="decay of ema at each step")
     swa_start: Annotated[float, Field(ge=0, lt=1)] = Field(0.5, description="share of the epochs before swa")
+    norm_penalty: Factor = Field(
+        0.0, description="l1 penalty's factor on the scales of batch norms: network slimming, for criterion norm-scale"
+    )
+    against: Literal["clean", "adversary"] = Field(
+        "clean", description="adversary: adversarial training, in a recipe with robust = true"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         "auto", description="auto: bfloat16 products where the processor has them"
     )
@@ -80,6 +86,7 @@ class FineTuning(Training):
 
     epochs: Annotated[int, Field(ge=0)] = Field(3, description="passes over the training images")
     schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field("constant", description="see train.schedule")
+    against: Literal["clean", "adversary"] = Field("adversary", description="see train.against")
 
 
 class TwinTraining(Training):
@@ -92,6 +99,7 @@ class TwinTraining(Training):
     warmup: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of the steps before one-cycle's peak")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum; Nesterov's where not 0")
     gradient_clip: Positive | None = Field(1.0, description="largest l2 norm of the gradient")
+    against: Literal["clean", "adversary"] = Field("adversary", description="see train.against")
     precision: Literal["float32"] = Field("float32", description="the integers need it")
 
     @model_validator(mode="after")
@@ -113,3 +121,4 @@ class TeacherTraining(Training):
     schedule: Literal["paper", "constant", "cosine", "one-cycle"] = Field("one-cycle", description="see train.schedule")
     momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum; Nesterov's where not 0")
     weight_decay: Factor = Field(5e-4, description="l2 penalty's factor")
+    against: Literal["adversary"] = Field("adversary", description="a teacher is robust")

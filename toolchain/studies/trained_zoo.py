@@ -72,7 +72,7 @@ _FACTORIES = "hardtemper.toolchain.studies.trained_networks"
 NETWORKS: Mapping[str, Mapping[str, Any]] = {
     "resnet18": {"train.epochs": 1, "finetune.epochs": 1},
     "mobilenet_v3_small": {"train.epochs": 2, "finetune.epochs": 4},
-    "efficientnet_b0": {"model.name": f"{_FACTORIES}:efficientnet_b0", "train.epochs": 1, "finetune.epochs": 2},
+    "efficientnet_b0": {"model.name": f"{_FACTORIES}:efficientnet_b0", "train.epochs": 2, "finetune.epochs": 4},
     "convnext": {"model.name": f"{_FACTORIES}:convnext", "train.epochs": 2, "finetune.epochs": 3},
     "vit": {"model.name": f"{_FACTORIES}:vit", "train.epochs": 2, "finetune.epochs": 3},
 }

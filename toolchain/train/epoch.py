@@ -28,6 +28,7 @@ from .averaging import Average
 from .cached_teacher import CachedTeacher
 from .inner_maximization import adversarial_images, gradient_misalignment
 from .lipschitz import lipschitz_penalty
+from .norm_penalty import add_norm_penalty
 from .objectives.objective import Objective
 from .schedule import learning_rate_share
 from .training_context import TrainingContext
@@ -168,6 +169,8 @@ class EpochRunner:
 
     def update(self) -> None:
         """Clip the gradients that are there, step, and take the weights into their average."""
+        if self.settings.norm_penalty:
+            add_norm_penalty(self.module, self.settings.norm_penalty)
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()

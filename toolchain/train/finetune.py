@@ -9,6 +9,7 @@ written after each: an interrupted run resumes to the same result.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..recipe.training import Training
 from .averaging import average_of
 from .cached_teacher import CachedTeacher
 from .epoch import EpochRunner
+from .held_zeros import held_zeros
 from .heldout import held_out_accuracy, score
 from .objectives.choose import objective_of
 from .precision import autocast
@@ -81,6 +83,7 @@ def finetune(
     adversary: Adversary | None = None,
     teacher: Model | None = None,
     baseline: bool = False,
+    hold_zeros: bool = False,
 ) -> Trained:
     """Train `module` in place.
 
@@ -95,6 +98,7 @@ def finetune(
         adversary: None for standard training.
         teacher: what a distillation learns from, images -> logits; on `context.device`.
         baseline: the module as it comes takes part in the choice, as epoch 0.
+        hold_zeros: weights that are exactly 0 stay so; see `held_zeros`.
 
     Raises:
         ModelError: the loss became NaN or infinite.
@@ -120,7 +124,8 @@ def finetune(
     for number in range(len(history.epochs) + 1, settings.epochs + 1):
         if history.out_of_patience:
             break
-        loss, seconds = run.epoch(train, number)
+        with held_zeros(module) if hold_zeros else nullcontext():
+            loss, seconds = run.epoch(train, number)
         own = average.swap(module) if average is not None and average.count else None
         clean, robust = (None, None) if held is None else measure(held)
         history.add(Epoch(number=number, loss=loss, clean=clean, robust=robust, seconds=seconds), module)

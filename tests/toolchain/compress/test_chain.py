@@ -11,13 +11,16 @@ import torch
 from torch import nn
 
 from hardtemper.bench.data.dataset import Part
-from hardtemper.runtime.errors import CompressionError
-from hardtemper.toolchain.compress.chain import compress, joined
+from hardtemper.toolchain.compress.chain import compress
 from hardtemper.toolchain.compress.compressed import Compressed
 from hardtemper.toolchain.compress.context import Context
 from hardtemper.toolchain.compress.methods import Method
 from hardtemper.toolchain.compress.pruning.filters import prune_filters
+from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
+from hardtemper.toolchain.recipe.training import FineTuning
+from hardtemper.toolchain.recipe.weight_pruning import WeightPruning
+from hardtemper.toolchain.train.training_context import TrainingContext
 
 CONTEXT = Context(input_shape=(1, 8, 8))
 
@@ -38,7 +41,8 @@ def parameters(module: nn.Module) -> int:
 def test_one_step_is_its_method(dense: nn.Module) -> None:
     step = FilterPruning(sparsity=0.5)
     alone, chained = prune_filters(dense, step, CONTEXT), compress(dense, [step], CONTEXT)
-    assert chained.layers == alone.layers
+    assert tuple(dataclasses.replace(row, weights=0) for row in chained.layers) == alone.layers
+    assert sum(row.weights for row in chained.layers) < alone.parameters_after  # without biases and norms
     assert chained.steps == alone.steps
     state = alone.module.state_dict()
     assert all(torch.equal(value, state[key]) for key, value in chained.module.state_dict().items())
@@ -81,13 +85,6 @@ def test_without_a_step_the_network_stays_and_every_layer_says_so(dense: nn.Modu
     assert result.macs_before == result.macs_after > 0
 
 
-def test_a_step_that_reports_other_layers_is_refused(dense: nn.Module) -> None:
-    first = prune_filters(dense, FilterPruning(sparsity=0.5), CONTEXT)
-    second = dataclasses.replace(first, layers=first.layers[1:])
-    with pytest.raises(CompressionError, match=r"step 2 of \[\[compress\]\], filters, reports other layers"):
-        joined([first, second])
-
-
 def test_every_method_is_given_the_whole_context(dense: nn.Module, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a method that trains or calibrates needs reaches it as it is, in every step."""
     part = Part(
@@ -115,11 +112,22 @@ def test_every_method_is_given_the_whole_context(dense: nn.Module, monkeypatch: 
         "check_images": torch.zeros(2, 1, 8, 8),
         "calibration": part,
         "train": dataclasses.replace(part),
-        "seed": 3,
-        "device": "cuda",
-        "progress": progress,
+        "heldout": dataclasses.replace(part),
+        "finetune": FineTuning(epochs=7),
+        "adversary": Adversary(),
+        "training": TrainingContext(seed=3, device="cuda", progress=progress),
     }
-    assert set(wanted) == {field.name for field in dataclasses.fields(Context)}
+    assert {*wanted, "step"} == {field.name for field in dataclasses.fields(Context)}
     compress(dense, [FilterPruning(sparsity=0.5), FilterPruning(sparsity=0.25)], Context(**wanted))
-    assert len(given) == 2
+    assert [context.step for context in given] == [1, 2]
     assert all(getattr(context, name) is value for context in given for name, value in wanted.items())
+
+
+def test_zeros_are_counted_behind_the_last_step(dense: nn.Module) -> None:
+    result = compress(dense, [WeightPruning(sparsity=0.5), FilterPruning(sparsity=0.5)], CONTEXT)
+    rows = {row.name: row for row in result.layers}
+    for name in ("0", "3", "6", "8"):
+        assert rows[name].zeros == int((result.module.get_submodule(name).weight == 0).sum()) > 0
+    assert rows["1"].zeros == 0
+    assert rows["8"].reason == ""  # its weights were pruned, though its outputs are the classes
+    assert rows["8"].channels_after == 3

@@ -149,6 +149,8 @@ def test_fingerprints_see_every_image_but_the_tests(data: Dataset, part: str, fi
         ("adversary.random_start", False, {"teacher", "finetune", "twin"}),
         ("teacher.epochs", 3, {"teacher"}),
         ("finetune.momentum", 0.5, {"finetune", "twin"}),
+        ("finetune.against", "clean", {"finetune", "twin"}),
+        ("train.against", "adversary", ALL),
         ("quantize.scales", "free", {"twin"}),
         ("quantize.observer", "minmax", {"twin"}),
         ("quantize.integer_share", 0.5, set()),
@@ -197,6 +199,27 @@ def test_a_stage_goes_on_from_what_it_saved(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["finetune.pt"]
     assert StageCheckpoints(work, {**marks, "finetune": "g"}).load("fine-tune") is None
     assert [first.load(stage) for stage in ("train", "teacher", "fine-tune twin")] == [None, None, None]
+
+
+def test_stages_within_compression_steps_have_checkpoints_of_their_own(tmp_path: Path) -> None:
+    work, marks = Workspace(tmp_path), dict.fromkeys(STAGES, "f")
+    stages = StageCheckpoints(work, marks)
+    stages.save("compress 1: round 1", {"number": 1})
+    stages.save("compress 2: round 1", {"number": 2})
+    assert stages.load("compress 1: round 1") == {"number": 1}
+    assert stages.load("compress 2: round 1") == {"number": 2}
+    assert stages.load("compress 1: hydra") is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["compress-1-round-1.pt", "compress-2-round-1.pt"]
+    assert StageCheckpoints(work, {**marks, "finetune": "g"}).load("compress 1: round 1") is None
+    work.remove()
+    assert not tmp_path.exists()
+
+
+def test_a_dense_network_trained_against_the_adversary_depends_on_it(data: Dataset) -> None:
+    module, settings = nn.Linear(2, 2), {"robust": True, "train": {"against": "adversary"}}
+    before = fingerprints(with_overrides(settings, {}), data, module, GRAPH)
+    after = fingerprints(with_overrides(settings, {"adversary.steps": 3}), data, module, GRAPH)
+    assert all(before[stage] != after[stage] for stage in STAGES)
 
 
 def test_what_a_gpu_wrote_can_be_read_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -156,6 +156,82 @@ def test_killed_and_run_again(
     assert not (tmp_path / "out.work").exists()
 
 
+def test_interrupted_within_a_compression_step(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds of pruning go on where they stopped, to the bits of a build that was not interrupted."""
+    settings["compress"] = [{"method": "weights", "sparsity": 0.6, "rounds": 3, "criterion": "taylor"}]
+    settings["finetune"]["epochs"] = 1
+    recipe = with_overrides(settings, {})
+    whole = build(recipe, out=tmp_path / "whole")
+
+    def stop(task: str, *_: Any) -> None:
+        if task == "compress 1: round 2":
+            raise Stop
+
+    with pytest.raises(Stop):
+        build(recipe, out=tmp_path / "out", progress=stop)
+    assert (tmp_path / "out.work" / "compress-1-round-1.pt").exists()
+    seen: list[str] = []
+    build(recipe, out=tmp_path / "out", progress=lambda task, *_: seen.append(task))
+    assert "compress 1: round 2" in seen
+    assert not {"train", "compress 1: round 1"} & set(seen)
+    assert (tmp_path / "out" / "model.onnx").read_bytes() == (whole.bundle.path / "model.onnx").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"method": "weights", "sparsity": 0.7, "scope": "global"},
+        {"method": "weights", "pattern": "2:4"},
+        {"method": "weights", "sparsity": 0.7, "criterion": "hydra"},
+    ],
+    ids=["global", "2:4", "hydra"],
+)
+def test_zeros_stay_zero_up_to_the_shipped_integers(
+    step: dict[str, Any], settings: dict[str, Any], tmp_path: Path
+) -> None:
+    settings["finetune"] |= {"weight_decay": 5e-4, "average": "ema", "ema_decay": 0.9}
+    made = build(with_overrides(settings, {"compress": [step]}), out=tmp_path / "out")
+    stages = made.stages
+    zeros, weights = (sum(getattr(row, name) for row in stages.compressed.layers) for name in ("zeros", "weights"))
+    layers = [layer for layer in stages.tuned.module.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))]
+    assert sum(int((layer.weight == 0).sum()) for layer in layers) == zeros > 0.4 * weights
+    stored = [
+        onnx.numpy_helper.to_array(tensor)
+        for tensor in stages.model.graph.initializer
+        if tensor.data_type == onnx.TensorProto.INT8 and len(tensor.dims) > 1
+    ]
+    assert len(stored) == len(layers)
+    assert sum(int((array == 0).sum()) for array in stored) >= zeros
+    if "pattern" in step:
+        even = [array for array in stored if array.shape[1] % 4 == 0]
+        blocks = [np.moveaxis(array, 1, -1).reshape(-1, 4) for array in even]
+        assert len(even) == len(layers) - 1
+        assert all(((block != 0).sum(1) <= 2).all() for block in blocks)
+    verified = hardtemper.load(tmp_path / "out")
+    assert verified.bundle is not None
+    assert verified.bundle.manifest.proofs["compression"]["steps"][0]["checks"]["zeros"] == zeros
+
+
+@pytest.mark.parametrize("train", ["clean", "adversary"])
+@pytest.mark.parametrize("finetune", ["clean", "adversary"])
+def test_each_stage_is_trained_against_what_the_recipe_says(
+    train: str, finetune: str, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    """The paper's T_st and T_ad of f_st and f_rb; robust accuracy is measured where an adversary is."""
+    settings["train"] |= {"epochs": 1, "against": train}
+    settings["finetune"] |= {"epochs": 1, "against": finetune}
+    settings["finetune_twin"] = {"epochs": 0}
+    if train == finetune == "clean":
+        with pytest.raises(RecipeError, match="without an epoch against the adversary"):
+            with_overrides(settings, {})
+        return
+    stages = build(with_overrides(settings, {}), out=tmp_path / "out").stages
+    assert (stages.dense.epochs[0].robust is not None) is (train == "adversary")
+    assert (stages.tuned.epochs[0].robust is not None) is (finetune == "adversary")
+
+
 @pytest.fixture
 def again(tiny: Any, tmp_path: Path) -> Callable[[Recipe], list[str]]:
     """Builds from `tiny`'s checkpoints until the first step of training; gives the stages that reported."""

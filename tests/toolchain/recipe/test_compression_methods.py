@@ -12,12 +12,13 @@ from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.recipe.compression_methods import STEPS, step_key
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 from hardtemper.toolchain.recipe.read import with_overrides
+from hardtemper.toolchain.recipe.weight_pruning import WeightPruning
 
 HALF = {"method": "filters", "sparsity": 0.5}
 
 
 def test_the_table_names_each_method_as_its_settings_do() -> None:
-    assert dict(STEPS) == {"filters": FilterPruning}
+    assert dict(STEPS) == {"filters": FilterPruning, "weights": WeightPruning}
     assert all(settings().method == name for name, settings in STEPS.items())
 
 
@@ -46,9 +47,9 @@ def test_steps(compress: Any, overrides: dict[str, Any], expected: tuple[FilterP
     ("compress", "message"),
     [
         ({"sparsity": 0.5}, "recipe key 'compress'; expected: a list of steps: [[compress]] with method = \"filters\""),
-        ([{"sparsity": 0.5}], "a step of [[compress]] names no method; expected: one of filters"),
-        ([{"method": "weights"}], "unknown compression method; expected: one of filters; got: 'weights'"),
-        ([{"method": ["filters"]}], "unknown compression method; expected: one of filters; got: ['filters']"),
+        ([{"sparsity": 0.5}], "a step of [[compress]] names no method; expected: one of filters, weights"),
+        ([{"method": "svg"}], "unknown compression method; expected: one of filters, weights; got: 'svg'"),
+        ([{"method": ["filters"]}], "unknown compression method; expected: one of filters, weights; got: ['filters']"),
         ([{**HALF, "rate": 1}], "unknown recipe key 'compress.filters.rate'; expected: compress.filters.sparsity, "),
         ([{**HALF, "sparsity": 2}], "recipe key 'compress.filters.sparsity'; expected: less than 1"),
         ([HALF, {**HALF, "sparsity": 2}], "recipe key 'compress.filters.sparsity' in step 2 of [[compress]]; expected"),
@@ -67,14 +68,19 @@ def test_what_is_no_list_of_steps(compress: Any, message: str) -> None:
     assert str(caught.value).startswith(message)
 
 
+def test_a_key_of_a_method_that_is_no_step_adds_the_step() -> None:
+    recipe = with_overrides({"compress": [HALF]}, {"compress.weights.sparsity": 0.25})
+    assert recipe.compress == (FilterPruning(sparsity=0.5), WeightPruning(sparsity=0.25))
+
+
 def test_a_table_is_refused_before_anything_is_set_in_it() -> None:
     with pytest.raises(RecipeError, match=r"got: a table, \[compress\]"):
         with_overrides({"compress": {"sparsity": 0.5}}, {"compress.filters.sparsity": 0.25})
 
 
 def test_an_unknown_method_of_a_dotted_key() -> None:
-    with pytest.raises(RecipeError, match="unknown compression method; expected: one of filters; got: 'weights'"):
-        with_overrides({}, {"compress.weights.sparsity": 0.5})
+    with pytest.raises(RecipeError, match="unknown compression method; expected: one of filters, weights; got: 'svg'"):
+        with_overrides({}, {"compress.svg.sparsity": 0.5})
 
 
 def test_a_key_below_a_number() -> None:

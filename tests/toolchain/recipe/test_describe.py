@@ -40,7 +40,10 @@ def test_every_key_has_a_type_and_a_meaning_and_takes_its_default(key: str) -> N
     assert row.key.endswith(row.name)
     if row.default:
         value: Any = tomllib.loads(f"value = {row.default}")["value"]
-        assert with_overrides({}, {key: value}) == Recipe()
+        _, method, *_ = [*key.split("."), ""]
+        steps = [{"method": method}] if method in STEPS else Recipe().compress
+        compress = [step if isinstance(step, dict) else step.model_dump(mode="json") for step in steps]
+        assert with_overrides({"compress": compress}, {key: value}) == with_overrides({"compress": compress}, {})
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ proves the result. Where it is wrong, `unfollowed.py` finds the layers that are 
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -26,7 +26,10 @@ from ..cost import costs
 from ..probe import image_like
 from .coupling import Coupling, trace
 from .equivalence import assert_equals_masked
-from .groups import UNFOLLOWED, Unit, gather
+from .groups import UNFOLLOWED, ChannelGroup, Unit, gather
+from .importance import FilterScores, filter_scores, norm_scales
+from .rounds import in_rounds
+from .scores.by_criterion import weight_scores
 from .selection import select
 from .unfollowed import unfollowed
 
@@ -36,10 +39,10 @@ _CHECK_IMAGES = 4
 
 
 def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) -> Compressed:
-    """Prune filters by l1-norm, and prove that the smaller network equals the masked dense one.
+    """Prune the filters of least score, and prove that the smaller network equals the masked dense one.
 
     Layers whose channels are tied (residual adds, depthwise convolutions) are pruned together, by the sum of their
-    norms. The layer that gives the logits is never pruned; its input shrinks. Layers whose channels cannot be followed
+    scores. The layer that gives the logits is never pruned; its input shrinks. Layers whose channels cannot be followed
     (to a channel shuffle, say) stay too. `Compressed.layers` says for every layer what was removed, or why nothing was.
 
     Args:
@@ -47,9 +50,10 @@ def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) 
         settings: `sparsity` is rounded to whole filters. In `per_layer` a name goes before a pattern ("features.*"), a
             later pattern before an earlier one; tied layers take the one that is given to any of them, and these layers
             are always ranked by themselves. `scope` "layer" removes the fraction from every layer; "global" ranks the
-            filters of all layers together, by their norm per weight, and may leave as little as one filter of a layer.
+            filters of all layers together, by their score per weight, and may leave as little as one filter of a layer.
             `round_to` is the width of a SIMD register, say. `keep` holds all layers that are tied to the named ones.
-        context: `check_images` are for the proof; without, 4 random ones of a fixed seed.
+        context: `check_images` are for the proof; without, 4 random ones of a fixed seed. Scores that look at images,
+            and the training between rounds, take the rest.
 
     Returns:
         The pruned module, on the same device, in the same mode and with the same `requires_grad`;
@@ -59,6 +63,18 @@ def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) 
         CompressionError: a setting names no layer, a layer would be emptied, nothing can be pruned, or the result is
             not the masked dense network.
     """
+    before = trace(copy.deepcopy(module), input_shape=context.input_shape).groups if settings.rounds > 1 else ()
+
+    def once(given: nn.Module, share: FilterPruning) -> Compressed:
+        return _prune(given, share, context, before)
+
+    return in_rounds(module, settings, context, once)
+
+
+def _prune(
+    module: nn.Module, settings: FilterPruning, context: Context, dense_groups: Sequence[ChannelGroup]
+) -> Compressed:
+    """One round; sparsities are shares of `dense_groups`, or of the module's own groups where there are none."""
     input_shape = context.input_shape
     dense = copy.deepcopy(module)
     images = _check_images(dense, input_shape, context.check_images)
@@ -66,8 +82,9 @@ def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) 
     kinds = {name: cost.kind for name, cost in before.items() if cost.kind == "linear" or cost.kind.endswith("conv")}
     removal = _Removal(dense, trace(copy.deepcopy(module), input_shape=input_shape), images)
     groups = removal.coupling.groups
+    scores = _scores(dense, kinds, settings, context)
     while True:
-        selection = select(groups, modules=dict(dense.named_modules()), kinds=kinds, settings=settings)
+        selection = select(groups, scores=scores, kinds=kinds, settings=settings, before=dense_groups)
         try:
             hardened, difference = removal(selection.removed)
             break
@@ -100,11 +117,21 @@ def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) 
         steps=(
             StepReport(
                 method=settings.method,
-                settings=settings.model_dump(mode="json", exclude={"method"}),
+                settings=settings.account,
                 checks={"max_abs_difference": difference, "check_images": float(len(images))},
             ),
         ),
     )
+
+
+def _scores(
+    dense: nn.Module, kinds: Mapping[str, str], settings: FilterPruning, context: Context
+) -> dict[str, FilterScores]:
+    modules = dict(dense.named_modules())
+    if settings.criterion == "norm-scale":
+        return norm_scales(modules)
+    found = weight_scores(dense, dict.fromkeys(kinds, settings.sparsity), settings, context)
+    return {name: filter_scores(modules[name], values) for name, values in found.items()}
 
 
 @dataclass(frozen=True, slots=True)

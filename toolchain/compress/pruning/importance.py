@@ -1,25 +1,27 @@
-"""Which units go: those of the smallest l1-norm (Li et al. 2017).
+"""Which units go: those of the least score, such as the l1-norm of their filters (Li et al. 2017).
 
-    s_j = ||F_j||_1 = sum_i ||F_ij||_1
+    s_j = sum of the scores of filter j's weights,    of l1: ||F_j||_1 = sum_i ||F_ij||_1
 
-is the norm of filter j of a convolution, over its input channels i and its kernel. A unit of several filters (a
-residual add, a grouped convolution) has the sum of their norms. Depthwise filters and linear layers that follow a
-convolution have no vote. Over all layers at once a sum would never choose a wide filter or a unit of many filters, so
-there s_j is divided by the number of weights summed, which leaves the order within a layer as it is. Ties go by
-position, lowest first.
+over the filter's input channels i and its kernel. A unit of several filters (a residual add, a grouped convolution) has
+the sum of their scores. Depthwise filters and linear layers that follow a convolution have no vote. Over all layers at
+once a sum would never choose a wide filter or a unit of many filters, so there s_j is divided by the number of weights
+summed, which leaves the order within a layer as it is. Ties go by position, lowest first.
+
+Network slimming asks the norm behind the filter instead: s_j = |gamma_j| (Liu et al. 2017, arXiv:1708.06519).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from .groups import ChannelGroup, Unit
 
-__all__ = ["Ranked", "filter_norms", "rank", "restore_multiples", "weakest"]
+__all__ = ["FilterScores", "Ranked", "filter_scores", "norm_scales", "rank", "restore_multiples", "voters", "weakest"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,24 +41,57 @@ class Ranked:
     weights: int
 
 
-def filter_norms(layer: nn.Module) -> Tensor:
-    """s_j of every filter of a convolution, or of every neuron of a linear layer: float64 [out_channels]."""
-    weight = layer.get_parameter("weight").detach().double().abs()
-    if isinstance(layer, _ConvNd) and layer.transposed:
-        weight = weight.transpose(0, 1)
-    return weight.flatten(1).sum(dim=1)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FilterScores:
+    """Scores of one layer's filters, or of one norm's channels.
+
+    Attributes:
+        values: float64 [channels].
+        weights: how many weights each is the sum of.
+    """
+
+    values: Tensor
+    weights: int
 
 
-def rank(group: ChannelGroup, *, roots: Sequence[str], modules: Mapping[str, nn.Module]) -> list[Ranked]:
-    """The units of a group with the norms of their filters in `roots`, in the order of `group.units`."""
-    norms = {name: filter_norms(modules[name]).tolist() for name in roots}
-    size = {name: modules[name].get_parameter("weight").numel() // len(norms[name]) for name in roots}
+def filter_scores(layer: nn.Module, scores: Tensor) -> FilterScores:
+    """Scores of weights, in the shape of the layer's weight, summed over each filter or neuron."""
+    by_filter = scores.transpose(0, 1) if isinstance(layer, _ConvNd) and layer.transposed else scores
+    flat = by_filter.flatten(1)
+    return FilterScores(values=flat.sum(dim=1), weights=flat.shape[1])
+
+
+def norm_scales(modules: Mapping[str, nn.Module]) -> dict[str, FilterScores]:
+    """|gamma| of every norm that has one, by name."""
+    return {
+        name: FilterScores(values=layer.weight.detach().double().abs(), weights=1)
+        for name, layer in modules.items()
+        if isinstance(layer, (_NormBase, nn.GroupNorm)) and layer.weight is not None
+    }
+
+
+def voters(group: ChannelGroup, roots: Collection[str], scores: Collection[str]) -> list[str]:
+    """Whose scores count in a group: of its layers the roots, and its norms, as far as they have any."""
+    tied = {name for unit in group.units for name in unit.outputs}
+    return [name for name in scores if name in tied and (name in roots or name not in group.layers)]
+
+
+def rank(group: ChannelGroup, *, roots: Sequence[str], scores: Mapping[str, FilterScores]) -> list[Ranked]:
+    """The units of a group with their scores, in the order of `group.units`.
+
+    Args:
+        group: the group.
+        roots: its layers that vote.
+        scores: by name of layer, or of norm: those of the group's norms count, and of its layers the roots'.
+    """
+    voting = voters(group, roots, scores)
+    values = {name: scores[name].values.tolist() for name in voting}
     return [
         Ranked(
             unit=unit,
-            norm=sum(norms[name][j] for name in roots for j in unit.outputs.get(name, ())),
+            norm=sum(values[name][j] for name in voting for j in unit.outputs.get(name, ())),
             filters=sum(len(unit.outputs.get(name, ())) for name in roots),
-            weights=sum(size[name] * len(unit.outputs.get(name, ())) for name in roots),
+            weights=sum(scores[name].weights * len(unit.outputs.get(name, ())) for name in voting),
         )
         for unit in group.units
     ]

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import difflib
-import fnmatch
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-
-from torch import nn
 
 from ....runtime.errors import CompressionError
 from ...recipe.filter_pruning import FilterPruning
+from ..layer_names import by_layer, resolve
 from .groups import ChannelGroup, Unit
-from .importance import Ranked, rank, restore_multiples, weakest
+from .importance import FilterScores, Ranked, rank, restore_multiples, voters, weakest
 
 __all__ = ["Selection", "select"]
+
+_NO_NORM = "no norm with scales stands behind it, so norm-scale has no score for it"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,32 +27,35 @@ class Selection:
 def select(
     groups: Sequence[ChannelGroup],
     *,
-    modules: Mapping[str, nn.Module],
+    scores: Mapping[str, FilterScores],
     kinds: Mapping[str, str],
     settings: FilterPruning,
+    before: Sequence[ChannelGroup] = (),
 ) -> Selection:
     """Choose what to remove.
 
     Args:
         groups: all groups of the network.
-        modules: the dense network's modules by name.
+        scores: of filters or norms, see `rank`.
         kinds: kind ("conv", "linear", ...) of every convolution and linear layer by name.
         settings: what is asked for.
+        before: the groups that the sparsities are shares of; the groups as they are by default.
 
     Raises:
         CompressionError: a name that is none of the network's, tied layers with two sparsities, a layer that would be
             emptied, or nothing that can be pruned.
     """
-    keep = {name for names in _resolve(settings.keep, kinds, "keep").values() for name in names}
-    asked = _asked(settings.per_layer, kinds)
+    keep = {name for names in resolve(settings.keep, kinds, "keep").values() for name in names}
+    asked = by_layer(settings.per_layer, kinds)
     reasons: dict[str, str] = {}
     removed: list[Ranked] = []
     pool: list[Ranked] = []
     pooled: list[ChannelGroup] = []
-    free = 0
+    once = {group.layers: group for group in before}
+    free = gone_filters = 0
     for group in groups:
         roots = _roots(group, kinds, linear=settings.linear)
-        obstacle = _obstacle(group, roots, keep=keep)
+        obstacle = _obstacle(group, roots, keep=keep) or ("" if voters(group, roots, scores) else _NO_NORM)
         if obstacle:
             _refuse_named(group, obstacle, settings.per_layer)
             reasons.update(_reasons(group, obstacle, kinds))
@@ -61,18 +63,20 @@ def select(
             continue
         free += 1
         own = _own_sparsity(group, asked, settings.per_layer)
-        ranked = rank(group, roots=roots, modules=modules)
+        ranked = rank(group, roots=roots, scores=scores)
+        gone = _gone(group, once.get(group.layers, group), roots)
         if own is None and settings.scope == "global":
             pool += ranked
             pooled.append(group)
+            gone_filters += gone.filters
             continue
         sparsity = settings.sparsity if own is None else own
-        budget = round(sparsity * len(ranked))
-        chosen = weakest(ranked, budget=budget, per_weight=False)
+        units = len(ranked) + gone.units
+        chosen = weakest(ranked, budget=max(round(sparsity * units) - gone.units, 0), per_weight=False)
         if chosen is None:
-            raise _emptied(sparsity, group.layers, len(ranked))
+            raise _emptied(sparsity, group.layers, units)
         removed += chosen
-        why = "sparsity 0 asked" if sparsity == 0 else f"sparsity {sparsity:g} of {len(ranked)} filters rounds to none"
+        why = "sparsity 0 asked" if sparsity == 0 else f"sparsity {sparsity:g} of {units} filters rounds to none"
         reasons.update(_reasons(group, why, kinds))
     if not free and (settings.sparsity > 0 or any(asked.values())):
         first = "; ".join(f"{name}: {reasons[name]}" for name in list(filter(reasons.get, kinds))[:3])
@@ -82,12 +86,9 @@ def select(
             fix=f"--sparsity 0{' and no per_layer' if any(asked.values()) else ''}: quantize it without pruning",
         )
     if pool:
-        chosen = weakest(pool, budget=round(settings.sparsity * sum(r.filters for r in pool)), per_weight=True)
-        if chosen is None:
-            raise _emptied(settings.sparsity, [group.layers[0] for group in pooled], sum(r.filters for r in pool))
-        removed += chosen
+        removed += _weakest_of_all(pool, settings.sparsity, gone_filters, [group.layers[0] for group in pooled])
+        why = "none of its filters is among the weakest of all" if settings.sparsity else "sparsity 0 asked"
         for group in pooled:
-            why = "none of its filters is among the weakest of all" if settings.sparsity else "sparsity 0 asked"
             reasons.update(_reasons(group, why, kinds))
     widths = {name: sum(len(u.outputs.get(name, ())) for u in g.units) for g in groups for name in g.layers}
     left = restore_multiples(removed, widths=widths, multiple=settings.round_to)
@@ -98,6 +99,30 @@ def select(
         removed=tuple(ranked.unit for ranked in left),
         reasons={name: reason for name, reason in reasons.items() if name not in shrunk},
     )
+
+
+def _weakest_of_all(pool: Sequence[Ranked], sparsity: float, gone: int, layers: Sequence[str]) -> list[Ranked]:
+    """The weakest of several groups, so that with the `gone` filters of earlier rounds the share is met."""
+    filters = sum(ranked.filters for ranked in pool) + gone
+    chosen = weakest(pool, budget=max(round(sparsity * filters) - gone, 0), per_weight=True)
+    if chosen is None:
+        raise _emptied(sparsity, layers, filters)
+    return chosen
+
+
+@dataclass(frozen=True, slots=True)
+class _Gone:
+    """What earlier rounds removed of a group."""
+
+    units: int
+    filters: int
+
+
+def _gone(group: ChannelGroup, before: ChannelGroup, roots: Sequence[str]) -> _Gone:
+    def filters(of: ChannelGroup) -> int:
+        return sum(len(unit.outputs.get(name, ())) for unit in of.units for name in roots)
+
+    return _Gone(len(before.units) - len(group.units), filters(before) - filters(group))
 
 
 def _roots(group: ChannelGroup, kinds: Mapping[str, str], *, linear: bool) -> list[str]:
@@ -131,29 +156,6 @@ def _reasons(group: ChannelGroup, why: str, kinds: Mapping[str, str]) -> dict[st
         **dict.fromkeys(depthwise, behind),
         **dict.fromkeys(leaders, why),
     }
-
-
-def _asked(per_layer: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
-    """Sparsity by layer: a name goes before a pattern, a later pattern before an earlier one."""
-    resolved = _resolve(per_layer, names, "per_layer")
-    ordered = sorted(per_layer, key=lambda pattern: resolved[pattern] == [pattern])
-    return {name: per_layer[pattern] for pattern in ordered for name in resolved[pattern]}
-
-
-def _resolve(patterns: Iterable[str], names: Iterable[str], setting: str) -> dict[str, list[str]]:
-    known = list(names)
-    found = {}
-    for pattern in patterns:
-        found[pattern] = [pattern] if pattern in known else fnmatch.filter(known, pattern)
-        if not found[pattern]:
-            nearest = difflib.get_close_matches(pattern, known, n=3, cutoff=0.0)
-            raise CompressionError(
-                f"{setting} names no convolution or linear layer",
-                expected=f"a layer such as {', '.join(map(repr, nearest))}, or a pattern such as 'features.*'",
-                got=repr(pattern),
-                fix=f"did you mean {nearest[0]!r}?" if nearest else "",
-            )
-    return found
 
 
 def _own_sparsity(group: ChannelGroup, asked: Mapping[str, float], named: Mapping[str, float]) -> float | None:

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hardtemper.toolchain.compress.pruning.groups import ChannelGroup, Unit
-from hardtemper.toolchain.compress.pruning.importance import Ranked, filter_norms, rank, restore_multiples, weakest
+from hardtemper.toolchain.compress.pruning.importance import (
+    FilterScores,
+    Ranked,
+    filter_scores,
+    norm_scales,
+    rank,
+    restore_multiples,
+    voters,
+    weakest,
+)
 
 LAYERS = [
     (nn.Conv2d(3, 5, 3), (1, 2, 3)),
@@ -24,7 +33,9 @@ LAYERS = [
 def test_norms_are_sums_of_absolute_weights(layer: nn.Module, over: tuple[int, ...]) -> None:
     weight = layer.get_parameter("weight").detach().double()
     expected = torch.linalg.vector_norm(weight, ord=1, dim=over)
-    torch.testing.assert_close(filter_norms(layer), expected)
+    found = filter_scores(layer, weight.abs())
+    torch.testing.assert_close(found.values, expected)
+    assert found.weights == weight.numel() // len(expected)
 
 
 def unit(name: str, *channels: int) -> Unit:
@@ -41,9 +52,10 @@ def test_tied_filters_add_their_norms() -> None:
     b.weight.data = torch.tensor([[-3.0, 3.0], [1.0, 0.5]]).view(2, 2, 1, 1)
     units = tuple(Unit(outputs={"a": (j,), "b": (j,)}, inputs={}) for j in range(2))
     group = ChannelGroup(layers=("a", "b"), units=units, obstacle="")
-    found = rank(group, roots=["a", "b"], modules={"a": a, "b": b})
+    scores = {name: filter_scores(layer, layer.weight.detach().abs()) for name, layer in (("a", a), ("b", b))}
+    found = rank(group, roots=["a", "b"], scores=scores)
     assert [(r.norm, r.filters, r.weights) for r in found] == [(7.0, 2, 3), (6.5, 2, 3)]
-    assert [r.norm for r in rank(group, roots=["a"], modules={"a": a, "b": b})] == [1.0, 5.0]
+    assert [r.norm for r in rank(group, roots=["a"], scores=scores)] == [1.0, 5.0]
 
 
 def test_ties_go_by_position_and_the_last_unit_stays() -> None:
@@ -90,3 +102,16 @@ def test_rounding_one_layer_never_uneven_another() -> None:
     left = restore_multiples([*tied, *own], widths={"a": 8, "b": 12}, multiple=4)
     gone = {name: sum(name in r.unit.outputs for r in left) for name in "ab"}
     assert all((width - gone[name]) % 4 == 0 for name, width in {"a": 8, "b": 12}.items())
+
+
+def test_norms_vote_with_their_scales_and_layers_do_not() -> None:
+    norm = nn.BatchNorm2d(3)
+    norm.weight.data = torch.tensor([1.0, -3.0, 2.0])
+    scores = norm_scales({"norm": norm, "conv": nn.Conv2d(1, 3, 1), "bare": nn.BatchNorm2d(3, affine=False)})
+    assert list(scores) == ["norm"]
+    units = tuple(Unit(outputs={"conv": (j,), "norm": (j,)}, inputs={}) for j in range(3))
+    group = ChannelGroup(layers=("conv",), units=units, obstacle="")
+    assert voters(group, ["conv"], scores) == ["norm"]
+    assert [(one.norm, one.weights) for one in rank(group, roots=["conv"], scores=scores)] == [(1, 1), (3, 1), (2, 1)]
+    scores["conv"] = FilterScores(values=torch.ones(3).double(), weights=1)
+    assert voters(group, [], scores) == ["norm"]

@@ -10,6 +10,8 @@ from torch import nn
 
 from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.pruning.groups import ChannelGroup, Unit
+from hardtemper.toolchain.compress.pruning.importance import FilterScores, filter_scores
+from hardtemper.toolchain.compress.pruning.scores.magnitude import l1
 from hardtemper.toolchain.compress.pruning.selection import Selection, select
 from hardtemper.toolchain.recipe.filter_pruning import FilterPruning
 
@@ -42,9 +44,14 @@ def modules() -> dict[str, nn.Module]:
     return layers
 
 
+def scores() -> dict[str, FilterScores]:
+    layers = modules()
+    return {name: filter_scores(layers[name], values) for name, values in l1(nn.ModuleDict(layers), layers).items()}
+
+
 def chosen(**settings: Any) -> Selection:
     asked = FilterPruning(**{"sparsity": 0.0, **settings})
-    return select(GROUPS, modules=modules(), kinds=KINDS, settings=asked)
+    return select(GROUPS, scores=scores(), kinds=KINDS, settings=asked)
 
 
 def removed(selection: Selection, name: str) -> list[int]:
@@ -146,5 +153,5 @@ def test_refusals_say_what_was_expected(settings: dict[str, Any], message: str) 
 def test_a_channel_of_its_own_kind_cannot_go() -> None:
     one = Unit(outputs={"stem": (0, 1, 2)}, inputs={})
     group = ChannelGroup(layers=("stem",), units=(one,), obstacle="")
-    selection = select([group], modules=modules(), kinds=KINDS, settings=FilterPruning(sparsity=0.0))
+    selection = select([group], scores=scores(), kinds=KINDS, settings=FilterPruning(sparsity=0.0))
     assert selection.reasons == {"stem": "all its channels are tied to one another"}

@@ -1,0 +1,1 @@
+"""What a weight is worth: one file a criterion."""
