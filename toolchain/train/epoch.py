@@ -27,6 +27,7 @@ from .augment import augmented
 from .averaging import Average
 from .cached_teacher import CachedTeacher
 from .inner_maximization import adversarial_images, gradient_misalignment
+from .lipschitz import lipschitz_penalty
 from .norm_penalty import add_norm_penalty
 from .objectives.objective import Objective
 from .schedule import learning_rate_share
@@ -148,7 +149,7 @@ class EpochRunner:
             return self.descend(aligned if adversary.grad_align else outer)
         with perturbed_weights(module, outer, adversary.weight_perturbation):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = aligned() if adversary.grad_align else outer()
+            loss = self._regularized(aligned() if adversary.grad_align else outer())
             loss.backward()  # type: ignore[no-untyped-call]
         self.update()
         return float(loss.detach())
@@ -160,10 +161,14 @@ class EpochRunner:
     def descend(self, loss_of: Callable[[], Tensor]) -> float:
         """One step of the optimizer on a loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = loss_of()
+        loss = self._regularized(loss_of())
         loss.backward()  # type: ignore[no-untyped-call]
         self.update()
         return float(loss.detach())
+
+    def _regularized(self, loss: Tensor) -> Tensor:
+        beta = self.settings.lipschitz
+        return loss + beta * lipschitz_penalty(self.module) if beta else loss
 
     def update(self) -> None:
         """Clip the gradients that are there, step, and take the weights into their average."""
