@@ -1,4 +1,4 @@
-"""The widths of a bundle's layers, as a table for people: like layers together."""
+"""The widths of a bundle's layers, as a table for people: like layers together. Another table has the kernels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FULL = 8
 
 
 def widths_table(quantization: Mapping[str, Any]) -> list[Table]:
-    """Bits of weights and activations, and how they run; no table where all have 8.
+    """Bits of weights and activations, and the integers that hold them; no table where all have 8.
 
     Raises:
         BundleFormatError: `layers` is no list of objects that name their bits.
@@ -26,10 +26,11 @@ def widths_table(quantization: Mapping[str, Any]) -> list[Table]:
         for row, where in _layers(quantization)
     )
     table = Table(title="Bits")
-    for column in ("weights", "activations", "layers", "how they run"):
-        table.add_column(column, justify="left" if column.startswith("how") else "right")
+    for column in ("weights", "activations", "layers", "codes"):
+        table.add_column(column, justify="left" if column == "codes" else "right")
     for (weights, activations), layers in sorted(counts.items(), reverse=True):
-        how = "8-bit kernels" if weights == activations == _FULL else "8-bit kernels, exactly and as fast as 8 bits"
+        narrow = weights < _FULL or activations < _FULL
+        how = "a narrower range of int8 and uint8, at their speed" if narrow else "int8 and uint8"
         table.add_row(str(weights), str(activations), str(layers), how)
     return [table] if set(counts) - {(_FULL, _FULL)} else []
 

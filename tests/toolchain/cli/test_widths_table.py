@@ -19,7 +19,7 @@ def test_like_layers_are_counted_together() -> None:
     with console.capture() as caught:
         console.print(table)
     text = " ".join(caught.get().split())
-    assert "8 │ 8 │ 1 │ 8-bit kernels │ │ 4 │ 8 │ 1 │ 8-bit kernels, exactly" in text
+    assert "8 │ 8 │ 1 │ int8 and uint8 │ │ 4 │ 8 │ 1 │ a narrower range" in text
     assert "4 │ 4 │ 2 │" in text
 
 
