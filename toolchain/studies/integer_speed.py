@@ -41,7 +41,7 @@ from ...runtime.engine import open_onnx
 from ..models.source import load_source
 from ..recipe.inputs import Model
 from .classifier_zoo import alive
-from .finished_rows import write_table
+from ..study.finished_rows import write_table
 from .trained_zoo import NETWORKS
 
 __all__ = ["BACKENDS", "BATCHES", "measure"]

@@ -52,7 +52,7 @@ from ...runtime.errors import HardtemperError
 from ..pipeline.pipeline import Build, build
 from ..recipe.read import load_recipe, with_overrides
 from ..recipe.recipe import Recipe
-from .finished_rows import finished_row, write_table
+from ..study.finished_rows import finished_row, write_table
 
 __all__ = ["NETWORKS", "recipe", "row"]
 
