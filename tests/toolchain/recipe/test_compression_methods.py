@@ -15,6 +15,7 @@ from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.weight_pruning import WeightPruning
 from hardtemper.toolchain.recipe.weight_sharing import WeightSharing
 
+UNKNOWN = "unknown compression method; expected: one of filters, weights, sharing; got: "
 HALF = {"method": "filters", "sparsity": 0.5}
 
 
@@ -49,8 +50,8 @@ def test_steps(compress: Any, overrides: dict[str, Any], expected: tuple[FilterP
     [
         ({"sparsity": 0.5}, "recipe key 'compress'; expected: a list of steps: [[compress]] with method = \"filters\""),
         ([{"sparsity": 0.5}], "a step of [[compress]] names no method; expected: one of filters, weights, sharing"),
-        ([{"method": "svg"}], "unknown compression method; expected: one of filters, weights, sharing; got: 'svg'"),
-        ([{"method": ["filters"]}], "unknown compression method; expected: one of filters, weights, sharing; got: ['filters']"),
+        ([{"method": "svg"}], UNKNOWN + "'svg'"),
+        ([{"method": ["filters"]}], UNKNOWN + "['filters']"),
         ([{**HALF, "rate": 1}], "unknown recipe key 'compress.filters.rate'; expected: compress.filters.sparsity, "),
         ([{**HALF, "sparsity": 2}], "recipe key 'compress.filters.sparsity'; expected: less than 1"),
         ([HALF, {**HALF, "sparsity": 2}], "recipe key 'compress.filters.sparsity' in step 2 of [[compress]]; expected"),
@@ -80,7 +81,7 @@ def test_a_table_is_refused_before_anything_is_set_in_it() -> None:
 
 
 def test_an_unknown_method_of_a_dotted_key() -> None:
-    with pytest.raises(RecipeError, match="unknown compression method; expected: one of filters, weights, sharing; got: 'svg'"):
+    with pytest.raises(RecipeError, match=UNKNOWN + "'svg'"):
         with_overrides({}, {"compress.svg.sparsity": 0.5})
 
 
