@@ -50,6 +50,7 @@ ACROSS = {
     "export/twin/test_twin_graphs.py": "twins of whole graphs against ONNX Runtime",
     "runtime/bundle/test_swaps.py": "files that are swapped while a bundle or a graph is read",
     "runtime/test_format_corpus.py": "a bundle of every released format",
+    "toolchain/compress/factorization/test_integer_factors.py": "factorized networks as integers, and a build of each",
     "toolchain/cli/test_bundles.py": "commands on finished bundles, damaged ones among them",
     "toolchain/cli/test_cli.py": "what all commands have in common",
 }

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +41,7 @@ def calibrate(
     images: UInt8[npt.NDArray[np.uint8], "n c h w"],
     *,
     scheme: Scheme,
+    bits: Mapping[str, int] | None = None,
     progress: ProgressCallback = silent,
 ) -> dict[str, Grid]:
     """The grid of each value.
@@ -48,6 +51,7 @@ def calibrate(
         values: names of float values in it.
         images: calibration images, uint8 [N, C, H, W]; training data, never test data.
         scheme: observer and kind of scale.
+        bits: of the grids, by name; 8 where it does not say.
 
     Raises:
         DataError: no images, or a value that is not finite on them.
@@ -59,14 +63,15 @@ def calibrate(
     with warnings.catch_warnings():
         for message in (r".*torch\.ao.*", r".*reduce_range.*", r".*torch\.quantization.*"):
             warnings.filterwarnings("ignore", message=message)
-        observers = {name: _observer(scheme) for name in values}
+        widths = {name: (bits or {}).get(name, UINT8.bits) for name in values}
+        observers = {name: _observer(scheme, widths[name]) for name in values}
         done = 0
         for batch in _activations(model, values, images):
             done = min(done + _BATCH, len(images))
             for name, array in batch.items():
                 _observe(observers[name], name, array)
             progress("calibrate", done, len(images), f"{len(values)} tensors")
-        return {name: _grid(observer, scheme) for name, observer in observers.items()}
+        return {name: _grid(observer, scheme, widths[name]) for name, observer in observers.items()}
 
 
 def _activations(
@@ -84,12 +89,16 @@ def _activations(
         yield dict(zip(values, outputs, strict=True))
 
 
-def _observer(scheme: Scheme) -> torch.nn.Module:
+def _observer(scheme: Scheme, bits: int) -> torch.nn.Module:
     from torch.ao.quantization.observer import HistogramObserver, MinMaxObserver
 
     if scheme.observer == "minmax":
         return MinMaxObserver(dtype=torch.quint8, qscheme=torch.per_tensor_affine)
-    return HistogramObserver(bins=_BINS, dtype=torch.quint8, qscheme=torch.per_tensor_affine)
+    codes = 1 << bits
+    settings: dict[str, Any] = {"dtype": torch.quint8, "qscheme": torch.per_tensor_affine}
+    observer = HistogramObserver(bins=_BINS, quant_min=0, quant_max=codes - 1, **settings)
+    observer.dst_nbins = codes  # which its search takes from the type
+    return observer
 
 
 def _observe(observer: torch.nn.Module, name: str, array: npt.NDArray[np.float32]) -> None:
@@ -98,21 +107,22 @@ def _observe(observer: torch.nn.Module, name: str, array: npt.NDArray[np.float32
     observer(torch.from_numpy(array))
 
 
-def _grid(observer: torch.nn.Module, scheme: Scheme) -> Grid:
+def _grid(observer: torch.nn.Module, scheme: Scheme, bits: int) -> Grid:
     low, high = float(observer.min_val), float(observer.max_val)  # type: ignore[arg-type]
     if scheme.observer == "minmax" or low == high:
-        return Grid.covering(low, high, scheme=scheme)
+        return Grid.covering(low, high, scheme=scheme, bits=bits)
     if scheme.observer == "histogram":
         scale, zero = observer.calculate_qparams()  # type: ignore[operator]
-        covered = Grid(float(scale), int(zero))
-        return Grid.covering(covered.low, covered.high, scheme=scheme)
+        covered = Grid(float(scale), int(zero), bits)
+        return Grid.covering(covered.low, covered.high, scheme=scheme, bits=bits)
     counts = np.asarray(observer.histogram, np.float64)
     centers = low + (np.arange(len(counts)) + 0.5) * (high - low) / len(counts)
     if low >= 0:
         centers[0] = low  # after a ReLU most of the first bin is exactly zero
     if scheme.observer == "percentile":
-        return Grid.covering(*_without_tails(low, centers, counts, scheme.percentile), scheme=scheme)
-    return _least_error(low, high, centers, counts, scheme)
+        return Grid.covering(*_without_tails(low, centers, counts, scheme.percentile), scheme=scheme, bits=bits)
+    widest = Grid.covering(low, high, scheme=scheme, bits=bits)
+    return _least_error(widest, centers, counts, scheme)
 
 
 def _without_tails(low: float, centers: _Array, counts: _Array, percentile: float) -> tuple[float, float]:
@@ -123,16 +133,18 @@ def _without_tails(low: float, centers: _Array, counts: _Array, percentile: floa
     return low if low >= 0 else float(centers[int(np.searchsorted(share, tail))]), float(top)
 
 
-def _least_error(low: float, high: float, centers: _Array, counts: _Array, scheme: Scheme) -> Grid:
-    """The grid of least squared error; the widest candidate is the one that min-max gives."""
-    widest = Grid.covering(low, high, scheme=scheme)
+def _least_error(widest: Grid, centers: _Array, counts: _Array, scheme: Scheme) -> Grid:
+    """The grid of least squared error; the widest candidate is the one that min-max gives. Few codes leave out more."""
+    fewer = UINT8.bits - widest.bits
     if scheme.exact:
-        candidates = [Grid(widest.scale * 2.0**-k, widest.zero_point) for k in range(4)]
+        candidates = [replace(widest, scale=widest.scale * 2.0**-k) for k in range(4 + fewer)]
     else:
-        candidates = [Grid.covering(low * f, high * f, scheme=scheme) for f in np.linspace(0.3, 1, 71)]
+        shares = np.linspace(0.3, 1, 71) if not fewer else np.geomspace(0.02, 1, 71)
+        ends = [(widest.low * share, widest.high * share) for share in shares]
+        candidates = [Grid.covering(*both, scheme=scheme, bits=widest.bits) for both in ends]
     return min(reversed(candidates), key=lambda grid: _squared_error(grid, centers, counts))
 
 
 def _squared_error(grid: Grid, centers: _Array, counts: _Array) -> float:
-    q = np.clip(np.rint(centers / grid.scale) + grid.zero_point, UINT8.low, UINT8.high)
+    q = np.clip(np.rint(centers / grid.scale) + grid.zero_point, grid.lowest, grid.highest)
     return float((counts * ((q - grid.zero_point) * grid.scale - centers) ** 2).sum())

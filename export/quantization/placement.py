@@ -15,9 +15,11 @@ alone reads its result; Clip and Pad of integers stand between quantizers.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 
 import onnx_ir as ir
 
+from ..integer_types import UINT8
 from ..passes.elementwise import origin, variables
 from .integer_layout import Layout, is_logits
 from .operators.row import QUANTIZED
@@ -36,6 +38,7 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         grids: a grid for each of the layout's `quantized_values`, by name.
         pixels: the grid of the pixels behind the graph's first DequantizeLinear.
         scheme: how to quantize the weights.
+        bits: of the weights, by node.
         held: values whose grid stays as it is; those of others that end in a clamp may become finer.
 
     Attributes:
@@ -43,13 +46,21 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         tie_distances: how far each function of one tensor stays from a rounding tie, in steps, by its result's name.
     """
 
-    def __init__(self, grids: Mapping[str, Grid], *, pixels: Grid, scheme: Scheme, held: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        grids: Mapping[str, Grid],
+        *,
+        pixels: Grid,
+        scheme: Scheme,
+        bits: Mapping[ir.Node, int] | None = None,
+        held: Collection[str] = (),
+    ) -> None:
         super().__init__()
         self._grids = grids
         self._held = held
         self._pixels = pixels
         self._scheme = scheme
-        self.weights = QuantizedWeights(scheme)
+        self.weights = QuantizedWeights(scheme, bits)
         self.tie_distances: dict[str, float] = {}
         self._layout: Layout | None = None
 
@@ -80,7 +91,7 @@ class PlaceQuantizers(ir.passes.InPlacePass):
             elif layout[node] == "moved":
                 grid = stored.read(node, 0)
                 for output in node.outputs:
-                    stored.quantize(output, grid)
+                    stored.quantize(output, replace(grid, bits=UINT8.bits))  # what moves stays in its range: no clamp
             elif layout[node] == "stored":
                 stored.work_on_integers(node)
             else:
@@ -140,7 +151,7 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         low, high = bounds
         if low != 0 or grid.zero_point != 0 or high is None or grid.high <= high:
             return grid
-        tight = Grid.covering(0, high, scheme=self._scheme)
+        tight = Grid.covering(0, high, scheme=self._scheme, bits=grid.bits)
         return tight if abs(tight.high - high) <= 1e-6 * high else grid
 
 

@@ -31,6 +31,7 @@ from .operators.matrix import refused
 from .placement import PlaceQuantizers
 from .scheme import Grid, Scheme
 from .sum_grids import fit_sums
+from .widths import LayerBits, widths_of
 
 __all__ = ["IntegerGraph", "check_operators", "quantize"]
 
@@ -44,6 +45,8 @@ class IntegerGraph:
         scheme: how it was quantized.
         shadow: the float values that integer weights and biases were rounded from, by initializer name.
         skipped: the nodes that a pass on the float graph is about and left as they were, with the reasons.
+        weight_bits: of the codes of each weight, by initializer name.
+        layers: how many bits each layer has.
         float_operators: what stays float between integers, with the reasons.
         tie_distances: how far each function of one 8-bit tensor stays from a rounding tie, in steps of its result, by
             that result's name (`ties.py`).
@@ -52,6 +55,8 @@ class IntegerGraph:
     model: onnx.ModelProto
     scheme: Scheme
     shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]]
+    weight_bits: Mapping[str, int]
+    layers: tuple[LayerBits, ...]
     skipped: tuple[SkippedNode, ...]
     float_operators: tuple[FloatOperator, ...]
     tie_distances: Mapping[str, float]
@@ -73,6 +78,7 @@ def quantize(
 
     Raises:
         UnsupportedOperatorError: operators that the twin does not know or kernels compute otherwise, all listed.
+        InputError: the scheme names a layer that the graph does not have.
         DataError: no images, or activations that are not finite on them.
     """
     scheme = scheme or Scheme()
@@ -80,13 +86,15 @@ def quantize(
     model = pixel.model
     layout = Layout(model.graph, scheme)
     floats, names = layout.float_operators(), [value.name or "" for value in layout.quantized_values()]
-    grids: Mapping[str, Grid] = calibrate(ir.to_proto(model), names, images, scheme=scheme, progress=progress)
-    grids = {**grids, **layout.known_grids()}
+    widths = widths_of(model.graph, layout, scheme)
+    bits = widths.activations
+    found = calibrate(ir.to_proto(model), names, images, scheme=scheme, bits=bits, progress=progress)
+    grids: Mapping[str, Grid] = {**found, **layout.known_grids()}
     pixels, held = Grid(INPUT_SCALE, 0), frozenset[str]()
     if scheme.exact_sums:
         fitted = fit_sums(model, grids, pixels=pixels)
         grids, held = fitted.grids, fitted.terms
-    placer = PlaceQuantizers(grids, pixels=pixels, scheme=scheme, held=held)
+    placer = PlaceQuantizers(grids, pixels=pixels, scheme=scheme, bits=widths.weights, held=held)
     placer(model)
     skipped = pixel.skipped
     if scheme.made_for.exact_here and scheme.sums == "exact":
@@ -101,6 +109,8 @@ def quantize(
         model=proto,
         scheme=scheme,
         shadow=placer.weights.shadow,
+        weight_bits=placer.weights.bits,
+        layers=widths.layers,
         skipped=skipped,
         float_operators=floats,
         tie_distances=placer.tie_distances,
@@ -111,9 +121,11 @@ def check_operators(graph: FloatGraph, scheme: Scheme | None = None) -> None:
     """Find out before any training whether a graph can be quantized.
 
     Raises:
-        UnsupportedOperatorError: as `quantize` does.
+        UnsupportedOperatorError, InputError: as `quantize` does.
     """
-    _known_pixel_graph(graph, scheme or Scheme())
+    scheme = scheme or Scheme()
+    pixels = _known_pixel_graph(graph, scheme).model.graph
+    widths_of(pixels, Layout(pixels, scheme), scheme)
 
 
 def _known_pixel_graph(graph: FloatGraph, scheme: Scheme) -> PixelGraph:

@@ -7,6 +7,8 @@ The integers are the grid's; for a target of int8 all are 128 lower.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -65,7 +67,7 @@ class StoredValues:
         Args:
             value: what a node gives.
             grid: what the integers stand for.
-            bounds: of a clamp, made by a Clip where the grid does not end there.
+            bounds: of a clamp. A Clip makes it, and the ends of fewer bits than 8, where uint8 does not end there.
             rounding: the scale to divide by, where it is not the grid's (`ties.py`).
         """
         name = value.name or "value"
@@ -106,7 +108,8 @@ class StoredValues:
         name = result.name or "value"
         made = None
         if node.op_type == "Mul":
-            grid = Grid(float(np.float32(grid.scale * np.asarray(constant(node.inputs[1])).item())), grid.zero_point)
+            scaled = float(np.float32(grid.scale * np.asarray(constant(node.inputs[1])).item()))
+            grid = replace(grid, scale=scaled)
             scale, zero = self._numbers(name, grid)
         elif node.op_type in CLAMPS:
             made = self._clip(stored, name, _on_grid(bounds_of(node), grid))
@@ -134,7 +137,7 @@ class StoredValues:
         array, name = constant(value), value.name or "constant"
         assert array is not None, f"{name} has no grid"
         grid = Grid.covering(float(array.min(initial=0)), float(array.max(initial=0)), scheme=self._scheme)
-        grid = Grid(max(grid.scale, least_scale), grid.zero_point)
+        grid = replace(grid, scale=max(grid.scale, least_scale))
         integers = np.clip(np.rint(array / np.float32(grid.scale)) + grid.zero_point, UINT8.low, UINT8.high)
         stored = add_initializer(self._graph, f"{name}_quantized", (integers - self._shift).astype(self._type.numpy()))
         node = ir.node("DequantizeLinear", [stored, *self._numbers(name, grid)])
@@ -166,9 +169,9 @@ def bounds_of(clamp: ir.Node) -> Bounds:
 
 
 def _on_grid(bounds: Bounds, grid: Grid) -> tuple[int, int]:
-    """The bounds as integers of the grid."""
+    """The bounds as integers of the grid, whose own ends are bounds too."""
     low, high = (None if bound is None else round(bound / grid.scale) + grid.zero_point for bound in bounds)
-    lowest, highest = UINT8.low, UINT8.high
+    lowest, highest = grid.lowest, grid.highest
     return (
         lowest if low is None else min(max(low, lowest), highest),
         highest if high is None else min(max(high, lowest), highest),

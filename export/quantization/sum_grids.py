@@ -13,7 +13,7 @@ rounds a convolution.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -89,12 +89,12 @@ class _Fitting:
         if grid.scale >= scale:
             return name
         if name in self.grids and (not others or scale <= COARSER * grid.scale or width is None):
-            self.grids[name] = Grid(scale, grid.zero_point)
+            self.grids[name] = replace(grid, scale=scale)
             return name
         if width is None:
             return name
         copied = self._copy(node, index, width)
-        self.grids[copied] = Grid(scale, grid.zero_point)
+        self.grids[copied] = replace(grid, scale=scale)
         return copied
 
     def _copy(self, node: ir.Node, index: int, width: int) -> str:

@@ -12,6 +12,7 @@ every entry away. Results move by less than one step in that.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ def rounding_scale(table: Table, grid: Grid) -> tuple[float, float]:
     exact, error = table
     enough = max(NEAREST, 8 * error / grid.scale)
     found = [(float(np.float32(grid.scale * (1 + d))), d) for d in _BESIDE]
-    distances = [distance(exact, Grid(scale, grid.zero_point)) for scale, _ in found]
+    distances = [distance(exact, replace(grid, scale=scale)) for scale, _ in found]
     best = next((i for i, far in enumerate(distances) if far >= enough), int(np.argmax(distances)))
     return found[best][0], distances[best]
 
@@ -82,7 +83,7 @@ def rounding_scale(table: Table, grid: Grid) -> tuple[float, float]:
 def distance(exact: Float64[npt.NDArray[np.float64], "n ..."], grid: Grid) -> float:
     """How far the nearest entry is from a tie, in steps; those that saturate either way do not count."""
     steps = exact / grid.scale
-    lowest, highest = UINT8.low - grid.zero_point, UINT8.high - grid.zero_point
+    lowest, highest = grid.lowest - grid.zero_point, grid.highest - grid.zero_point
     counted = steps[(steps > lowest - 0.25) & (steps < highest + 0.25)]
     return float(np.abs(np.abs(counted - np.floor(counted)) - 0.5).min(initial=0.5))
 

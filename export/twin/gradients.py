@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 
 from ...runtime.shapes import Float, Float32, Shaped
 
-__all__ = ["OutputGrid", "clamp_round", "leak", "leaked", "leaking", "round_ste"]
+__all__ = ["OutputGrid", "clamp_round", "leak", "leaked", "leaking", "round_ste", "sign_ste"]
 
 _LEAK: ContextVar[float] = ContextVar("leak", default=0.0)
 
@@ -119,6 +119,24 @@ def round_ste(x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
     """Round half to even; derivative one (Bengio et al. 2013, straight-through estimator)."""
     rounded: Tensor = _Round.apply(x)  # type: ignore[no-untyped-call]
     return rounded
+
+
+class _Sign(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x.abs() <= 1)
+        return torch.where(x >= 0, 1.0, -1.0).to(x.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (inside,) = ctx.saved_tensors
+        return leaked(gradients[0], inside, 0.0)
+
+
+def sign_ste(x: Float[Tensor, " *shape"]) -> Float[Tensor, " *shape"]:
+    """+1 where x >= 0, else -1; derivative one where |x| <= 1, else zero (Hubara et al. 2016, eq. 4)."""
+    signs: Tensor = _Sign.apply(x)  # type: ignore[no-untyped-call]
+    return signs
 
 
 class _ClampRound(torch.autograd.Function):

@@ -29,7 +29,7 @@ from onnx import numpy_helper
 from torch import Tensor, nn
 
 from ...runtime.shapes import Float, Float32
-from ..integer_types import INT8, UINT8, IntegerType
+from ..integer_types import UINT8
 from .batches import agree, free_batch, in_pieces
 from .execution import Plan, byte_plan, node_plan
 from .gradients import round_ste
@@ -48,6 +48,7 @@ from .int8.onednn import exact
 from .node_order import in_order
 from .packed import PackedPlan
 from .running import run
+from .stored_codes import Codes, codes_of
 from .values.levels import pixel_levels
 from .values.scaled import Value, along, dense
 
@@ -60,6 +61,7 @@ class Twin(nn.Module):
     Args:
         model: one image input, [N, C, H, W] uint8 (pixels) or float in [0, 1]; first output: logits [N, K].
         shadow: float values to train instead of the stored integers, by initializer name (`IntegerGraph.shadow`).
+        weight_bits: of the integers that weights may take in training, by name (`IntegerGraph.weight_bits`).
 
     Attributes:
         takes_pixels: whether the graph's input is uint8.
@@ -72,7 +74,11 @@ class Twin(nn.Module):
     """
 
     def __init__(
-        self, model: onnx.ModelProto, *, shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]] | None = None
+        self,
+        model: onnx.ModelProto,
+        *,
+        shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]] | None = None,
+        weight_bits: Mapping[str, int] | None = None,
     ) -> None:
         super().__init__()
         model = in_order(model)
@@ -86,13 +92,13 @@ class Twin(nn.Module):
         self._nodes = free_batch(nodes, constants, batch) if batch else nodes
         self._single = in_single_precision(nodes)
         self._keys = {name: f"c{index}" for index, name in enumerate(constants)}
-        self._limits: dict[str, tuple[float, float]] = {}
+        self._codes: dict[str, Codes] = {}
         weights, stored = trained(self._nodes), stored_integers(self._nodes)
         for name, array in constants.items():
             self._load(name, array, name in weights)
         for name, array in constants.items():
             if name in weights and name in stored and array.dtype.kind in "iu":
-                self._train_integers(name, stored[name], (shadow or {}).get(name))
+                self._train_integers(name, stored[name], (shadow or {}).get(name), (weight_bits or {}).get(name))
         self._by_node = node_plan(self._nodes)
         self._on_bytes: PackedPlan | None = None
         self._pieces = 0
@@ -117,7 +123,9 @@ class Twin(nn.Module):
         else:
             self.register_buffer(self._keys[name], tensor)
 
-    def _train_integers(self, name: str, stored: Stored, shadow: npt.NDArray[np.float32] | None) -> None:
+    def _train_integers(
+        self, name: str, stored: Stored, shadow: npt.NDArray[np.float32] | None, bits: int | None
+    ) -> None:
         """Integers become float parameters, their shadow, that `_constant` rounds; what float32 cannot hold stays."""
         key = self._keys[name]
         integers = self.get_buffer(key)
@@ -127,30 +135,27 @@ class Twin(nn.Module):
         zero = torch.zeros(())
         if stored.zero:
             zero = along(self.get_buffer(self._keys[stored.zero]), integers.dim(), stored.axis).float()
+        codes = codes_of(integers, zero, bits)
+        given = None if shadow is None else torch.from_numpy(np.array(shadow, np.float32))
         try:
-            exact = (integers - zero) * step
+            # a shadow starts at the integer it was rounded to, so that the first forward is the graph as it stands
+            values = codes.shadow(integers, step, zero, given=given)
         except RuntimeError:  # they do not fit: the node says so where it computes
             return
-        low, high = _limits(integers, zero)
-        # a shadow starts at the integer it was rounded to, so that the first forward is the graph as it stands
-        values = exact if shadow is None else torch.from_numpy(np.array(shadow, np.float32))
-        values = values.clamp((low - zero) * step, (high - zero) * step)
-        values = torch.where((values / step).round() + zero == integers, values, exact)
-        if not torch.equal(((values / step).round() + zero).double(), integers.double()):
-            return  # a bias beyond 2^22 or so
+        if values is None:
+            return
         delattr(self, key)
         self.register_parameter(key, nn.Parameter(values))
         self.register_buffer(f"{key}_step", step)
         self.register_buffer(f"{key}_zero", zero)
-        self._limits[name] = low, high
+        self._codes[name] = codes
 
     def _constant(self, name: str) -> Tensor:
         key = self._keys[name]
         values: Tensor = getattr(self, key)
-        if name not in self._limits:
+        if name not in self._codes:
             return values
-        low, high = self._limits[name]
-        return (round_ste(values / self.get_buffer(f"{key}_step")) + self.get_buffer(f"{key}_zero")).clamp(low, high)
+        return self._codes[name].rounded(values, self.get_buffer(f"{key}_step"), self.get_buffer(f"{key}_zero"))
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " ..."]:
         """Logits float32 [N, K] of float images [N, C, H, W] in [0, 1].
@@ -239,16 +244,4 @@ class Twin(nn.Module):
 
     def shadow(self) -> dict[str, Float32[npt.NDArray[np.float32], " ..."]]:
         """The float values behind the integers, as trained, by initializer name."""
-        return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._limits}
-
-
-_SEVEN_BITS = IntegerType(7, signed=True).high
-
-
-def _limits(integers: Tensor, zero: Tensor) -> tuple[float, float]:
-    """The integers that a stored tensor may take: its type's; symmetric ones, and 7 bits, where it holds no more."""
-    kind = torch.iinfo(integers.dtype)
-    if integers.dtype == torch.int8 and not zero.any():
-        largest = _SEVEN_BITS if integers.abs().max() <= _SEVEN_BITS else INT8.high
-        return min(-largest, float(integers.min())), largest
-    return float(kind.min), float(kind.max)
+        return {name: self.get_parameter(self._keys[name]).detach().cpu().numpy() for name in self._codes}

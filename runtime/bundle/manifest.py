@@ -152,8 +152,8 @@ class Manifest:
         dense: path of the dense float ONNX that it was made from, or None; listed in `files`.
         files: every file of the bundle but the manifest; no path twice, on systems that ignore case too.
         quantization: the scheme, "scales" ("power-of-two" or "free") and whatever else it records; empty for a float
-            graph. The runtime reads "activation_type", "activation_bits" and "weight_bits"; "uint8", 8 and 8 where they
-            are missing.
+            graph. The runtime reads "activation_type", "activation_bits" and "weight_bits", the widest in the
+            graph; "uint8", 8 and 8 where they are missing.
         layers: what compression did, layer by layer.
         measurements: measured numbers; each has at least "name", "value" (a finite number) and "unit".
         proofs: what the proofs found, by proof.

@@ -23,6 +23,7 @@ from ...runtime.printable import printable
 from ..bundles.verification import Verification
 from ..pipeline.pipeline import Build
 from ..train.finetune import Trained
+from .widths_table import widths_table
 
 __all__ = ["build_report", "bundle_report", "verification_report"]
 
@@ -48,8 +49,8 @@ def build_report(build: Build) -> list[Table]:
             _percent(last.robust if last else None),
             f"{seconds:.0f}",
         )
-    proofs = [*_left_alone(manifest.proofs), *_in_float(manifest.proofs), _proofs(manifest.proofs)]
-    return [_layers(manifest.layers), training, *proofs, _summary(manifest, str(build.bundle.path))]
+    proofs = [*_between(manifest), _proofs(manifest.proofs), _summary(manifest, str(build.bundle.path))]
+    return [_layers(manifest.layers), training, *proofs]
 
 
 def _stages(build: Build) -> list[tuple[str, Trained]]:
@@ -69,8 +70,12 @@ def bundle_report(manifest: Manifest) -> list[Table]:
         kernels = _proof(manifest.proofs, "kernels")
         if "integer_share" in kernels:
             tables.insert(1, _kernels(kernels))
-        tables[1:1] = [*_left_alone(manifest.proofs), *_in_float(manifest.proofs)]
+        tables[1:1] = _between(manifest)
     return tables
+
+
+def _between(manifest: Manifest) -> list[Table]:
+    return [*widths_table(manifest.quantization), *_left_alone(manifest.proofs), *_in_float(manifest.proofs)]
 
 
 def _proof(proofs: Mapping[str, Any], name: str) -> dict[str, Any]:

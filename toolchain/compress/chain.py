@@ -47,8 +47,9 @@ def compress(module: nn.Module, steps: Sequence[CompressionStep], context: Conte
 def _counted(module: nn.Module, row: LayerReport) -> LayerReport:
     if row.kind != "linear" and not row.kind.endswith("conv"):
         return row
-    weight = module.get_submodule(row.name).get_parameter("weight")
-    return replace(row, weights=weight.numel(), zeros=int((weight == 0).sum()))
+    weights = [weight for weight in module.get_submodule(row.name).parameters() if weight.ndim > 1]
+    zeros = sum(int((weight == 0).sum()) for weight in weights)
+    return replace(row, weights=sum(weight.numel() for weight in weights), zeros=zeros)
 
 
 def _unchanged(module: nn.Module, context: Context) -> Compressed:

@@ -15,13 +15,17 @@ from typing import Any
 from torch import nn
 
 from ...export.quantization.quantize import IntegerGraph
+from ..recipe.atmc_settings import Atmc
 from ..recipe.compression_base import CompressionStep
+from ..recipe.factorization import Factorization
 from ..recipe.filter_pruning import FilterPruning
 from ..recipe.weight_pruning import WeightPruning
 from ..recipe.weight_sharing import WeightSharing
+from .atmc.atmc import atmc
 from .compressed import Compressed
 from .compressed_integers import CompressedIntegers
 from .context import Context
+from .factorization.factorize import factorize
 from .pruning.filters import prune_filters
 from .pruning.zero_weights import prune_weights
 from .sharing.share import share_weights
@@ -60,7 +64,9 @@ class IntegerMethod:
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
         "filters": Method(settings=FilterPruning, compress=prune_filters),
+        "atmc": Method(settings=Atmc, compress=atmc),
         "weights": Method(settings=WeightPruning, compress=prune_weights),
+        "factorize": Method(settings=Factorization, compress=factorize),
     }
 )
 """The methods on the network, by the name that a recipe's step gives in `method`."""

@@ -45,4 +45,4 @@ def check_gates(recipe: Recipe, kernels: KernelReport, parity: ParityReport) -> 
     if TARGETS[recipe.quantize.target].exact_here:
         check_integer_share(kernels, recipe.quantize.integer_share)
     if recipe.quantize.scales == "power-of-two":
-        check_exact(parity, weight_bits=recipe.quantize.weight_bits)
+        check_exact(parity, weight_bits=recipe.quantize.scheme.widest_weight_bits)

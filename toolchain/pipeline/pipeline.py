@@ -128,7 +128,7 @@ def build(
     )
     integers = compress_integers(_quantize(recipe, tuned.module, source, data, progress), recipe.integer_steps)
     integer = integers.graph
-    twin = Twin(integer.model, shadow=integer.shadow)
+    twin = Twin(integer.model, shadow=integer.shadow, weight_bits=integer.weight_bits)
     tuned_twin = finetune(
         twin,
         data.train.at_most(recipe.finetune_twin.images, seed=recipe.seed),
@@ -157,6 +157,7 @@ def build(
         integers=integers,
         twin=tuned_twin,
         model=model,
+        layers=integer.layers,
         skipped=integer.skipped,
         float_operators=integer.float_operators,
         tie_distances=integer.tie_distances,

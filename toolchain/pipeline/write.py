@@ -24,6 +24,7 @@ from ...export.passes.node_pass import SkippedNode
 from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
 from ...export.quantization.integer_layout import FloatOperator
+from ...export.quantization.widths import LayerBits
 from ...runtime.bundle.manifest import Input, Output, Provenance
 from ...runtime.bundle.proved_on import ProvedOn
 from ...runtime.bundle.reader import Bundle
@@ -56,6 +57,7 @@ class StageResults:
         integers: the integer graph behind the compression steps on it, before the twin's fine-tuning.
         twin: the integer twin's fine-tuning; its module is the twin.
         model: the integer graph.
+        layers: how many bits each layer has.
         skipped: nodes that a rewrite of the float graph is about and left as they are, with the reasons.
         float_operators: what stays float between integers, with the reasons.
         tie_distances: how far each function of one 8-bit tensor stays from a rounding tie, in steps.
@@ -73,6 +75,7 @@ class StageResults:
     integers: CompressedIntegers
     twin: Trained
     model: onnx.ModelProto
+    layers: tuple[LayerBits, ...]
     skipped: tuple[SkippedNode, ...]
     float_operators: tuple[FloatOperator, ...]
     tie_distances: Mapping[str, float]
@@ -104,7 +107,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
             instruction_set=instruction_set(),
             cpu=cpu_name(),
         ),
-        quantization=recipe.quantize.scheme.to_json(),
+        quantization=recipe.quantize.scheme.to_json() | {"layers": [asdict(layer) for layer in results.layers]},
         layers=results.compressed.layers_json(),
         measurements=_held_out(recipe, data, results.twin),
         proofs={

@@ -14,14 +14,16 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from ...runtime.errors import RecipeError
+from .atmc_settings import Atmc
 from .compression_base import CompressionStep
+from .factorization import Factorization
 from .filter_pruning import FilterPruning
 from .weight_pruning import WeightPruning
 from .weight_sharing import WeightSharing
 
 __all__ = ["STEPS", "CompressionSteps", "check_steps", "step_key", "unknown_method"]
 
-_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning, WeightSharing)
+_SETTINGS: tuple[type[CompressionStep], ...] = (FilterPruning, WeightPruning, Factorization, Atmc, WeightSharing)
 STEPS: Mapping[str, type[CompressionStep]] = MappingProxyType(
     {str(settings.model_fields["method"].default): settings for settings in _SETTINGS}
 )

@@ -25,6 +25,7 @@ class _OfTable:
 
 TargetName = Annotated[str, _OfTable()]
 ScalesName = Literal["power-of-two", "free"]
+Bits = Annotated[int, Field(ge=1, le=8)]
 
 
 class Quantization(Section):
@@ -37,10 +38,23 @@ class Quantization(Section):
     )
     observer: Literal["minmax", "histogram", "percentile", "mse"] = Field("mse", description="how ranges are chosen")
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(99.99, description="values kept, in percent")
-    weight_bits: Literal[7, 8] = Field(8, description="7 for processors without VNNI")
+    weight_bits: Bits = Field(8, description="of the layers' weights; 7 for processors without VNNI")
+    activation_bits: Bits = Field(8, description="of what layers read and results are rounded to")
+    end_bits: Bits = Field(8, description="at least so many for the first and the last layer")
+    layer_weight_bits: dict[str, Bits] = Field(
+        default_factory=dict, description="other weight bits by layer name or pattern"
+    )
+    layer_activation_bits: dict[str, Bits] = Field(
+        default_factory=dict, description="other bits of what a layer reads, by layer name or pattern"
+    )
     integer_share: Annotated[float, Field(ge=0, le=1)] = Field(
         1.0, description="gate: least share of MACs that must run in integer kernels"
     )
+
+    @property
+    def has_signs(self) -> bool:
+        """Whether weights of some layer have one bit."""
+        return 1 in {self.weight_bits, *self.layer_weight_bits.values()}
 
     @property
     def scheme(self) -> Scheme:
@@ -54,4 +68,8 @@ class Quantization(Section):
             observer=self.observer,
             percentile=self.percentile,
             weight_bits=self.weight_bits,
+            activation_bits=self.activation_bits,
+            end_bits=self.end_bits,
+            layer_weight_bits=self.layer_weight_bits,
+            layer_activation_bits=self.layer_activation_bits,
         )

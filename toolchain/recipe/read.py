@@ -67,7 +67,7 @@ def with_overrides(settings: Mapping[str, Any], overrides: Mapping[str, Any]) ->
         settings: as in a TOML file.
         overrides: by dotted key, "finetune.epochs": 5. "compress.filters.sparsity" is set in every step of the method
             `filters`; a recipe without such a step gets one at the end of its list. Behind
-            "compress.filters.per_layer." stands a layer's name, dots and all.
+            "compress.filters.per_layer." and "quantize.layer_weight_bits." stands a layer's name, dots and all.
 
             Another `model.name` drops the other settings of that section, which are about the recipe's own network;
             another `data.name` drops the order of the classes and, where it is no known one, the root and the download;
@@ -148,7 +148,7 @@ def _validated(merged: Mapping[str, Any]) -> Recipe:
 
 
 def _set(place: dict[str, Any], dotted: str, value: Any) -> None:
-    *sections, key = dotted.split(".")
+    *sections, key = dotted.split(".", 2)
     for section in sections:
         place = place.setdefault(section, {})
         if not isinstance(place, dict):

@@ -73,6 +73,13 @@ class Recipe(Section):
         for section in ("train", "finetune", "finetune_twin", "teacher"):
             if not self.data.heldout and getattr(self, section).patience:
                 raise RecipeError(f"{section}.patience needs held-out images", expected="data.heldout > 0", got="0")
+        if self.holds_zeros and self.quantize.has_signs:
+            raise RecipeError(
+                "weights of one bit are -1 and +1, so that no pruned weight could stay zero",
+                expected="quantize.weight_bits of 2 or more for every layer",
+                got="1",
+                fix="2 bits, or method = 'filters', which removes weights",
+            )
         return self
 
     @model_validator(mode="after")

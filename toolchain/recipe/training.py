@@ -35,6 +35,9 @@ class Training(Section):
     weight_decay: Factor = Field(0.0, description="l2 penalty's factor")
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="share of a label spread over all")
     gradient_clip: Positive | None = Field(None, description="largest l2 norm of the gradient")
+    lipschitz: Factor = Field(
+        0.0, description="defensive quantization's beta: weights near an isometry; 3e-4 published"
+    )
     flip: bool = Field(False, description="mirror each image left to right with probability 1/2")
     shift: Annotated[int, Field(ge=0)] = Field(0, description="move each image by up to so many pixels each way")
     cutout: Annotated[int, Field(ge=0)] = Field(0, description="side in pixels of a black square in each image")
@@ -98,6 +101,17 @@ class TwinTraining(Training):
     gradient_clip: Positive | None = Field(1.0, description="largest l2 norm of the gradient")
     against: Literal["clean", "adversary"] = Field("adversary", description="see train.against")
     precision: Literal["float32"] = Field("float32", description="the integers need it")
+
+    @model_validator(mode="after")
+    def _holds_its_layers(self) -> TwinTraining:
+        if self.lipschitz:
+            raise RecipeError(
+                "finetune_twin.lipschitz: the penalty is of a float network's layers",
+                expected="0",
+                got=repr(self.lipschitz),
+                fix="finetune.lipschitz, or train.lipschitz",
+            )
+        return self
 
 
 class TeacherTraining(Training):

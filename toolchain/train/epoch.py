@@ -27,10 +27,12 @@ from .augment import augmented
 from .averaging import Average
 from .cached_teacher import CachedTeacher
 from .inner_maximization import adversarial_images, gradient_misalignment
+from .lipschitz import lipschitz_penalty
 from .norm_penalty import add_norm_penalty
 from .objectives.objective import Objective
 from .schedule import learning_rate_share
 from .training_context import TrainingContext
+from .update_rule import UpdateRule
 from .weight_perturbation import perturbed_weights
 
 __all__ = ["EpochRunner"]
@@ -52,6 +54,7 @@ class EpochRunner:
         classes: K, where images are mixed and labels become shares of classes; else 0.
         steps_per_epoch: whole batches in the training images.
         autocast: makes the context to compute in.
+        rule: what else happens at every step; None: nothing.
     """
 
     module: nn.Module
@@ -66,6 +69,7 @@ class EpochRunner:
     classes: int
     steps_per_epoch: int
     autocast: Callable[[], AbstractContextManager[object]]
+    rule: UpdateRule | None = None
 
     @property
     def device(self) -> torch.device:
@@ -145,7 +149,7 @@ class EpochRunner:
             return self.descend(aligned if adversary.grad_align else outer)
         with perturbed_weights(module, outer, adversary.weight_perturbation):
             self.optimizer.zero_grad(set_to_none=True)
-            loss = aligned() if adversary.grad_align else outer()
+            loss = self._regularized(aligned() if adversary.grad_align else outer())
             loss.backward()  # type: ignore[no-untyped-call]
         self.update()
         return float(loss.detach())
@@ -157,18 +161,26 @@ class EpochRunner:
     def descend(self, loss_of: Callable[[], Tensor]) -> float:
         """One step of the optimizer on a loss."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss = loss_of()
+        loss = self._regularized(loss_of())
         loss.backward()  # type: ignore[no-untyped-call]
         self.update()
         return float(loss.detach())
+
+    def _regularized(self, loss: Tensor) -> Tensor:
+        beta = self.settings.lipschitz
+        return loss + beta * lipschitz_penalty(self.module) if beta else loss
 
     def update(self) -> None:
         """Clip the gradients that are there, step, and take the weights into their average."""
         if self.settings.norm_penalty:
             add_norm_penalty(self.module, self.settings.norm_penalty)
+        if self.rule is not None:
+            self.rule.with_gradients()
         if self.settings.gradient_clip is not None:
             nn.utils.clip_grad_norm_(self.module.parameters(), self.settings.gradient_clip)
         self.optimizer.step()
+        if self.rule is not None:
+            self.rule.stepped()
         if self.average is not None and self.settings.average == "ema":
             self.average.add(self.module)
 

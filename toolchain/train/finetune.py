@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -31,6 +31,7 @@ from .heldout import held_out_accuracy, score
 from .objectives.choose import objective_of
 from .precision import autocast
 from .training_context import TrainingContext
+from .update_rule import UpdateRule
 
 __all__ = ["Epoch", "Trained", "finetune"]
 
@@ -85,6 +86,7 @@ def finetune(
     teacher: Model | None = None,
     baseline: bool = False,
     hold_zeros: bool = False,
+    rule: UpdateRule | None = None,
     clusters: Mapping[str, Clusters] | None = None,
 ) -> Trained:
     """Train `module` in place.
@@ -101,6 +103,7 @@ def finetune(
         teacher: what a distillation learns from, images -> logits; on `context.device`.
         baseline: the module as it comes takes part in the choice, as epoch 0.
         hold_zeros: weights that are exactly 0 stay so; see `held_zeros`.
+        rule: what else happens at every step.
         clusters: of a twin, weights that go on sharing values, by parameter; see `held_clusters`.
 
     Raises:
@@ -109,7 +112,9 @@ def finetune(
     """
     if settings.epochs == 0:
         return Trained(module=module, epochs=(), kept=0)
-    run = _runner(module, train, settings, stage=stage, context=context, adversary=adversary, teacher=teacher)
+    run = replace(
+        _runner(module, train, settings, stage=stage, context=context, adversary=adversary, teacher=teacher), rule=rule
+    )
     held = heldout if heldout is not None and len(heldout) else None
 
     def measure(part: Part) -> tuple[float, float | None]:
@@ -217,6 +222,7 @@ def _checkpoint(run: EpochRunner, history: _History) -> dict[str, Any]:
         "module": run.module.state_dict(),
         "optimizer": run.optimizer.state_dict(),
         "average": None if run.average is None else run.average.state_dict(),
+        "rule": None if run.rule is None else run.rule.state_dict(),
         "epochs": [asdict(epoch) for epoch in history.epochs],
         "best": history.best,
     }
@@ -227,6 +233,8 @@ def _resume(run: EpochRunner, history: _History, checkpoint: Mapping[str, Any]) 
     run.optimizer.load_state_dict(checkpoint["optimizer"])
     if run.average is not None:
         run.average.load_state_dict(checkpoint["average"])
+    if run.rule is not None:
+        run.rule.load_state_dict(checkpoint["rule"])
     history.epochs, history.best = [Epoch(**epoch) for epoch in checkpoint["epochs"]], checkpoint["best"]
 
 

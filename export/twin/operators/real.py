@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ....runtime.errors import UnsupportedOperatorError
+from ...integer_types import UINT8
 from ..nodes import ELEMENT_TYPE, INTEGERS, RESULT_TYPE
 from ..surrogates import has_path, step, through
+from ..values.levels import Levels, clamped
 from ..values.scaled import Scaled, Sum, Value, dense
 from ..windows import Attributes, text
 
@@ -62,6 +64,9 @@ def clip(attributes: Attributes, x: Value, low: Value | None = None, high: Value
     if isinstance(x, Scaled) and x.zero is None:  # an accumulator: an integer kernel's saturation makes most clips
         ends = [None if end is None else end / x.s for end in (smallest, largest)]
         return Scaled(x.n.clamp(*ends), x.s, x.bound)
+    if isinstance(x, Levels):
+        lowest = UINT8.low if smallest is None else int(smallest)
+        return clamped(x, lowest, UINT8.high if largest is None else int(largest))
     return dense(x).clamp(smallest, largest)
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ....runtime.shapes import Float, Float32, Shaped, UInt8
 from ...bfloat16 import has_bfloat16
 from ...integer_types import UINT8
-from ..gradients import leak
+from ..gradients import leak, leaked
 
 __all__ = [
     "ByteLayer",
@@ -28,6 +28,7 @@ __all__ = [
     "accumulated",
     "added",
     "byte_levels",
+    "clamped",
     "gradient_dtype",
     "layer_levels",
     "max_pooled",
@@ -79,6 +80,11 @@ def pixel_levels(images: Float[Tensor, "n c h w"]) -> Levels:
 def byte_levels(q: Float[Tensor, " ..."]) -> Levels:
     """Integer-valued floats in [0, 255] as bytes."""
     return Levels(*_Closed.apply(q))  # type: ignore[no-untyped-call]
+
+
+def clamped(x: Levels, low: int, high: int) -> Levels:
+    """min(max(q, low), high); the gradient is a clamp's."""
+    return Levels(*_Clamped.apply(x.path, x.q, (low, high)))  # type: ignore[no-untyped-call]
 
 
 def max_pooled(x: Levels, window: tuple[Any, ...]) -> Levels:
@@ -158,6 +164,20 @@ class _Opened(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         return gradients[0].to(gradient_dtype()), None
+
+
+class _Clamped(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, path: Tensor, q: Tensor, ends: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        inside = q.clamp(*ends)
+        ctx.leak = leak()
+        ctx.save_for_backward(inside == q)
+        return _as_bytes(ctx, inside)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (inside,) = ctx.saved_tensors
+        return leaked(gradients[1], inside, ctx.leak), None, None
 
 
 class _MaxPool(torch.autograd.Function):

@@ -9,6 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from hardtemper.export.quantization.scheme import Grid, Scheme
+from hardtemper.export.quantization.weight_codes import weight_limit
 from hardtemper.export.quantization.weights import QuantizedWeights
 from hardtemper.runtime.errors import DataError
 
@@ -37,7 +38,7 @@ def test_alpha_beta_and_transb_go_into_the_integers(build: Build, run: Any, bits
     stored = {t.name: onnx.numpy_helper.to_array(t) for t in after.graph.initializer}
     weight, bias = stored["w_quantized"], stored["wbias_quantized"]
     assert (weight.dtype, weight.shape, bias.dtype) == (np.int8, (4, 6), np.int32)
-    assert np.abs(weight.astype(int)).max() <= scheme.weights.high
+    assert np.abs(weight.astype(int)).max() <= weight_limit(bits)
     np.testing.assert_allclose(quantizer.shadow["w_quantized"], 0.5 * W.T)
     np.testing.assert_allclose(quantizer.shadow["wbias_quantized"], 2 * B)
     x = RNG.uniform(size=(5, 6)).astype(np.float32)

@@ -29,6 +29,7 @@ from hardtemper.export.quantization.quantize import quantize
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.runtime.errors import BundleError, CompressionError, DataError, GateError, InputError, RecipeError
+from hardtemper.toolchain.bundles.verification import verify_bundle
 from hardtemper.toolchain.pipeline.pipeline import Build, build
 from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.recipe import Recipe
@@ -67,6 +68,29 @@ def test_engine_and_twin_are_one_function(
     assert engine.bundle.manifest.quantization["scales"] == scales
     names = [row["name"] for row in engine.bundle.manifest.measurements]
     assert ("held-out accuracy under PGD-10" in names) is robust
+
+
+def test_a_build_of_four_bits(settings: dict[str, Any], tmp_path: Path) -> None:
+    """Weights and activations; trained on the twin, proved, and its codes are in their range."""
+    out = tmp_path / "out"
+    made = build(with_overrides(settings, {"quantize.weight_bits": 4, "quantize.activation_bits": 4}), out=out)
+    manifest = made.bundle.manifest
+    assert manifest.proofs["parity"]["exact"]
+    assert manifest.proofs["parity"]["engine_logits"] == 0
+    assert manifest.proofs["kernels"]["integer_share"] == 1
+    assert manifest.quantization["weight_bits"] == 8  # the first and the last layer
+    widths = [(row["weight_bits"], row["activation_bits"]) for row in manifest.quantization["layers"]]
+    assert widths == [(8, 4), *[(4, 4)] * (len(widths) - 2), (8, 8)]
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(out / "model.onnx").graph.initializer}
+    largest = sorted(int(np.abs(codes.astype(int)).max()) for codes in stored.values() if codes.ndim > 1)
+    assert largest[-3] <= 7 < largest[-2]  # those of the first and the last layer are larger
+    verify_bundle(out, images=20, seed=0).gate()
+
+
+def test_layers_that_there_are_not_are_refused_before_training(settings: dict[str, Any], tmp_path: Path) -> None:
+    recipe = with_overrides(settings, {"quantize.layer_weight_bits.featurs.0": 4})
+    with pytest.raises(InputError, match=r"quantize\.layer_weight_bits names no layer.*'features.0'"):
+        build(recipe, out=tmp_path / "out", progress=lambda *_: pytest.fail("trained"))
 
 
 def test_the_dense_graph_is_the_dense_network(tiny: Any) -> None:

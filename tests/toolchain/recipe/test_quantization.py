@@ -11,7 +11,9 @@ from pydantic import ValidationError
 
 from hardtemper.export.quantization.scheme import Scheme
 from hardtemper.export.quantization.targets import TARGETS
+from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.recipe.quantization import Quantization
+from hardtemper.toolchain.recipe.read import with_overrides
 
 
 def test_a_recipe_may_name_every_target_and_no_other() -> None:
@@ -44,6 +46,19 @@ def test_every_setting_reaches_the_scheme() -> None:
         "observer": "percentile",
         "percentile": 99.0,
         "weight_bits": 7,
+        "activation_bits": 8,
+        "end_bits": 6,
+        "layer_weight_bits": {"features.3": 4},
+        "layer_activation_bits": {"features.*": 8},
     }
     section, expected = Quantization(**settings, integer_share=0.5), Scheme(**settings)
     assert section.scheme == expected
+
+
+@pytest.mark.parametrize("bits", [{"quantize.weight_bits": 1}, {"quantize.layer_weight_bits": {"a": 1}}])
+def test_signs_hold_no_zeros(bits: dict[str, Any]) -> None:
+    pruned = {"compress": [{"method": "weights"}]}
+    with pytest.raises(RecipeError, match=r"weights of one bit are -1 and \+1.*expected: quantize\.weight_bits of 2"):
+        with_overrides(pruned, bits)
+    assert with_overrides({"compress": [{"method": "filters"}]}, bits).quantize.has_signs
+    assert not with_overrides(pruned, {"quantize.weight_bits": 2}).quantize.has_signs

@@ -15,7 +15,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import torch
 from torch import Tensor, nn
 
 from ....runtime.errors import CompressionError
@@ -23,7 +22,7 @@ from ...recipe.filter_pruning import FilterPruning
 from ..compressed import Compressed, LayerReport, StepReport
 from ..context import Context
 from ..cost import costs
-from ..probe import image_like
+from ..probe import check_images
 from .coupling import Coupling, trace
 from .equivalence import assert_equals_masked
 from .groups import UNFOLLOWED, ChannelGroup, Unit, gather
@@ -34,8 +33,6 @@ from .selection import select
 from .unfollowed import unfollowed
 
 __all__ = ["prune_filters"]
-
-_CHECK_IMAGES = 4
 
 
 def prune_filters(module: nn.Module, settings: FilterPruning, context: Context) -> Compressed:
@@ -77,7 +74,7 @@ def _prune(
     """One round; sparsities are shares of `dense_groups`, or of the module's own groups where there are none."""
     input_shape = context.input_shape
     dense = copy.deepcopy(module)
-    images = _check_images(dense, input_shape, context.check_images)
+    images = check_images(dense, input_shape, context.check_images)
     before = costs(dense, input_shape=input_shape)
     kinds = {name: cost.kind for name, cost in before.items() if cost.kind == "linear" or cost.kind.endswith("conv")}
     removal = _Removal(dense, trace(copy.deepcopy(module), input_shape=input_shape), images)
@@ -162,20 +159,6 @@ def _unreached(kind: str) -> str:
     if kind == "linear" or kind.endswith("conv"):
         return "the forward pass does not reach it"
     return "it follows no convolution that could be pruned"
-
-
-def _check_images(module: nn.Module, input_shape: tuple[int, int, int], images: Tensor | None) -> Tensor:
-    like = image_like(module, input_shape)
-    if images is None:
-        seeded = torch.rand((_CHECK_IMAGES, *input_shape), generator=torch.Generator().manual_seed(0))
-        return seeded.to(like)
-    if images.ndim != 4 or len(images) == 0 or tuple(images.shape[1:]) != tuple(input_shape):
-        raise CompressionError(
-            "check_images do not fit the network",
-            expected=f"float [N, {', '.join(str(side) for side in input_shape)}], N >= 1",
-            got=f"{images.dtype} {list(images.shape)}",
-        )
-    return images.to(like)
 
 
 def _restore(hardened: nn.Module, dense: nn.Module) -> None:

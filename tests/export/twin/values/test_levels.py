@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from hardtemper.export.twin.gradients import leaking
-from hardtemper.export.twin.values.levels import added, byte_levels, layer_levels, max_pooled, pixel_levels
+from hardtemper.export.twin.values.levels import added, byte_levels, clamped, layer_levels, max_pooled, pixel_levels
 
 
 def images() -> Tensor:
@@ -37,6 +37,17 @@ def test_pools_and_sums_are_torchs() -> None:
     assert torch.equal(pooled.float(), torch.nn.functional.max_pool2d(a, 2, 2))
     summed = added(byte_levels(a), byte_levels(b), (0.5, 0.25), 3.0).q
     assert torch.equal(summed.float(), (a * 0.5 + b * 0.25 + 3).round().clamp(0, 255))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+def test_a_clamp_of_bytes(share: float) -> None:
+    q = torch.tensor([[0.0, 3.0, 4.0, 15.0, 16.0, 255.0]]).requires_grad_()
+    with leaking(share):
+        y = clamped(byte_levels(q), 4, 15)
+    assert y.q.tolist() == [[4, 4, 4, 15, 15, 15]]
+    y.real().sum().backward()
+    assert q.grad is not None
+    assert q.grad.tolist() == [[share, share, 1, 1, share, share]]
 
 
 class Half:

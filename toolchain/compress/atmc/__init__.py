@@ -1,0 +1,1 @@
+"""Adversarially trained model compression."""
