@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ __all__ = ["study"]
 
 @click.command(epilog="Example: toolchain study table3 --scale 0.01 --seeds 0,1,2 --out out/studies")
 @click.argument("name")
-@click.option("--scale", type=float, default=1.0, show_default=True, help="Share of the paper's work of training, above 0.")
+@click.option(
+    "--scale", type=float, default=1.0, show_default=True, help="Share of the paper's work of training, above 0."
+)
 @click.option("--data", help="Data set name, image folder, .npz or package.module:factory.  [default: the paper's]")
 @click.option("--data-root", help="Folder to look in first for a data set given by name.")
 @click.option("--seeds", metavar="N,N,...", help="Seeds.  [default: the study's]")
@@ -34,15 +37,7 @@ __all__ = ["study"]
     help="The folder of all stages.",
 )
 @click.option("--json", "json_path", type=click.Path(path_type=Path), help="Store the table as JSON there too.")
-def study(
-    name: str,
-    seeds: str | None,
-    data: str | None,
-    data_root: str | None,
-    settings: tuple[str, ...],
-    json_path: Path | None,
-    **options: Any,
-) -> None:
+def study(name: str, seeds: str | None, settings: tuple[str, ...], json_path: Path | None, **options: Any) -> None:
     """Carry out a paper's table or figure, and show its values beside ours.
 
     Accuracies are in per cent (%), differences in points and in the paper's standard deviations. An interrupted study
@@ -51,9 +46,9 @@ def study(
     """
     from ..study.study import study as run
     from .console import console, progress_bars
-    from .json_file import write_text
+    from .json_file import write_json
 
-    changes = {"data.name": data, "data.root": data_root}
+    changes = {"data.name": options.pop("data"), "data.root": options.pop("data_root")}
     found = {key: value for key, value in changes.items() if value is not None} | dict(map(read_setting, settings))
     with progress_bars() as progress:
         result = run(name, seeds=_seeds(seeds), changes=found, progress=progress, **options)
@@ -62,7 +57,7 @@ def study(
         console.print(note, soft_wrap=True)
     console.print(f"written: {', '.join(map(str, result.files.values()))}", soft_wrap=True)
     if json_path is not None:
-        write_text(json_path, result.files["json"].read_text(encoding="utf-8"))
+        write_json(json_path, json.loads(result.files["json"].read_text(encoding="utf-8")))
 
 
 def _seeds(text: str | None) -> tuple[int, ...]:

@@ -40,8 +40,8 @@ from ...export.quantization.scheme import Scheme
 from ...runtime.engine import open_onnx
 from ..models.source import load_source
 from ..recipe.inputs import Model
-from .classifier_zoo import alive
 from ..study.finished_rows import write_table
+from .classifier_zoo import alive
 from .trained_zoo import NETWORKS
 
 __all__ = ["BACKENDS", "BATCHES", "measure"]

@@ -14,8 +14,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .study_stages import CellRun, Measure
 from .study_file import Study, Value
+from .study_stages import CellRun, Measure
 
 __all__ = ["columns", "compare"]
 

@@ -14,7 +14,7 @@ import copy
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,14 +22,13 @@ from typing import Any
 import onnx_ir as ir
 
 from ...bench.attacks.threat.threat_model import ThreatModel
-from ...bench.data.dataset import Dataset
 from ...export.lower import lower, pixel_graph
 from ...runtime.files.atomic import write_whole
-from ...runtime.progress import ProgressCallback, silent
-from ..compress.chain import compress
+from ...runtime.progress import ProgressCallback
 from ..compress.compressed import Compressed
-from ..models.source import Source, load_source
-from ..pipeline.stages import compression_context, quantize_network, train_network, tune_integers, tune_network
+from ..models.source import load_source
+from ..pipeline.first_checks import check_stages, check_steps_of_training
+from ..pipeline.stages import Prepared, compress_dense, finish, train_dense
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.training_context import TrainingContext
@@ -148,12 +147,14 @@ class StudyStages:
         return self._out / "cells" / f"{name}{suffix}"
 
     def _rows(self, cell: StudyCell, name: str) -> list[tuple[str, Measure, Path]]:
-        subjects = self._scaled.study.compressions[cell.compression].measured
         return [
             (subject, measure, self._path(name, f".{subject}.{measure.attack}.{measure.images}.json"))
-            for subject in subjects
+            for subject in self._subjects(cell)
             for measure in self._measures
         ]
+
+    def _subjects(self, cell: StudyCell) -> tuple[str, ...]:
+        return self._scaled.study.compressions[cell.compression].measured
 
     def _finished(self, branch: str) -> bool:
         return all(
@@ -161,72 +162,88 @@ class StudyStages:
             for name, (cell, _) in self._cells[branch].items()
         )
 
-    def _context(self, recipe: Recipe, label: str, checkpoints: TimedCheckpoints) -> TrainingContext:
-        def tell(task: str, done: int, total: int, text: str) -> None:
-            self._progress(f"{label}: {task}", done, total, text)
-
-        device = resolve_device(recipe.device)
-        return TrainingContext(seed=recipe.seed, device=device, progress=tell, checkpoints=checkpoints)
-
-    def _dense(self, name: str, recipe: Recipe) -> tuple[Source, Dataset, float]:
-        """The trained network, from its checkpoint where there is one, and its processor seconds."""
+    def _prepared(self, recipe: Recipe) -> Prepared:
+        """The untrained network and the study's images, checked against the recipe."""
         data = self._data.of(recipe)
+        check_stages(recipe, data)
         source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
-        clock = TimedCheckpoints(self._out / "trained" / name, name)
-        train_network(recipe, source, data, self._context(recipe, name, clock))
-        return source, data, clock.cpu_seconds.get("train", 0.0)
+        check_steps_of_training(recipe, source)
+        graph = lower(source.module, input_shape=source.input_shape)
+        training = TrainingContext(seed=recipe.seed, device=resolve_device(recipe.device))
+        return Prepared(data=data, source=source, graph=graph, given=None, training=training, marks={})
+
+    def _dense(self, name: str, recipe: Recipe) -> tuple[Prepared, float]:
+        """With the network trained, or read from its checkpoint; and its processor seconds."""
+        prepared, clock = self._for(self._prepared(recipe), name, self._out / "trained" / name)
+        train_dense(recipe, prepared)
+        return prepared, clock.total
 
     def _train(self, name: str, recipe: Recipe) -> None:
         def row() -> dict[str, Any]:
-            source, data, seconds = self._dense(name, recipe)
-            return {"cpu_seconds": seconds, "images": len(data.train), "parameters": _parameters(source.module)}
+            prepared, seconds = self._dense(name, recipe)
+            parameters = sum(parameter.numel() for parameter in prepared.source.module.parameters())
+            return {"cpu_seconds": seconds, "images": len(prepared.data.train), "parameters": parameters}
 
         finished_row(self._out / "trained" / f"{name}.json", row)
 
     def _branch(self, name: str, dense: str, recipe: Recipe) -> None:
         """Compress once, then every fine-tuning of it."""
-        source, data, _ = self._dense(dense, recipe)
-        clock = TimedCheckpoints(self._out / "compressed" / name, name)
-        context = compression_context(recipe, source, data, self._context(recipe, name, clock), train=data.train)
+        prepared, _ = self._dense(dense, recipe)
+        prepared, _ = self._for(prepared, name, self._out / "compressed" / name)
         began = time.process_time()
-        compressed = compress(source.module, recipe.network_steps, context)
+        compressed = compress_dense(recipe, prepared)
         seconds = time.process_time() - began
         for cell_name, (cell, seed) in self._cells[name].items():
             chosen = self._scaled.recipe(cell, seed)
-            make = partial(self._make, cell_name, chosen, copy.deepcopy(compressed), source, seconds)
-            finished_row(self._path(cell_name, ".json"), make)
+            make = partial(self._make, cell_name, chosen, prepared, copy.deepcopy(compressed))
+            made = partial(make, subjects=self._subjects(cell), seconds=seconds)
+            finished_row(self._path(cell_name, ".json"), made)
             threat = ThreatModel.parse(chosen.adversary.threat)
             for subject, measure, path in self._rows(cell, cell_name):
                 graph = self._path(cell_name, f".{subject}.onnx")
                 self._progress(f"{cell_name}: {subject}", 0, 1, measure.attack)
-                measured = partial(measure_file, graph, data, threat, attack=measure.attack, images=measure.images)
+                measured = partial(
+                    measure_file, graph, prepared.data, threat, attack=measure.attack, images=measure.images
+                )
                 finished_row(path, measured)
                 self._progress(f"{cell_name}: {subject}", 1, 1, measure.attack)
 
+    def _for(self, prepared: Prepared, name: str, folder: Path) -> tuple[Prepared, TimedCheckpoints]:
+        """The same network for another stage, whose checkpoints and name in progress are its own."""
+        clock = TimedCheckpoints(folder, name)
+
+        def tell(task: str, done: int, total: int, text: str) -> None:
+            self._progress(f"{name}: {task}", done, total, text)
+
+        return replace(prepared, training=replace(prepared.training, progress=tell, checkpoints=clock)), clock
+
     def _make(
-        self, name: str, recipe: Recipe, compressed: Compressed, source: Source, seconds: float
+        self,
+        name: str,
+        recipe: Recipe,
+        prepared: Prepared,
+        compressed: Compressed,
+        *,
+        subjects: Sequence[str],
+        seconds: float,
     ) -> dict[str, Any]:
-        """Fine-tune, quantize, fine-tune the twin; write both graphs."""
-        data = self._data.of(recipe)
-        clock = TimedCheckpoints(self._out / "cells" / name, name)
-        context = self._context(recipe, name, clock)
-        tuned = tune_network(recipe, compressed.module, data, context)
-        graph = lower(tuned.module, input_shape=source.input_shape)
-        network = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
-        integers = tune_integers(recipe, quantize_network(recipe, tuned.module, source, data, silent), data, context)
-        for subject, model in {"network": network, "engine": integers.twin.to_onnx()}.items():
-            write_whole(self._path(name, f".{subject}.onnx"), model.SerializeToString(deterministic=True))
+        """Fine-tune, quantize, fine-tune the twin; write the graphs that are measured."""
+        mine, clock = self._for(prepared, name, self._out / "cells" / name)
+        hardened = finish(recipe, mine, compressed, None)
+        models = {"engine": hardened.network.to_onnx()}
+        if "network" in subjects:
+            graph = lower(hardened.tuned.module, input_shape=mine.source.input_shape)
+            models["network"] = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
+        for subject in subjects:
+            content = models[subject].SerializeToString(deterministic=True)
+            write_whole(self._path(name, f".{subject}.onnx"), content)
         return {
             "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
-            "images": len(data.train),
+            "images": len(mine.data.train),
             "parameters": compressed.parameters_after,
             "MACs": compressed.macs_after,
-            "cpu_seconds": {"compress": seconds, "finetune": sum(clock.cpu_seconds.values())},
+            "cpu_seconds": {"compress": seconds, "finetune": clock.total},
         }
-
-
-def _parameters(module: Any) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -33,6 +33,11 @@ class TimedCheckpoints:
         self._began: dict[str, float] = {}
         self.cpu_seconds: dict[str, float] = {}
 
+    @property
+    def total(self) -> float:
+        """Processor seconds of all stages."""
+        return sum(self.cpu_seconds.values())
+
     def load(self, stage: str) -> dict[str, Any] | None:
         """The last checkpoint of a stage; the stage's clock starts now."""
         found = self._work.load(_file(stage), self._mark)

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.files.atomic import write_whole
-from .study_stages import Measure
 from .study_file import Study
+from .study_stages import Measure
 
 __all__ = ["markdown", "write_tables"]
 
