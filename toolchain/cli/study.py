@@ -44,7 +44,7 @@ def study(name: str, seeds: str | None, settings: tuple[str, ...], json_path: Pa
     goes on where it stopped when the same command is given again; the same command in several processes shares the
     work. Studies in one folder share what they have in common.
     """
-    from ..study.study import study as run
+    from ..study.carry_out import study as run
     from .console import console, progress_bars
     from .json_file import write_json
 

@@ -25,17 +25,20 @@ def measure_file(path: Path, data: Dataset, threat: ThreatModel, *, attack: str,
         images: test images to attack, at most; the same ones for every network.
 
     Returns:
-        JSON values: `clean` and `robust` as measurements, what broke the twin alone, the graph's size.
+        JSON values: `clean` and `robust` as measurements, what broke the twin alone, attacks that were left out (there
+        is no other network for `transfer`), the graph's size.
     """
     (subject,) = open_subjects(read_target(path), dense=False)
     whole, part = data.test, data.test.at_most(images, seed=0)
     right = int((subject.engine.predict(whole.images) == whole.labels).sum())
     case = Case(engine=subject.engine, twin=subject.searched, images=part.images, labels=part.labels, threat=threat)
-    result = evaluate_robustness(case, choose_attacks(attack, threat, classes=len(data.classes)).plans, sequential=True)
+    chosen = choose_attacks(attack, threat, classes=len(data.classes))
+    result = evaluate_robustness(case, chosen.plans, sequential=True)
     robust = share("robust-accuracy", int(result.robust.sum()), result.n, attack=attack, threat=str(threat))
     return {
         "clean": share("clean-accuracy", right, len(whole)).to_dict(),
         "robust": robust.to_dict(),
         "broken on the twin only": sum(outcome.broken_twin_only or 0 for outcome in result.attacks),
+        "skipped": [skip.what for skip in chosen.skipped],
         "KiB": sum(map(len, subject.graph.stored)) / 1024,
     }

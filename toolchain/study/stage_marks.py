@@ -49,9 +49,8 @@ def compression_mark(recipe: Recipe, data: str) -> str:
     """Of a compressed network; `recipe` is the compression's."""
     sections = recipe.model_dump(mode="json")
     steps = [step.model_dump(mode="json") for step in recipe.network_steps]
-    return _digest(
-        [training_mark(recipe, data), steps, *(sections[key] for key in ("robust", "finetune", "adversary"))]
-    )
+    training = [sections[key] for key in ("robust", "finetune", "adversary")] if steps else []
+    return _digest([training_mark(recipe, data), steps, training])
 
 
 def cell_mark(recipe: Recipe, compression: str, data: str) -> str:

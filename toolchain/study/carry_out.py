@@ -88,6 +88,9 @@ def study(
     with_paper = recipe.data.name == chosen.recipe["data"]["name"]
     rows = compare(chosen, runs, measures, with_paper=with_paper)
     told = _told(scaled, asked, measures, runs[0].made["images"], with_paper=with_paper)
+    left_out = {name for run in runs for row in run.measured.values() for name in row["skipped"]}
+    if left_out:
+        told.append(f"Left out of the attacks: {', '.join(sorted(left_out))}.")
     about = {
         "scale": scale,
         "seeds": list(asked),
