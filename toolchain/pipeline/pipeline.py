@@ -23,19 +23,17 @@ from ...export.proofs.parity import check_parity
 from ...export.quantization.quantize import IntegerGraph, check_operators, quantize
 from ...export.twin.twin import Twin
 from ...runtime.bundle.reader import Bundle
-from ...runtime.errors import DataError, RecipeError
 from ...runtime.progress import ProgressCallback, silent
 from ..compress.chain import compress
 from ..compress.compressed import Compressed
 from ..compress.context import Context
 from ..compress.integers import compress_integers
-from ..models.first_run import check_training
 from ..models.source import Source, load_source
 from ..recipe.recipe import Recipe
-from ..recipe.training import Training
 from ..train.device import resolve_device
 from ..train.finetune import Trained, finetune
 from ..train.training_context import TrainingContext
+from .before_training import check_stages, check_training_steps
 from .checkpoints import StageCheckpoints, Workspace, fingerprints
 from .gates import check_gates, proof_images
 from .teacher import GivenTeacher, load_teacher, train_teacher
@@ -93,9 +91,9 @@ def build(
     )
     if data.notes:
         progress("data", 1, 1, "; ".join(data.notes))
-    _check_stages(recipe, data)
+    check_stages(recipe, data)
     source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
-    _check_training(recipe, source)
+    check_training_steps(recipe, source)
     dense_graph = lower(source.module, input_shape=source.input_shape)
     check_operators(dense_graph, recipe.quantize.scheme)
     given = _given_teacher(recipe, data)
@@ -169,47 +167,6 @@ def build(
     if not keep_work:
         work.remove()
     return Build(bundle=bundle, stages=stages)
-
-
-def _check_stages(recipe: Recipe, data: Dataset) -> None:
-    """Check every stage against the data now, before hours of training."""
-    count, side = len(data.train), min(data.input_shape[1:])
-    stages: list[tuple[str, Training, int]] = [
-        ("train", recipe.train, count),
-        ("finetune", recipe.finetune, count),
-        ("finetune_twin", recipe.finetune_twin, min(recipe.finetune_twin.images or count, count)),
-    ]
-    if recipe.trains_teacher:
-        stages.append(("teacher", recipe.teacher, count))
-    for key, settings, images in stages[1 if recipe.has_weights else 0 :]:
-        if settings.epochs and images < settings.batch_size:
-            raise DataError(
-                f"{key}.batch_size: too few training images for one batch",
-                expected=f"at least {settings.batch_size}",
-                got=str(images),
-                fix=f"a smaller {key}.batch_size, or fewer held-out and calibration images",
-            )
-        for name, pixels in (("shift", settings.shift), ("cutout", settings.cutout)):
-            if settings.epochs and pixels >= side:
-                raise RecipeError(
-                    f"{key}.{name} leaves nothing of some images", expected=f"less than {side} pixels", got=str(pixels)
-                )
-
-
-def _check_training(recipe: Recipe, source: Source) -> None:
-    """One step of the stages that train the module itself, on a copy: code that training alone runs may fail too."""
-    changing = [step.method for step in recipe.network_steps if step.changes_network]
-    if recipe.model.name.endswith(".pt2") and (recipe.finetune.epochs or changing):
-        raise RecipeError(
-            f"{recipe.model.name}: an exported program is only lowered, quantized and attacked",
-            expected="no compression and finetune.epochs 0",
-            got=f"compression: {', '.join(changing) or 'none'}; {recipe.finetune.epochs} epochs",
-            fix="--set compress=[] --epochs 0 --standard, or give package.module:factory and a checkpoint",
-        )
-    stages = [recipe.finetune] if recipe.has_weights else [recipe.train, recipe.finetune]
-    batches = [stage.batch_size for stage in stages if stage.epochs]
-    if batches:
-        check_training(source.module, source.name, source.input_shape, images=min(2, *batches))
 
 
 def _train(recipe: Recipe, source: Source, data: Dataset, context: TrainingContext) -> Trained:
