@@ -27,7 +27,7 @@ from ...runtime.files.atomic import write_whole
 from ...runtime.progress import ProgressCallback
 from ..compress.compressed import Compressed
 from ..models.source import load_source
-from ..pipeline.first_checks import check_stages, check_steps_of_training
+from ..pipeline.before_training import check_stages, check_training_steps
 from ..pipeline.stages import Prepared, compress_dense, finish, train_dense
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
@@ -167,7 +167,7 @@ class StudyStages:
         data = self._data.of(recipe)
         check_stages(recipe, data)
         source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
-        check_steps_of_training(recipe, source)
+        check_training_steps(recipe, source)
         graph = lower(source.module, input_shape=source.input_shape)
         training = TrainingContext(seed=recipe.seed, device=resolve_device(recipe.device))
         return Prepared(data=data, source=source, graph=graph, given=None, training=training, marks={})
