@@ -170,7 +170,7 @@ def lower_once() -> Iterator[None]:
         return known[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hardtemper.toolchain.pipeline.pipeline.lower", remembering)
+        patch.setattr("hardtemper.toolchain.pipeline.stages.lower", remembering)
         yield
 
 

@@ -331,7 +331,7 @@ def test_nodes_that_no_rewrite_could_change_reach_the_manifest(
         integer = quantize(*arguments, **options)
         return dataclasses.replace(integer, skipped=(skipped,), float_operators=(found,), tie_distances={"m": 0.25})
 
-    monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.quantize", one_left)
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.stages.quantize", one_left)
     made = build(with_overrides(settings, {}), out=tmp_path / "out")
     assert made.stages.skipped == (skipped,)
     told = read_bundle(tmp_path / "out").manifest.proofs["lowering"]

@@ -244,7 +244,7 @@ def test_a_student_of_a_bundle(
         taught.append(teacher)
         return finetune(module, *arguments, teacher=teacher, **options)
 
-    monkeypatch.setattr("hardtemper.toolchain.pipeline.pipeline.finetune", noting)
+    monkeypatch.setattr("hardtemper.toolchain.pipeline.stages.finetune", noting)
     recipe = with_overrides(distilling, {"adversary.teacher": str(tiny.path)})
     assert "teacher" not in stages(recipe, tmp_path / "out", "fine-tune")
     assert isinstance(taught[-1], Twin)
