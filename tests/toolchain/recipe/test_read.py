@@ -20,7 +20,7 @@ SECTIONS += ["bundle"]
 
 
 def test_what_ships() -> None:
-    assert recipe_names() == ["demo", "fashion-mnist", "fashion-mnist-long"]
+    assert recipe_names() == ["deep-compression", "demo", "fashion-mnist", "fashion-mnist-long"]
 
 
 @pytest.mark.parametrize("name", recipe_names())

@@ -62,9 +62,14 @@ def share_weights(graph: IntegerGraph, settings: WeightSharing) -> CompressedInt
     shadow, clusters, rows = dict(graph.shadow), {}, []
     for weights in found:
         bits = int(own.get(weights.layer, settings.conv_bits if weights.kind == "conv" else settings.linear_bits))
-        if weights.layer in keep or bits == _BYTE:
-            why = "kept as asked" if weights.layer in keep else "codes of 8 bits take no more than 256 values"
-            rows.append(_row(weights, _BYTE, weights.codes, why))
+        width = graph.weight_bits.get(weights.initializer, _BYTE)
+        if weights.layer in keep or bits >= width:
+            why = (
+                "kept as asked"
+                if weights.layer in keep
+                else f"codes of {width} bits take no more than {2**width} values"
+            )
+            rows.append(_row(weights, width, weights.codes, why))
             continue
         _refuse_more_values_than_weights(weights, bits)
         codes = _shared(weights, graph.shadow.get(weights.initializer), 2**bits)

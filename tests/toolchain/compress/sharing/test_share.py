@@ -84,6 +84,15 @@ def test_the_account(integer: IntegerGraph) -> None:
     assert not kept.clusters
 
 
+def test_narrower_codes_take_few_values_by_themselves(integer: IntegerGraph) -> None:
+    (linear,) = (weights for weights in integer_weights(integer.model) if weights.kind == "linear")
+    narrow = replace(integer, weight_bits={linear.initializer: 5})
+    result = share_weights(narrow, WeightSharing())
+    assert result.tensors[1].reason == "codes of 5 bits take no more than 32 values"
+    assert not result.clusters
+    assert list(share_weights(narrow, WeightSharing(linear_bits=4)).clusters) == [linear.initializer]
+
+
 def test_the_error_falls_with_the_bits(integer: IntegerGraph) -> None:
     errors = [share_weights(integer, WeightSharing(per_layer={"6": bits})).tensors[1].error for bits in range(1, 8)]
     assert errors == sorted(errors, reverse=True)
