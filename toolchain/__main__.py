@@ -1,4 +1,4 @@
-"""The command line: `toolchain build | compile | bench | replay | verify | inspect | unpack`.
+"""The command line: `toolchain build | search | compile | bench | replay | verify | inspect | unpack`.
 
 Errors of this package become one line and an exit code (2: bad input, 1: a failed gate); `--debug` shows the traceback.
 So do the errors of Python itself that an input alone can cause: a name that no system can hold, a text that is nested
@@ -66,7 +66,7 @@ def _guarded(arguments: list[str] | None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         command = next((argument for argument in given if not argument.startswith("-")), "")
-        goes_on = "; the same command goes on where it stopped" if command in ("build", "bench") else ""
+        goes_on = "; the same command goes on where it stopped" if command in ("build", "bench", "search") else ""
         say(f"interrupted{goes_on}")
         return 130
     except BrokenPipeError:

@@ -13,7 +13,7 @@ from ..recipe.adversary import ObjectiveName
 from ..recipe.quantization import ScalesName
 from ..recipe.toml_text import TOMLDecodeError, parse_toml
 
-__all__ = ["build"]
+__all__ = ["build", "setting"]
 
 _FLAGS = {
     "data": "data.name",
@@ -86,7 +86,7 @@ def build(
     overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
     if sparsity is not None:
         overrides[step_key(given.get("compress"), "sparsity")] = sparsity
-    overrides |= dict(_setting(text) for text in settings)
+    overrides |= dict(setting(text) for text in settings)
     with progress_bars() as progress:
         result = run(given, out=out, overwrite=overwrite, keep_work=keep_work, progress=progress, **overrides)
     for table in build_report(result):
@@ -94,7 +94,12 @@ def build(
     console.print(f"digest: {result.bundle.digest}", soft_wrap=True)
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def setting(text: str) -> tuple[str, Any]:
+    """Key and value of an option --set KEY=VALUE.
+
+    Raises:
+        RecipeError: no equals sign.
+    """
     key, equals, value = text.partition("=")
     if not equals:
         from ..recipe.read import recipe_names

@@ -8,7 +8,7 @@ A build hardens once; a search hardens the same dense network again and again, w
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -18,7 +18,7 @@ from ...bench.data.load import load_dataset
 from ...export.lower import FloatGraph, lower
 from ...export.quantization.quantize import IntegerGraph, check_operators, quantize
 from ...export.twin.twin import Twin
-from ...runtime.progress import ProgressCallback
+from ...runtime.progress import ProgressCallback, silent
 from ..compress.chain import compress
 from ..compress.compressed import Compressed
 from ..compress.compressed_integers import CompressedIntegers
@@ -129,12 +129,14 @@ def prepare(recipe: Recipe, work: Workspace, progress: ProgressCallback) -> Prep
 
 
 def rehearse(recipe: Recipe, prepared: Prepared) -> Compressed:
-    """Compress without training; a layer that would be emptied shows now and not after the training.
+    """Compress without training or a word; a layer that would be emptied shows now and not after the training.
 
     Raises:
         CompressionError: a step cannot be carried out.
     """
-    return compress(prepared.source.module, recipe.network_steps, _compression_context(recipe, prepared, train=None))
+    context = _compression_context(recipe, prepared, train=None)
+    quiet = replace(context, training=replace(prepared.training, progress=silent))
+    return compress(prepared.source.module, recipe.network_steps, quiet)
 
 
 def rehearse_integers(recipe: Recipe, prepared: Prepared, rehearsed: Compressed) -> CompressedIntegers:
@@ -163,7 +165,8 @@ def train_dense(recipe: Recipe, prepared: Prepared) -> Dense:
         )
     graph = lower(source.module, input_shape=source.input_shape) if trained.epochs else prepared.graph
     taught = train_teacher(recipe, source.module, prepared.data, context) if recipe.trains_teacher else None
-    teacher = _teaching(prepared.given, taught)
+    given = None if prepared.given is None else prepared.given.twin
+    teacher: nn.Module | None = given if taught is None else taught.module
     if teacher is not None:
         teacher.to(context.device)
     return Dense(trained=trained, graph=graph, taught=taught, teacher=teacher)
@@ -234,12 +237,6 @@ def _quantize(
     if progress is None:
         return quantize(graph, images[:_REHEARSED], scheme=recipe.quantize.scheme)
     return quantize(graph, images, scheme=recipe.quantize.scheme, progress=progress)
-
-
-def _teaching(given: GivenTeacher | None, taught: Trained | None) -> nn.Module | None:
-    if taught is not None:
-        return taught.module
-    return None if given is None else given.twin
 
 
 def _given_teacher(recipe: Recipe, data: Dataset) -> GivenTeacher | None:

@@ -45,7 +45,9 @@ class Budget:
         if key not in BUDGETS or not equals:
             near = difflib.get_close_matches(key, BUDGETS, n=1, cutoff=0.0)
             expected = " or ".join(f"{known}=VALUE" for known in BUDGETS)
-            raise InputError("--budget", expected=expected, got=text, fix=f"did you mean {near[0]}=VALUE?" if near else "")
+            raise InputError(
+                "--budget", expected=expected, got=text, fix=f"did you mean {near[0]}=VALUE?" if near else ""
+            )
         try:
             limit = float(value)
         except ValueError:

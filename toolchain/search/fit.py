@@ -1,8 +1,10 @@
-"""The scale of all sparsities at which a candidate just meets its goal: false position, Illinois variant.
+"""The scale of all sparsities at which a candidate just meets its goal.
 
-    find s with q(s) = goal, q falling in steps;  s = (a f(b) - b f(a)) / (f(b) - f(a)),  f = log(q / goal)
+    find s with q(s) <= goal and q(s) >= 0.95 goal, q falling in steps
 
-(Dowell and Jarratt 1971, A modified regula falsi method.) Each q(s) may be a measurement, so few are asked for.
+Brent's method (Brent 1973, Algorithms for minimization without derivatives, chapter 4; scipy's) on log(q / goal). It
+starts from a bracket that doubling finds, where log q is nearly a line. Each q(s) may take seconds to measure, so the
+search ends at the first that is near enough, or after 8 steps.
 """
 
 from __future__ import annotations
@@ -10,47 +12,37 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from scipy.optimize import brentq
+
 __all__ = ["Fitted", "fit"]
 
-_NEAR = 0.97
-_MOST_CALLS = 10
+_NEAR = 0.95
+_MOST_STEPS = 8
 
 Fitted = tuple[float, float]
 """A scale, and the quantity at it."""
 
 
 def fit(quantity: Callable[[float], float], goal: float, *, largest: float) -> Fitted | None:
-    """A scale in [0, largest] whose quantity is at most `goal`, and near it if any is; None if not even the largest's is.
+    """A scale in [0, largest] whose quantity is at most `goal`, and near it if any is; None if none is.
 
     Args:
         quantity: of a scale, above 0; falls as the scale grows, up to steps and noise.
         goal: above 0.
         largest: where nothing more can be removed.
     """
-    low, high = 0.0, largest
-    found = quantity(low)
-    if found <= goal:
-        return low, found
-    best: Fitted = (high, quantity(high))
-    if best[1] > goal:
-        return None
-    f_low, f_high = math.log(found / goal), math.log(best[1] / goal)
-    side = 0
-    for _ in range(_MOST_CALLS):
-        if best[1] >= _NEAR * goal or high - low < 1e-6 * largest:
-            break
-        scale = (low * f_high - high * f_low) / (f_high - f_low)
-        # between the bounds by a hundredth at least: a flat end would hold it
-        scale = min(max(scale, low + 0.01 * (high - low)), high - 0.01 * (high - low))
-        found = quantity(scale)
-        if found > goal:
-            low, f_low = scale, math.log(found / goal)
-            f_high = f_high / 2 if side == 1 else f_high
-            side = 1
-        else:
-            high, f_high = scale, math.log(found / goal)
-            f_low = f_low / 2 if side == -1 else f_low
-            side = -1
-            if found > best[1]:
-                best = (scale, found)
-    return best
+    known: dict[float, float] = {}
+
+    def excess(scale: float) -> float:
+        if scale not in known:
+            known[scale] = quantity(scale)
+        return 0.0 if _NEAR * goal <= known[scale] <= goal else math.log(known[scale] / goal)
+
+    low, high = 0.0, 0.0
+    while excess(high) > 0:
+        if high == largest:
+            return None
+        low, high = high, min(max(2 * high, 1.0), largest)
+    if low < high:
+        brentq(excess, low, high, xtol=1e-3 * high, maxiter=_MOST_STEPS, disp=False)
+    return max((fitted for fitted in known.items() if fitted[1] <= goal), key=lambda fitted: fitted[1])

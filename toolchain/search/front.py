@@ -1,6 +1,6 @@
 """The Pareto front of a search: the points that no other one beats.
 
-    a beats b    cost(a) <= cost(b), accuracy(a) >= accuracy(b), and one of the two is strict
+a beats b    cost(a) <= cost(b), accuracy(a) >= accuracy(b), and one of the two is strict
 """
 
 from __future__ import annotations

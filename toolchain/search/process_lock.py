@@ -41,7 +41,9 @@ class ProcessLock:
             connection.execute("BEGIN EXCLUSIVE")
         except sqlite3.OperationalError as error:
             if "locked" not in str(error):
-                raise InputError(f"{self._path}: cannot be locked", got=str(error), fix="choose another --out") from None
+                raise InputError(
+                    f"{self._path}: cannot be locked", got=str(error), fix="choose another --out"
+                ) from None
             connection.close()
             return False
         self._connection = connection

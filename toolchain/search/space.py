@@ -22,7 +22,7 @@ from .budget import Budget
 
 __all__ = ["Knob", "Space", "searched_methods"]
 
-_SLOWEST = 0.05
+_SLOWEST, _MIDDLE = 0.05, 0.5
 _DIGITS = 1e4
 
 Values = Mapping[str, Any]
@@ -75,6 +75,12 @@ class Space:
             **{f"{key} {name}": found for key, found in bits.items() if len(found) > 1 for name in self.inner},
         }
 
+    @property
+    def first(self) -> dict[str, Any]:
+        """All layers alike: the first method, the most bits."""
+        choices = {name: found[0] if isinstance(found[0], str) else max(found) for name, found in self.choices.items()}
+        return {**dict.fromkeys(self.ranges, _MIDDLE), **choices}
+
     def method(self, values: Values, knob: Knob) -> SearchedMethod:
         """What compresses a layer; the first that can where there is no choice."""
         chosen: SearchedMethod = values.get(f"method {knob.name}", next(iter(knob.floors)))
@@ -83,7 +89,8 @@ class Space:
     def largest_scale(self, values: Values) -> float:
         """Where every layer is at its floor."""
         return max(
-            math.log(1 / knob.floors[self.method(values, knob)]) / values[f"rate {knob.name}"] for knob in self.knobs
+            math.log(1 / knob.floors[self.method(values, knob)]) / float(values[f"rate {knob.name}"])
+            for knob in self.knobs
         )
 
     def recipe_of(self, values: Values, scale: float) -> Recipe:
@@ -135,7 +142,9 @@ class Space:
     def _template(self, method: str) -> dict[str, Any]:
         """The recipe's own step of a method, whose other settings count; else its defaults."""
         own = [step for step in self.recipe.compress if step.method == method]
-        return (own[0] if own else STEPS[method]()).model_dump(mode="json", exclude_none=True)
+        return (own[0] if own else STEPS[method].model_validate({"method": method})).model_dump(
+            mode="json", exclude_none=True
+        )
 
 
 def searched_methods(recipe: Recipe) -> tuple[SearchedMethod, ...]:

@@ -176,7 +176,8 @@ def test_interrupted_within_a_compression_step(
     build(recipe, out=tmp_path / "out", progress=lambda task, *_: seen.append(task))
     assert "compress 1: round 2" in seen
     assert not {"train", "compress 1: round 1"} & set(seen)
-    assert (tmp_path / "out" / "model.onnx").read_bytes() == (whole.bundle.path / "model.onnx").read_bytes()
+    packed = "model.onnx.packed"
+    assert (tmp_path / "out" / packed).read_bytes() == (whole.bundle.path / packed).read_bytes()
 
 
 @pytest.mark.parametrize(
