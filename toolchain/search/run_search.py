@@ -112,7 +112,11 @@ def search(
         taken = queue.take(space, target=facts["target"], most=trials)
         if taken is None:
             break
-        outcome = evaluate(taken.number, taken.values)
+        try:
+            outcome = evaluate(taken.number, taken.values)
+        except BaseException:
+            taken.lock.release()  # the trial is the next one's who asks
+            raise
         queue.finish(taken, outcome)
         told = outcome.reason or f"{budget.shown(outcome.quantity)} {budget.key}, {outcome.accuracy:.1%}"
         progress("trials", len(queue.outcomes()), trials, told)

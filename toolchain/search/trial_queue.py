@@ -28,7 +28,7 @@ from .space import Space
 
 __all__ = ["Outcome", "Taken", "TrialQueue"]
 
-_FINGERPRINT, _FACTS = "fingerprint", "facts"
+_FINGERPRINT, _FACTS, _FIRST = "fingerprint", "facts", "first"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -120,8 +120,7 @@ class TrialQueue:
 
     def begin(self, facts: Mapping[str, Any], first: Sequence[Mapping[str, Any]]) -> None:
         """Store the facts, and the values of the first trials."""
-        for values in first[len(self._study.get_trials(deepcopy=False)) :]:
-            self._study.enqueue_trial(dict(values))
+        self._study.set_user_attr(_FIRST, json.dumps(list(first)))
         self._study.set_user_attr(_FACTS, json.dumps(facts))
 
     def take(self, space: Space, *, target: tuple[float, float], most: int) -> Taken | None:
@@ -133,11 +132,20 @@ class TrialQueue:
             most: trials in all.
         """
         with self._locked():
-            self._give_back()
             counted = [trial for trial in self._trials if trial.state in (TrialState.COMPLETE, TrialState.RUNNING)]
-            if len(counted) >= most:
+            left = next(
+                (trial for trial in counted if trial.state == TrialState.RUNNING and self._is_left(trial)), None
+            )
+            place = len(counted) - (left is not None)
+            if place >= most:
                 return None
-            seeds = np.random.SeedSequence((self._seed, len(counted)))
+            first = json.loads(self._study.user_attrs.get(_FIRST, "[]"))
+            if left is not None:
+                self._study.tell(left.number, state=TrialState.FAIL)
+                self._study.enqueue_trial(left.params)
+            elif place < len(first):
+                self._study.enqueue_trial(first[place])
+            seeds = np.random.SeedSequence((self._seed, place))
             self._study.sampler = optuna.samplers.TPESampler(seed=int(seeds.generate_state(1)[0]))
             trial = self._study.ask(_distributions(space, target))
             lock = self._lock(trial.number)
@@ -148,8 +156,9 @@ class TrialQueue:
         """Store what became of a trial."""
         taken.trial.set_user_attr("outcome", json.dumps(asdict(outcome)))
         taken.trial.set_constraint("excess", outcome.excess)
-        self._study.tell(taken.trial, [outcome.quantity, outcome.accuracy])
-        taken.lock.release()
+        with self._locked():  # or another process could take it for left in between
+            self._study.tell(taken.trial, [outcome.quantity, outcome.accuracy])
+            taken.lock.release()
 
     def outcomes(self) -> list[Outcome]:
         """All finished trials, by number."""
@@ -163,16 +172,12 @@ class TrialQueue:
     def _trials(self) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False)
 
-    def _give_back(self) -> None:
-        """Put the trials of killed processes back."""
-        for trial in self._trials:
-            if trial.state != TrialState.RUNNING:
-                continue
-            lock = self._lock(trial.number)
-            if lock.take():
-                lock.release()
-                self._study.tell(trial.number, state=TrialState.FAIL)
-                self._study.enqueue_trial(trial.params)
+    def _is_left(self, trial: FrozenTrial) -> bool:
+        """Whether the process that worked on a trial is gone."""
+        lock = self._lock(trial.number)
+        taken = lock.take()
+        lock.release()
+        return taken
 
     def _lock(self, number: int) -> ProcessLock:
         return ProcessLock(self._out / "locks" / f"trial-{number}")

@@ -21,10 +21,10 @@ SEARCHED: dict[str, Any] = {
     "robust": True,
     "data": {"heldout": 64, "calibration": 32},
     "model": {"name": "cnn8", "width": 4, "hidden": 16},
-    "train": {"epochs": 1, "batch_size": 32, "learning_rate": 0.1, "momentum": 0.9, "schedule": "one-cycle"},
+    "train": {"epochs": 3, "batch_size": 32, "learning_rate": 0.1, "momentum": 0.9, "schedule": "one-cycle"},
     "compress": [{"method": "filters", "sparsity": 0.5}],
-    "adversary": {"threat": "linf:0.1", "steps": 1, "step_size": 0.06},
-    "finetune": {"epochs": 1, "batch_size": 32, "learning_rate": 0.05, "momentum": 0.9, "schedule": "one-cycle"},
+    "adversary": {"threat": "linf:0.1", "steps": 2, "step_size": 0.06},
+    "finetune": {"epochs": 2, "batch_size": 32, "learning_rate": 0.05, "momentum": 0.9, "schedule": "one-cycle"},
     "finetune_twin": {"epochs": 1, "batch_size": 32, "images": 64},
 }
 BUDGET = Budget("macs", 30_000)

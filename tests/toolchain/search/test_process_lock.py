@@ -55,5 +55,5 @@ def test_within_one_process_too(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="cannot be locked.*choose another --out"):
+    with pytest.raises(InputError, match=r"cannot be locked.*choose another --out"):
         ProcessLock(tmp_path / "no" / "lock").take()
