@@ -6,13 +6,40 @@ step left it alone. A layer that became factors is still one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ...runtime.errors import CompressionError
 from .compressed import Compressed, LayerReport
+from .cost import LayerCost
 
-__all__ = ["joined"]
+__all__ = ["joined", "row"]
+
+
+def row(
+    name: str, cost: LayerCost, after: Mapping[str, LayerCost], *, reason: str = "", removed: tuple[int, ...] = ()
+) -> LayerReport:
+    """What one step did to one layer.
+
+    Args:
+        name, cost: the layer before.
+        after: the network's layers after; where the layer became several, they are its submodules and are added up.
+        reason: why it stayed as it was; "" if it did not.
+        removed: its channels that went.
+    """
+    parts = [found for path, found in after.items() if path == name or (not reason and path.startswith(f"{name}."))]
+    return LayerReport(
+        name=name,
+        kind=cost.kind,
+        channels_before=cost.channels,
+        channels_after=cost.channels - len(removed),
+        parameters_before=cost.parameters,
+        parameters_after=sum(part.parameters for part in parts),
+        macs_before=cost.macs,
+        macs_after=sum(part.macs for part in parts),
+        reason=reason,
+        removed=removed,
+    )
 
 
 def joined(reports: Sequence[Compressed]) -> Compressed:

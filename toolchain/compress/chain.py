@@ -14,10 +14,10 @@ from dataclasses import replace
 from torch import nn
 
 from ..recipe.compression_base import CompressionStep
-from .account import joined
+from .account import joined, row
 from .compressed import Compressed, LayerReport
 from .context import Context
-from .cost import costs
+from .cost import costs, is_weighted
 from .methods import METHODS
 
 __all__ = ["compress"]
@@ -41,30 +41,21 @@ def compress(module: nn.Module, steps: Sequence[CompressionStep], context: Conte
         given = reports[-1].module if reports else module
         reports.append(METHODS[step.method].compress(given, step, replace(context, step=number)))
     whole = joined(reports)
-    return replace(whole, layers=tuple(_counted(whole.module, row) for row in whole.layers))
+    return replace(whole, layers=tuple(_counted(whole.module, layer) for layer in whole.layers))
 
 
-def _counted(module: nn.Module, row: LayerReport) -> LayerReport:
-    if row.kind != "linear" and not row.kind.endswith("conv"):
-        return row
-    weights = [weight for weight in module.get_submodule(row.name).parameters() if weight.ndim > 1]
+def _counted(module: nn.Module, layer: LayerReport) -> LayerReport:
+    if not is_weighted(layer.kind):
+        return layer
+    weights = [weight for weight in module.get_submodule(layer.name).parameters() if weight.ndim > 1]
     zeros = sum(int((weight == 0).sum()) for weight in weights)
-    return replace(row, weights=sum(weight.numel() for weight in weights), zeros=zeros)
+    return replace(layer, weights=sum(weight.numel() for weight in weights), zeros=zeros)
 
 
 def _unchanged(module: nn.Module, context: Context) -> Compressed:
+    found = costs(module, input_shape=context.input_shape)
     layers = tuple(
-        LayerReport(
-            name=name,
-            kind=cost.kind,
-            channels_before=cost.channels,
-            channels_after=cost.channels,
-            parameters_before=cost.parameters,
-            parameters_after=cost.parameters,
-            macs_before=cost.macs,
-            macs_after=cost.macs,
-            reason="the recipe has no compression step on the network",
-        )
-        for name, cost in costs(module, input_shape=context.input_shape).items()
+        row(name, cost, found, reason="the recipe has no compression step on the network")
+        for name, cost in found.items()
     )
     return Compressed(module=copy.deepcopy(module), layers=layers, steps=())

@@ -11,6 +11,7 @@ A bias is no multiplication and is not counted; neither are norms and activation
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,7 +22,7 @@ from torch.nn.modules.conv import _ConvNd
 from ...runtime.errors import CompressionError, first_line
 from .probe import evaluating, image_like
 
-__all__ = ["LayerCost", "costs"]
+__all__ = ["LayerCost", "costs", "is_weighted", "weighted_kinds"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,6 +40,16 @@ class LayerCost:
     channels: int
     parameters: int
     macs: int
+
+
+def is_weighted(kind: str) -> bool:
+    """Whether a kind is that of convolutions or linear layers."""
+    return kind == "linear" or kind.endswith("conv")
+
+
+def weighted_kinds(found: Mapping[str, LayerCost]) -> dict[str, str]:
+    """The kind of every convolution and linear layer, by name."""
+    return {name: cost.kind for name, cost in found.items() if is_weighted(cost.kind)}
 
 
 def costs(module: nn.Module, *, input_shape: tuple[int, int, int]) -> dict[str, LayerCost]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from ...runtime.errors import CompressionError
 
-__all__ = ["by_layer", "resolve"]
+__all__ = ["by_layer", "named"]
 
 
 def by_layer(per_layer: Mapping[str, float], names: Iterable[str]) -> dict[str, float]:
@@ -17,13 +17,13 @@ def by_layer(per_layer: Mapping[str, float], names: Iterable[str]) -> dict[str, 
     Raises:
         CompressionError: one that names no layer.
     """
-    resolved = resolve(per_layer, names, "per_layer")
+    resolved = _resolve(per_layer, names, "per_layer")
     ordered = sorted(per_layer, key=lambda pattern: resolved[pattern] == [pattern])
     return {name: per_layer[pattern] for pattern in ordered for name in resolved[pattern]}
 
 
-def resolve(patterns: Iterable[str], names: Iterable[str], setting: str) -> dict[str, list[str]]:
-    """The layers that each name or pattern means.
+def named(patterns: Iterable[str], names: Iterable[str], setting: str) -> set[str]:
+    """The layers that any of the names or patterns means.
 
     Args:
         patterns: of the setting.
@@ -33,6 +33,11 @@ def resolve(patterns: Iterable[str], names: Iterable[str], setting: str) -> dict
     Raises:
         CompressionError: one that names no layer.
     """
+    return {name for found in _resolve(patterns, names, setting).values() for name in found}
+
+
+def _resolve(patterns: Iterable[str], names: Iterable[str], setting: str) -> dict[str, list[str]]:
+    """The layers that each name or pattern means; a CompressionError where one means none."""
     known = list(names)
     found = {}
     for pattern in patterns:

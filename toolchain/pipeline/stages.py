@@ -29,8 +29,8 @@ from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.finetune import Trained, finetune
 from ..train.training_context import TrainingContext
+from .before_training import check_stages, check_training_steps
 from .checkpoints import StageCheckpoints, Workspace, fingerprints
-from .first_checks import check_stages, check_steps_of_training
 from .teacher import GivenTeacher, load_teacher, train_teacher
 
 __all__ = ["Dense", "Hardened", "Prepared", "harden", "prepare", "rehearse", "rehearse_integers", "train_dense"]
@@ -114,7 +114,7 @@ def prepare(recipe: Recipe, work: Workspace, progress: ProgressCallback) -> Prep
         progress("data", 1, 1, "; ".join(data.notes))
     check_stages(recipe, data)
     source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
-    check_steps_of_training(recipe, source)
+    check_training_steps(recipe, source)
     graph = lower(source.module, input_shape=source.input_shape)
     check_operators(graph, recipe.quantize.scheme)
     given = _given_teacher(recipe, data)

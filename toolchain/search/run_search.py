@@ -17,8 +17,8 @@ from ...runtime.cpu import cpu_name, instruction_set
 from ...runtime.errors import DataError, InputError
 from ...runtime.files.atomic import write_whole
 from ...runtime.progress import ProgressCallback, silent
+from ..pipeline.before_training import check_stages
 from ..pipeline.checkpoints import Workspace
-from ..pipeline.first_checks import check_stages
 from ..pipeline.stages import Dense, Prepared, prepare, train_dense
 from ..recipe.recipe import Recipe
 from ..recipe.search_space import SEARCHED

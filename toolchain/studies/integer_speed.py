@@ -1,6 +1,8 @@
 """INT8 against float, family by family: the trained table's networks, ONNX Runtime and OpenVINO, one thread, in turns.
 
-    python -m hardtemper.toolchain.studies.integer_speed [--only NAME ...] [--repeats 30] [--json FILE]
+    python -m hardtemper.toolchain.studies.integer_speed [--only NAME ...] [--side 28] [--batches 1 32] [--json FILE]
+
+`--only` takes torchvision's classifiers too; `--side 224` makes the images as large as theirs.
 
 Weights are random, batch norms have the statistics of real images; latency does not depend on the weights. Nothing is
 pruned. Every network is timed as
@@ -33,6 +35,7 @@ import torch
 from numpy.typing import NDArray
 
 from ...bench.data.load import load_dataset
+from ...bench.data.resize import resize_batch
 from ...bench.performance.latency import measure_latency
 from ...export.lower import lower, pixel_graph
 from ...export.quantization.quantize import quantize
@@ -44,18 +47,18 @@ from .classifier_zoo import alive
 from .finished_rows import write_table
 from .trained_zoo import NETWORKS
 
-__all__ = ["BACKENDS", "BATCHES", "measure"]
+__all__ = ["BACKENDS", "measure"]
 
 BACKENDS = ("onnxruntime", "openvino")
-BATCHES = (1, 32)
 
 
-def measure(name: str, images: NDArray[np.uint8], *, repeats: int) -> dict[str, Any]:
+def measure(name: str, images: NDArray[np.uint8], *, batches: Sequence[int], repeats: int) -> dict[str, Any]:
     """One network's row.
 
     Args:
         name: a network's, as a recipe has it.
         images: uint8 [N, C, H, W] to calibrate on and to time.
+        batches: images a call.
         repeats: timed calls of each engine and batch size, at least.
     """
     shape = (images.shape[1], images.shape[2], images.shape[3])
@@ -74,7 +77,7 @@ def measure(name: str, images: NDArray[np.uint8], *, repeats: int) -> dict[str, 
         for backend in BACKENDS:
             paths = {label: Path(folder) / f"{label}.onnx" for label in models}
             engines = {label: open_onnx(path, backend=backend, threads=1) for label, path in paths.items()}
-            for batch in BATCHES:
+            for batch in batches:
                 found = measure_latency(engines, images, batch=batch, repeats=repeats)
                 rows += [
                     {
@@ -94,14 +97,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = {key: str(settings.get("model.name", key)) for key, settings in NETWORKS.items()}
     names["mobilenet_v2"] = "mobilenet_v2"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=list(names), default=list(names), help="some networks only")
+    parser.add_argument("--only", nargs="+", default=list(names), help="some networks only, or torchvision's by name")
+    parser.add_argument("--side", type=int, default=28, help="of the images, in pixels")
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 32], help="images a call")
     parser.add_argument("--repeats", type=int, default=30, help="timed calls, at least")
     parser.add_argument("--json", type=Path, help="store the figures there")
     given = parser.parse_args(arguments)
-    images = load_dataset("fashion-mnist", heldout=0, calibration=256).calibration.images
+    images = resize_batch(load_dataset("fashion-mnist", heldout=0, calibration=256).calibration.images, given.side)
     found = []
     for key in given.only:
-        found.append(measure(names[key], images, repeats=given.repeats))
+        found.append(measure(names.get(key, key), images, batches=given.batches, repeats=given.repeats))
         for row in found[-1]["latency"]:
             line = "{engine:12s} batch {batch:2d}  {graph:10s} {median ms:9.3f} ms  x {float / this:.2f}".format(**row)
             print(f"{key:20s} {line}", flush=True)

@@ -18,15 +18,20 @@ from torch import Tensor, nn
 from ....runtime.errors import CompressionError
 from ...recipe.atmc_settings import Atmc
 from ...train.finetune import finetune
-from ..compressed import Compressed, LayerReport, StepReport
+from ..account import row
+from ..compressed import Compressed, StepReport
 from ..context import Context
-from ..cost import LayerCost, costs
-from ..layer_names import resolve
+from ..cost import LayerCost, costs, weighted_kinds
+from ..factorization.factors import put
+from ..factorization.obstacles import obstacles
+from ..layer_names import named
 from .admm import Admm
 from .parts import gradients, hold_constants, parts
 from .sum_of_product import SumOfProduct
 
 __all__ = ["atmc"]
+
+_OTHERS = "weights of convolutions and linear layers take part, no others"
 
 _WORD = 32
 """Bits of an uncompressed weight, and of one of the values."""
@@ -62,7 +67,7 @@ def atmc(module: nn.Module, settings: Atmc, context: Context) -> Compressed:
         )
     if settings.factors:
         for name in layers:
-            _put(made, name, settings)
+            put(made, name, _factors(made.get_submodule(name), settings))
     rule = Admm(
         lambda: parts(made, layers),
         lambda: gradients(made, layers),
@@ -100,7 +105,7 @@ def atmc(module: nn.Module, settings: Atmc, context: Context) -> Compressed:
     }
     return Compressed(
         module=made,
-        layers=tuple(_row(name, cost, after, reasons) for name, cost in before.items()),
+        layers=tuple(row(name, cost, after, reason=reasons.get(name, _OTHERS)) for name, cost in before.items()),
         steps=(
             StepReport(
                 method=settings.method,
@@ -111,29 +116,20 @@ def atmc(module: nn.Module, settings: Atmc, context: Context) -> Compressed:
     )
 
 
-def _put(module: nn.Module, name: str, settings: Atmc) -> None:
-    """W = UV + C in the place of a layer."""
-    layer = module.get_submodule(name)
+def _factors(layer: nn.Module, settings: Atmc) -> SumOfProduct:
+    """W = UV + C of a layer."""
     assert isinstance(layer, (nn.Conv2d, nn.Linear))
     most = min(layer.weight.flatten(1).shape)
-    trained = layer.weight.requires_grad
-    made = SumOfProduct(layer, max(1, round(settings.rank * most))).requires_grad_(trained)
-    parent, _, own = name.rpartition(".")
-    setattr(module.get_submodule(parent), own, made)
+    made = SumOfProduct(layer, max(1, round(settings.rank * most)))
+    return made.requires_grad_(layer.weight.requires_grad)
 
 
 def _left_alone(module: nn.Module, found: Mapping[str, LayerCost], settings: Atmc) -> dict[str, str]:
     """Of each convolution and linear layer why it stays as it is; "" if it takes part."""
-    kinds = {name: cost.kind for name, cost in found.items() if cost.kind == "linear" or cost.kind.endswith("conv")}
-    keep = {name for names in resolve(settings.keep, kinds, "keep").values() for name in names}
-    reasons = dict.fromkeys(kinds, "")
-    for name, kind in kinds.items():
-        layer = module.get_submodule(name)
-        if name in keep:
-            reasons[name] = "kept as asked"
-        elif settings.factors and (kind not in ("conv", "linear") or type(layer) not in (nn.Conv2d, nn.Linear)):
-            reasons[name] = f"{kind}: W = UV + C is made of plain convolutions and linear layers"
-    return reasons
+    kinds = weighted_kinds(found)
+    kept = named(settings.keep, kinds, "keep")
+    stay = obstacles(module, found, conv="channel", linear="svd") if settings.factors else {}
+    return {name: "kept as asked" if name in kept else stay.get(name, "") for name in kinds}
 
 
 def _refuse_emptied(module: nn.Module, layers: list[str]) -> None:
@@ -151,19 +147,3 @@ def _refuse_emptied(module: nn.Module, layers: list[str]) -> None:
                 got="0",
                 fix=f"more nonzeros, or keep = [{name!r}]",
             )
-
-
-def _row(name: str, cost: LayerCost, after: Mapping[str, LayerCost], reasons: Mapping[str, str]) -> LayerReport:
-    """A layer, with the sums of the two that took its place."""
-    own = [found for place, found in after.items() if place == name or place.startswith(f"{name}.")]
-    return LayerReport(
-        name=name,
-        kind=cost.kind,
-        channels_before=cost.channels,
-        channels_after=cost.channels,
-        parameters_before=cost.parameters,
-        parameters_after=sum(found.parameters for found in own),
-        macs_before=cost.macs,
-        macs_after=sum(found.macs for found in own),
-        reason=reasons.get(name, "weights of convolutions and linear layers take part, no others"),
-    )

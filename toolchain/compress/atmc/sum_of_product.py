@@ -12,10 +12,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..factorization.factors import Factors
+
 __all__ = ["SumOfProduct"]
 
 
-class SumOfProduct(nn.Sequential):
+class SumOfProduct(Factors):
     """The two layers.
 
     Args:

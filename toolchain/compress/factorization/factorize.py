@@ -17,13 +17,14 @@ from torch import Tensor, nn
 
 from ....runtime.errors import CompressionError
 from ...recipe.factorization import Factorization
-from ..compressed import Compressed, LayerReport, StepReport
+from ..account import row
+from ..compressed import Compressed, StepReport
 from ..context import Context
-from ..cost import LayerCost, costs
-from ..layer_names import by_layer, resolve
+from ..cost import costs, weighted_kinds
+from ..layer_names import by_layer, named
 from ..probe import check_images
 from .convolution_forms import ConvolutionForm
-from .factors import Factors
+from .factors import Factors, put
 from .forms import Form
 from .linear_forms import LinearSvd, LinearTrain
 from .obstacles import obstacles
@@ -62,8 +63,8 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
     dense = copy.deepcopy(module)
     images = check_images(dense, context.input_shape, context.check_images)
     before = costs(dense, input_shape=context.input_shape)
-    names = [name for name, cost in before.items() if cost.kind == "linear" or cost.kind.endswith("conv")]
-    kept = {name for found in resolve(settings.keep, names, "keep").values() for name in found}
+    names = list(weighted_kinds(before))
+    kept = named(settings.keep, names, "keep")
     asked = by_layer(settings.per_layer, names)
     reasons = obstacles(dense, before, conv=settings.conv, linear=settings.linear)
     reasons |= dict.fromkeys(kept, "kept as asked")
@@ -82,13 +83,13 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
     _refuse(settings, names, stays if rehearsed else reasons)
     factorized = copy.deepcopy(dense)
     for name, product in found.items():
-        _put(factorized, name, product.factors)
+        put(factorized, name, product.factors)
     weights = {name: product.weight for name, product in found.items()}
     difference = assert_same_function(dense, factorized, weights=weights, images=images)
     after = costs(factorized, input_shape=context.input_shape)
     return Compressed(
         module=factorized,
-        layers=tuple(_row(name, cost, after, reasons.get(name, "")) for name, cost in before.items()),
+        layers=tuple(row(name, cost, after, reason=reasons.get(name, "")) for name, cost in before.items()),
         steps=(
             StepReport(
                 method=settings.method,
@@ -185,30 +186,6 @@ def _form(layer: nn.Conv2d | nn.Linear, settings: Factorization) -> Form:
     if isinstance(layer, nn.Conv2d):
         return ConvolutionForm.of(layer.weight, settings.conv)
     return LinearSvd.of(layer.weight) if settings.linear == "svd" else LinearTrain.of(layer.weight, settings.cores)
-
-
-def _put(network: nn.Module, name: str, factors: Factors) -> None:
-    """Put `factors` where the layer is, under each of its names."""
-    layer = network.get_submodule(name)
-    for path, found in list(network.named_modules(remove_duplicate=False)):
-        if found is layer:
-            owner, _, child = path.rpartition(".")
-            setattr(network.get_submodule(owner), child, factors)
-
-
-def _row(name: str, cost: LayerCost, after: Mapping[str, LayerCost], reason: str) -> LayerReport:
-    parts = [found for path, found in after.items() if path == name or (not reason and path.startswith(f"{name}."))]
-    return LayerReport(
-        name=name,
-        kind=cost.kind,
-        channels_before=cost.channels,
-        channels_after=cost.channels,
-        parameters_before=cost.parameters,
-        parameters_after=sum(part.parameters for part in parts),
-        macs_before=cost.macs,
-        macs_after=sum(part.macs for part in parts),
-        reason=reason,
-    )
 
 
 def _relative(products: Sequence[_Product]) -> float:

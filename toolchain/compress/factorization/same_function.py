@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from ....runtime.errors import CompressionError, first_line
 from ..probe import evaluating
+from ..same_values import RELATIVE, difference
 
 __all__ = ["assert_same_function"]
-
-_RELATIVE = 1e-4
-"""Tolerance: |a - b| <= 1e-4 * (|b| + max |b|); float32 adds up a product of matrices in another order."""
 
 
 def assert_same_function(
@@ -75,15 +73,12 @@ def _run(factorized: nn.Module, images: Tensor) -> Any:
 
 
 def _compare(name: str, wanted: Tensor, given: Tensor) -> None:
-    scale = float(wanted.abs().max())
-    if wanted.shape == given.shape and torch.allclose(given, wanted, rtol=_RELATIVE, atol=_RELATIVE * scale):
+    got = difference(wanted, given)
+    if not got:
         return
-    got = f"{tuple(given.shape)} for {tuple(wanted.shape)}"
-    if wanted.shape == given.shape:
-        got = f"a difference of {float((given - wanted).abs().max()):.3g} where values reach {scale:.3g}"
     raise CompressionError(
         f"the factors are not the layer that they stand for: {name} differs first",
-        expected=f"the same values up to {_RELATIVE:g} of the largest",
+        expected=f"the same values up to {RELATIVE:g} of the largest",
         got=got,
         fix=f"keep the layer, keep=[{name!r}]",
     )

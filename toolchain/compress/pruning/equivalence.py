@@ -18,11 +18,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from ....runtime.errors import CompressionError
 from ..probe import evaluating
+from ..same_values import RELATIVE, difference
 
 __all__ = ["assert_equals_masked"]
-
-_RELATIVE = 1e-4
-"""Tolerance: |a - b| <= 1e-4 * (|b| + max |b|); a sum of float32 without its zeros may be added up in another order."""
 
 _IMAGES_AT_ONCE = 8
 
@@ -82,15 +80,12 @@ def _compare_networks(
 
 
 def _compare(name: str, wanted: Tensor, given: Tensor) -> None:
-    scale = float(wanted.abs().max())
-    if wanted.shape == given.shape and torch.allclose(given, wanted, rtol=_RELATIVE, atol=_RELATIVE * scale):
+    got = difference(wanted, given)
+    if not got:
         return
-    got = f"{tuple(given.shape)} for {tuple(wanted.shape)}"
-    if wanted.shape == given.shape:
-        got = f"a difference of {float((given - wanted).abs().max()):.3g} where values reach {scale:.3g}"
     raise CompressionError(
         f"the hardened network is not the dense one with its filters masked: {name} differs first",
-        expected=f"the same values up to {_RELATIVE:g} of the largest",
+        expected=f"the same values up to {RELATIVE:g} of the largest",
         got=got,
         fix=f"keep the layers before it, keep=[...]; something between them and {name} mixes channels",
     )

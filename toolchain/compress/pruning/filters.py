@@ -19,9 +19,10 @@ from torch import Tensor, nn
 
 from ....runtime.errors import CompressionError
 from ...recipe.filter_pruning import FilterPruning
-from ..compressed import Compressed, LayerReport, StepReport
+from ..account import row
+from ..compressed import Compressed, StepReport
 from ..context import Context
-from ..cost import costs
+from ..cost import costs, is_weighted, weighted_kinds
 from ..probe import check_images
 from .coupling import Coupling, trace
 from .equivalence import assert_equals_masked
@@ -76,7 +77,7 @@ def _prune(
     dense = copy.deepcopy(module)
     images = check_images(dense, input_shape, context.check_images)
     before = costs(dense, input_shape=input_shape)
-    kinds = {name: cost.kind for name, cost in before.items() if cost.kind == "linear" or cost.kind.endswith("conv")}
+    kinds = weighted_kinds(before)
     removal = _Removal(dense, trace(copy.deepcopy(module), input_shape=input_shape), images)
     groups = removal.coupling.groups
     scores = _scores(dense, kinds, settings, context)
@@ -94,15 +95,10 @@ def _prune(
     _restore(hardened, dense)
     after = costs(hardened, input_shape=input_shape)
     layers = tuple(
-        LayerReport(
-            name=name,
-            kind=cost.kind,
-            channels_before=cost.channels,
-            channels_after=after[name].channels,
-            parameters_before=cost.parameters,
-            parameters_after=after[name].parameters,
-            macs_before=cost.macs,
-            macs_after=after[name].macs,
+        row(
+            name,
+            cost,
+            after,
             reason="" if name in outputs else selection.reasons.get(name, _unreached(cost.kind)),
             removed=outputs.get(name, ()),
         )
@@ -156,7 +152,7 @@ class _Removal:
 
 
 def _unreached(kind: str) -> str:
-    if kind == "linear" or kind.endswith("conv"):
+    if is_weighted(kind):
         return "the forward pass does not reach it"
     return "it follows no convolution that could be pruned"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ....runtime.errors import CompressionError
 from ...recipe.filter_pruning import FilterPruning
-from ..layer_names import by_layer, resolve
+from ..layer_names import by_layer, named
 from .groups import ChannelGroup, Unit
 from .importance import FilterScores, Ranked, rank, restore_multiples, voters, weakest
 
@@ -45,7 +45,7 @@ def select(
         CompressionError: a name that is none of the network's, tied layers with two sparsities, a layer that would be
             emptied, or nothing that can be pruned.
     """
-    keep = {name for names in resolve(settings.keep, kinds, "keep").values() for name in names}
+    keep = named(settings.keep, kinds, "keep")
     asked = by_layer(settings.per_layer, kinds)
     reasons: dict[str, str] = {}
     removed: list[Ranked] = []

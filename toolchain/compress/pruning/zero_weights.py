@@ -20,14 +20,17 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from ....runtime.errors import CompressionError
 from ...recipe.weight_pruning import WeightPruning
-from ..compressed import Compressed, LayerReport, StepReport
+from ..account import row
+from ..compressed import Compressed, StepReport
 from ..context import Context
-from ..cost import LayerCost, costs
-from ..layer_names import by_layer, resolve
+from ..cost import LayerCost, costs, weighted_kinds
+from ..layer_names import by_layer, named
 from .rounds import in_rounds
 from .scores.by_criterion import weight_scores
 
 __all__ = ["prune_weights"]
+
+_OTHERS = "weights of convolutions and linear layers are pruned, no others"
 
 
 def prune_weights(module: nn.Module, settings: WeightPruning, context: Context) -> Compressed:
@@ -87,35 +90,20 @@ def _prune(module: nn.Module, settings: WeightPruning, context: Context, dense: 
     checks = {"zeros": float(sum(zeros.values())), "weights": float(sum(mask.numel() for mask in masks.values()))}
     return Compressed(
         module=pruned,
-        layers=tuple(_row(name, cost, reasons) for name, cost in before.items()),
+        layers=tuple(row(name, cost, before, reason=reasons.get(name, _OTHERS)) for name, cost in before.items()),
         steps=(StepReport(method=settings.method, settings=settings.account, checks=checks),),
-    )
-
-
-def _row(name: str, cost: LayerCost, reasons: Mapping[str, str]) -> LayerReport:
-    return LayerReport(
-        name=name,
-        kind=cost.kind,
-        channels_before=cost.channels,
-        channels_after=cost.channels,
-        parameters_before=cost.parameters,
-        parameters_after=cost.parameters,
-        macs_before=cost.macs,
-        macs_after=cost.macs,
-        reason=reasons.get(name, "weights of convolutions and linear layers are pruned, no others"),
     )
 
 
 def _weights(module: nn.Module, context: Context) -> dict[str, Tensor]:
     found = costs(module, input_shape=context.input_shape)
-    layers = [name for name, cost in found.items() if cost.kind == "linear" or cost.kind.endswith("conv")]
-    return {name: module.get_submodule(name).get_parameter("weight").detach() for name in layers}
+    return {name: module.get_submodule(name).get_parameter("weight").detach() for name in weighted_kinds(found)}
 
 
 def _left_alone(module: nn.Module, found: Mapping[str, LayerCost], settings: WeightPruning) -> dict[str, str]:
     """Of each convolution and linear layer why it stays as it is; "" if it is pruned."""
-    kinds = {name: cost.kind for name, cost in found.items() if cost.kind == "linear" or cost.kind.endswith("conv")}
-    keep = {name for names in resolve(settings.keep, kinds, "keep").values() for name in names}
+    kinds = weighted_kinds(found)
+    keep = named(settings.keep, kinds, "keep")
     reasons = dict.fromkeys(kinds, "")
     for name in kinds:
         layer = module.get_submodule(name)

@@ -29,7 +29,7 @@ from ...recipe.weight_sharing import WeightSharing
 from ...train.held_clusters import Clusters
 from ..compressed import StepReport
 from ..compressed_integers import CompressedIntegers, TensorReport
-from ..layer_names import by_layer, resolve
+from ..layer_names import by_layer, named
 from .integer_weights import IntegerWeights, integer_weights
 from .kmeans import codebook, nearest
 
@@ -54,7 +54,7 @@ def share_weights(graph: IntegerGraph, settings: WeightSharing) -> CompressedInt
     """
     found = integer_weights(graph.model)
     kinds = {weights.layer: weights.kind for weights in found}
-    keep = {name for names in resolve(settings.keep, kinds, "keep").values() for name in names}
+    keep = named(settings.keep, kinds, "keep")
     own = by_layer(settings.per_layer, kinds)
     model = onnx.ModelProto()
     model.CopyFrom(graph.model)

@@ -1,4 +1,4 @@
-"""Whether every stage of a recipe fits its data and its network, before hours of training."""
+"""What can be known of a recipe's stages before any of them runs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from ..models.source import Source
 from ..recipe.recipe import Recipe
 from ..recipe.training import Training
 
-__all__ = ["check_stages", "check_steps_of_training"]
+__all__ = ["check_stages", "check_training_steps"]
 
 
 def check_stages(recipe: Recipe, data: Dataset) -> None:
-    """Check every stage against the data.
+    """Check every stage against the data now, before hours of training.
 
     Raises:
-        DataError: too few training images for one batch of a stage.
-        RecipeError: an augmentation that leaves nothing of an image.
+        DataError, RecipeError: a stage has too few images for one batch, or its augmentation leaves nothing of them.
     """
     count, side = len(data.train), min(data.input_shape[1:])
     stages: list[tuple[str, Training, int]] = [
@@ -42,8 +41,13 @@ def check_stages(recipe: Recipe, data: Dataset) -> None:
                 )
 
 
-def check_steps_of_training(recipe: Recipe, source: Source) -> None:
-    """One step of the stages that train the module itself, on a copy: code that training alone runs may fail too."""
+def check_training_steps(recipe: Recipe, source: Source) -> None:
+    """One step of the stages that train the module itself, on a copy: code that training alone runs may fail too.
+
+    Raises:
+        RecipeError: an exported program, which cannot be trained, is to be.
+        ModelError: the step fails.
+    """
     changing = [step.method for step in recipe.network_steps if step.changes_network]
     if recipe.model.name.endswith(".pt2") and (recipe.finetune.epochs or changing):
         raise RecipeError(
