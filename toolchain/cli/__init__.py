@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "compile": "Build a bundle's TensorRT engine on this machine's GPU and put it into the cache.",
     "inspect": "Show a bundle's layers, kernels, sizes (bytes), provenance, measured numbers and digest.",
     "replay": "Replay a VERDICT (a file that bench stored) on bundles (folders) and ONNX classifiers.",
+    "search": "Search the compression of each layer under a budget, for held-out robust accuracy.",
     "study": "Carry out a paper's table or figure, and show its values beside ours.",
     "unpack": "Write a bundle's integer graph as a plain ONNX file, the very bytes that an engine runs.",
     "verify": "Check every file's hash, count integer kernels, and compare twin and engine bit for bit.",
@@ -63,6 +64,7 @@ def cli() -> None:
 
     \b
     toolchain build --robust            Fashion-MNIST: train, prune, fine-tune against attacks, quantize, prove
+    toolchain search demo --budget macs=5e6   compression by layer under a budget: a Pareto front of recipes
     toolchain compile out/trt           the TensorRT engine of a bundle built with --target tensorrt, for this GPU
     toolchain bench out/fashion-mnist   latency, memory, clean and robust accuracy of the engine on this machine
     toolchain replay VERDICT ENGINE...  the adversarial images that bench stored, on any engine

@@ -40,7 +40,7 @@ from ..train.finetune import Trained
 from ..train.heldout import held_out_accuracy
 from ..train.precision import resolve
 
-__all__ = ["StageResults", "write_results"]
+__all__ = ["StageResults", "stored_graph", "write_results"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,7 +91,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
         BundleError: `out` exists and `overwrite` is not set, or cannot be written.
     """
     whole = results.model.SerializeToString(deterministic=True)
-    stored = pack_graph(whole) if recipe.packs else whole
+    stored = stored_graph(recipe, whole)
     graph = "model.onnx.packed" if is_packed(stored) else "model.onnx"
     contents = Contents(
         name=recipe.name,
@@ -144,6 +144,11 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
         "proof.npz": _proof(results),
     }
     return write_bundle(out, contents, files=files, overwrite=overwrite)
+
+
+def stored_graph(recipe: Recipe, whole: bytes) -> bytes:
+    """A bundle's file of the integer graph, of a serialized one: packed where the recipe says so and it gains."""
+    return pack_graph(whole) if recipe.packs else whole
 
 
 def _proved_here() -> ProvedOn:

@@ -140,13 +140,15 @@ def _one_type(schema: Mapping[str, Any]) -> str:
 
 
 def _plural(kind: str) -> str:
+    if kind.startswith("`"):  # names
+        return kind
     return kind.replace("list of", "lists of", 1) if kind.startswith("list of") else f"{kind}s"
 
 
 def _range(schema: Mapping[str, Any]) -> str:
     found = []
     for branch in _branches(schema):
-        bounded = branch.get("additionalProperties", branch)
+        bounded = branch.get("additionalProperties", branch.get("items", branch))
         found += [f"{sign} {_number(bounded[bound])}" for bound, sign in _BOUNDS.items() if bound in bounded]
         if "pattern" in branch:
             found.append(f"matches `{branch['pattern']}`")

@@ -13,7 +13,7 @@ from .section import Section
 if TYPE_CHECKING:
     from ...export.quantization.scheme import Scheme
 
-__all__ = ["Quantization", "ScalesName", "TargetName"]
+__all__ = ["Bits", "Quantization", "ScalesName", "TargetName"]
 
 
 class _OfTable:

@@ -14,6 +14,7 @@ from .compression_methods import CompressionSteps
 from .filter_pruning import FilterPruning
 from .inputs import DataSource, Model
 from .quantization import Quantization
+from .search_space import SearchSpace
 from .section import Section
 from .training import FineTuning, TeacherTraining, Training, TwinTraining
 
@@ -41,6 +42,7 @@ class Recipe(Section):
     quantize: Quantization = Quantization()
     finetune_twin: TwinTraining = TwinTraining()
     bundle: BundleFiles = BundleFiles()
+    search: SearchSpace = SearchSpace()
 
     @model_validator(mode="after")
     def _whole_labels(self) -> Recipe:

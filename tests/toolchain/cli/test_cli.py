@@ -11,7 +11,7 @@ import pytest
 from hardtemper.toolchain.__main__ import main
 from hardtemper.toolchain.cli import COMMANDS, cli
 
-NO_DEFAULT = {"--data-root", "--checkpoint", "--set", "--json", "--image-size", "--transfer"}
+NO_DEFAULT = {"--data-root", "--checkpoint", "--set", "--json", "--image-size", "--transfer", "--budget"}
 
 
 @pytest.mark.parametrize("name", sorted(cli.commands))
@@ -36,6 +36,7 @@ def test_help_tells_defaults_and_an_example(capsys: pytest.CaptureFixture[str], 
         ("compile", ["compile out/trt --target tensorrt", "built with --target tensorrt", "in MiB"]),
         ("inspect", ["(bytes)"]),
         ("replay", ["Counts images", "(%)"]),
+        ("search", ["latency_ms", "size_kib", "macs", "one thread", "held-out robust accuracy"]),
         ("unpack", ["trtexec", "the very bytes"]),
         ("verify", ["Random images", "Exit code 1 when a gate fails: a file"]),
     ],

@@ -32,7 +32,7 @@ from .ranks import ranks_by_energy, ranks_by_parameters
 from .same_function import assert_same_function
 from .tensor_train import balanced, contracted, decompose, spectra
 
-__all__ = ["factorize"]
+__all__ = ["factorize", "least_shares"]
 
 
 def factorize(module: nn.Module, settings: Factorization, context: Context) -> Compressed:
@@ -103,6 +103,30 @@ def factorize(module: nn.Module, settings: Factorization, context: Context) -> C
             ),
         ),
     )
+
+
+def least_shares(module: nn.Module, settings: Factorization, context: Context) -> dict[str, float]:
+    """The share of its parameters that rank 1 needs, of each layer that can be factorized at all.
+
+    Args:
+        module, settings, context: as in `factorize`; of the settings the forms and `keep` count.
+    """
+    found = costs(module, input_shape=context.input_shape)
+    names = list(weighted_kinds(found))
+    stays = named(settings.keep, names, "keep")
+    stays |= obstacles(module, found, conv=settings.conv, linear=settings.linear).keys()
+    shares = {}
+    for name in names:
+        if name in stays:
+            continue
+        layer = module.get_submodule(name)
+        assert isinstance(layer, (nn.Conv2d, nn.Linear))
+        form = _form(layer, settings)
+        least, whole = form.parameters((1,) * (len(form.sizes) - 1)), layer.weight.numel()
+        fixed = 0 if layer.bias is None else layer.bias.numel()
+        if least < whole:
+            shares[name] = (least + fixed) / (whole + fixed)
+    return shares
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

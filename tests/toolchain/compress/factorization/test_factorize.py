@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from hardtemper.runtime.errors import CompressionError
 from hardtemper.toolchain.compress.chain import compress
 from hardtemper.toolchain.compress.compressed import Compressed, LayerReport
 from hardtemper.toolchain.compress.context import Context
-from hardtemper.toolchain.compress.factorization.factorize import factorize
+from hardtemper.toolchain.compress.factorization.factorize import factorize, least_shares
 from hardtemper.toolchain.compress.factorization.factors import Factors
 from hardtemper.toolchain.models.cnn8 import CNN8
 from hardtemper.toolchain.recipe.compression_base import CompressionStep
@@ -283,3 +284,18 @@ def test_progress_counts_the_layers(dense: nn.Module) -> None:
     context = Context(input_shape=(1, 16, 16), training=TrainingContext(progress=lambda *event: seen.append(event)))
     factorize(dense, Factorization(), context)
     assert [event[1:] for event in seen] == [(k, 8, name) for k, name in enumerate(LAYERS, start=1)]
+
+
+@pytest.mark.parametrize(("conv", "linear"), [("tucker", "svd"), ("spatial", "tensor-train"), ("channel", "none")])
+def test_the_least_share_of_a_layer_is_rank_1(conv: str, linear: str) -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.Flatten(), nn.Linear(16 * 16, 10))
+    context = Context(input_shape=(3, 8, 8))
+    settings = Factorization.model_validate({"conv": conv, "linear": linear})
+    shares = least_shares(module, settings, context)
+    assert list(shares) == (["0", "2"] if linear == "none" else ["0", "2", "4"])
+    for name, share in shares.items():
+        for asked, fits in ((share + 1e-9, True), (share - 1e-3, False)):
+            one = settings.model_copy(update={"share": 1.0, "per_layer": {name: asked}})
+            one = one.model_copy(update={"keep": tuple(other for other in ("0", "2", "4") if other != name)})
+            with nullcontext() if fits else pytest.raises(CompressionError, match="no rank makes"):
+                factorize(module, one, context)
