@@ -1,4 +1,4 @@
-"""Locks between processes that share a folder: the operating system's, which end with their process, however it ends."""
+"""Locks between processes that share a folder: the operating system's, which end with their process in any case."""
 
 from __future__ import annotations
 
