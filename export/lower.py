@@ -33,6 +33,7 @@ from .passes.average_pool_to_conv import AveragePoolToConv
 from .passes.canonical_pools import CanonicalPools
 from .passes.clamp_before_flatten import ClampBeforeFlatten
 from .passes.constant_rows import ConstantRows
+from .passes.einsum_to_matmul import EinsumToMatMul
 from .passes.feature_affine_to_conv import FeatureAffineToConv
 from .passes.fold_clip import FoldClip
 from .passes.fold_into_gemm import FoldIntoGemm
@@ -220,6 +221,7 @@ def _clean(model: ir.Model, input_shape: tuple[int, int, int]) -> FloatGraph:
     ]
     forms: list[NodePass[Any]] = [
         ImageFree(),
+        EinsumToMatMul(),
         MeanOfRows(),
         ReshapeToFlatten(),
         KnownSizes(),
