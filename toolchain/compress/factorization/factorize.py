@@ -112,8 +112,8 @@ def least_shares(module: nn.Module, settings: Factorization, context: Context) -
         module, settings, context: as in `factorize`; of the settings the forms and `keep` count.
     """
     found = costs(module, input_shape=context.input_shape)
-    names = [name for name, cost in found.items() if cost.kind == "linear" or cost.kind.endswith("conv")]
-    stays = {name for kept in resolve(settings.keep, names, "keep").values() for name in kept}
+    names = list(weighted_kinds(found))
+    stays = named(settings.keep, names, "keep")
     stays |= obstacles(module, found, conv=settings.conv, linear=settings.linear).keys()
     shares = {}
     for name in names:
