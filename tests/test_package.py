@@ -75,7 +75,11 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: list[str], project: dict[str, Any]) -> None:
-    recipes = [path.relative_to(ROOT) for path in (ROOT / "toolchain" / "recipes").glob("*.toml")]
+    recipes = [
+        path.relative_to(ROOT)
+        for folder in ("recipes", "study_files")
+        for path in (ROOT / "toolchain" / folder).glob("*.toml")
+    ]
     expected = {f"hardtemper/{path.as_posix()}" for path in [*sources(), *recipes, Path("py.typed")]}
     info = f"hardtemper-{project['project']['version']}.dist-info"
     assert {name for name in wheel if not name.startswith(info)} == expected

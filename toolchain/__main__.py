@@ -1,4 +1,4 @@
-"""The command line: `toolchain build | search | compile | bench | replay | verify | inspect | unpack`.
+"""The command line: `toolchain build | search | compile | bench | replay | study | verify | inspect | unpack`.
 
 Errors of this package become one line and an exit code (2: bad input, 1: a failed gate); `--debug` shows the traceback.
 So do the errors of Python itself that an input alone can cause: a name that no system can hold, a text that is nested
@@ -25,6 +25,7 @@ _OF_THE_INPUT: dict[type[Exception], str] = {
     UnicodeError: "a text cannot be encoded",
 }
 """Errors of Python's own that no file of this package can foresee everywhere, with what they mean."""
+_RESUMED = ("build", "search", "bench", "study")
 _BROKEN_PIPE = 141
 
 _SHELL = ("click", "rich")
@@ -66,7 +67,7 @@ def _guarded(arguments: list[str] | None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         command = next((argument for argument in given if not argument.startswith("-")), "")
-        goes_on = "; the same command goes on where it stopped" if command in ("build", "bench", "search") else ""
+        goes_on = "; the same command goes on where it stopped" if command in _RESUMED else ""
         say(f"interrupted{goes_on}")
         return 130
     except BrokenPipeError:

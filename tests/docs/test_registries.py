@@ -32,6 +32,7 @@ from hardtemper.runtime.progress import silent
 from hardtemper.toolchain import api
 from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.recipe.read import recipe_names
+from hardtemper.toolchain.study.study_file import load_study, study_names
 
 ROOT = Path(__file__).parents[2]
 Doc = Callable[[str], Any]
@@ -178,3 +179,10 @@ def test_the_citation_is_of_this_version() -> None:
     assert f'version: "{hardtemper.__version__}"' in text
     assert "cff-version: 1.2.0" in text
     assert "license: Apache-2.0" in text
+
+
+def test_the_studies_are_listed(doc: Doc) -> None:
+    counts: dict[str, int] = {}
+    for names, _, cells in doc("docs/studies.md").table("| study | of"):
+        counts |= dict(zip(re.findall(r"`(\S+)`", names), map(int, re.findall(r"\d+", cells)), strict=True))
+    assert counts == {name: len(load_study(name).cells) for name in study_names()}

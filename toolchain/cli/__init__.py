@@ -22,6 +22,7 @@ COMMANDS: Mapping[str, str] = {
     "inspect": "Show a bundle's layers, kernels, sizes (bytes), provenance, measured numbers and digest.",
     "replay": "Replay a VERDICT (a file that bench stored) on bundles (folders) and ONNX classifiers.",
     "search": "Search the compression of each layer under a budget, for held-out robust accuracy.",
+    "study": "Carry out a paper's table or figure, and show its values beside ours.",
     "unpack": "Write a bundle's integer graph as a plain ONNX file, the very bytes that an engine runs.",
     "verify": "Check every file's hash, count integer kernels, and compare twin and engine bit for bit.",
 }
@@ -67,6 +68,7 @@ def cli() -> None:
     toolchain compile out/trt           the TensorRT engine of a bundle built with --target tensorrt, for this GPU
     toolchain bench out/fashion-mnist   latency, memory, clean and robust accuracy of the engine on this machine
     toolchain replay VERDICT ENGINE...  the adversarial images that bench stored, on any engine
+    toolchain study table3 --scale 0.01 a paper's table, its values beside ours
     toolchain unpack out/fashion-mnist  the integer graph as a plain ONNX file, for other tools
     toolchain verify out/fashion-mnist  hashes, integer kernels, and twin against engine, bit for bit
 

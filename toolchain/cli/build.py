@@ -8,12 +8,11 @@ from typing import Any, get_args
 import click
 
 from ...export.quantization.targets import TARGETS
-from ...runtime.errors import RecipeError
 from ..recipe.adversary import ObjectiveName
 from ..recipe.quantization import ScalesName
-from ..recipe.toml_text import TOMLDecodeError, parse_toml
+from .setting import read_setting
 
-__all__ = ["build", "setting"]
+__all__ = ["build"]
 
 _FLAGS = {
     "data": "data.name",
@@ -86,26 +85,9 @@ def build(
     overrides = {_FLAGS[flag]: value for flag, value in flags.items() if value is not None}
     if sparsity is not None:
         overrides[step_key(given.get("compress"), "sparsity")] = sparsity
-    overrides |= dict(setting(text) for text in settings)
+    overrides |= dict(map(read_setting, settings))
     with progress_bars() as progress:
         result = run(given, out=out, overwrite=overwrite, keep_work=keep_work, progress=progress, **overrides)
     for table in build_report(result):
         console.print(table)
     console.print(f"digest: {result.bundle.digest}", soft_wrap=True)
-
-
-def setting(text: str) -> tuple[str, Any]:
-    """Key and value of an option --set KEY=VALUE.
-
-    Raises:
-        RecipeError: no equals sign.
-    """
-    key, equals, value = text.partition("=")
-    if not equals:
-        from ..recipe.read import recipe_names
-
-        raise RecipeError("--set", expected="KEY=VALUE", got=text, fix=f"recipes: {', '.join(recipe_names())}")
-    try:
-        return key.strip(), parse_toml(f"value = {value}", f"--set {key.strip()}")["value"]
-    except TOMLDecodeError:
-        return key.strip(), value  # a bare word is a string

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ...runtime.errors import MissingExtraError
-from .build import setting
+from .setting import read_setting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -74,7 +74,7 @@ def search(
     from ..search.run_search import search as run
     from .console import console, progress_bars
 
-    overrides = dict(setting(text) for text in settings)
+    overrides = dict(read_setting(text) for text in settings)
     overrides |= {
         f"search.{key}": value for key, value in (("epochs", epochs), ("images", images)) if value is not None
     }

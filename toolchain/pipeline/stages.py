@@ -1,8 +1,9 @@
 """The stages of a build as functions: what comes before any training, the dense network, and the hardened one.
 
-    prepare -> train_dense -> harden, harden, ...
+    prepare -> train_dense -> harden, harden, ...          harden = compress_dense -> finish
 
-A build hardens once; a search hardens the same dense network again and again, with another recipe each time.
+A build hardens once; a search hardens the same dense network again and again, with another recipe each time. A study
+finishes the same compressed network again and again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,18 @@ from .before_training import check_stages, check_training_steps
 from .checkpoints import StageCheckpoints, Workspace, fingerprints
 from .teacher import GivenTeacher, load_teacher, train_teacher
 
-__all__ = ["Dense", "Hardened", "Prepared", "harden", "prepare", "rehearse", "rehearse_integers", "train_dense"]
+__all__ = [
+    "Dense",
+    "Hardened",
+    "Prepared",
+    "compress_dense",
+    "finish",
+    "harden",
+    "prepare",
+    "rehearse",
+    "rehearse_integers",
+    "train_dense",
+]
 
 _REHEARSED = 16
 """Calibration images of a rehearsal: its ranges do not matter."""
@@ -180,10 +192,27 @@ def harden(recipe: Recipe, prepared: Prepared, teacher: nn.Module | None) -> Har
         prepared: with the dense network trained.
         teacher: of `Dense`.
     """
+    return finish(recipe, prepared, compress_dense(recipe, prepared), teacher)
+
+
+def compress_dense(recipe: Recipe, prepared: Prepared) -> Compressed:
+    """The compression steps on the network. The dense network stays as it is.
+
+    Raises:
+        CompressionError: a step cannot be carried out.
+    """
+    context = _compression_context(recipe, prepared, train=prepared.data.train)
+    return compress(prepared.source.module, recipe.network_steps, context)
+
+
+def finish(recipe: Recipe, prepared: Prepared, compressed: Compressed, teacher: nn.Module | None) -> Hardened:
+    """Fine-tune the compressed network in place, quantize, and fine-tune the twin.
+
+    Args:
+        recipe, prepared, teacher: as in `harden`.
+        compressed: of `compress_dense`.
+    """
     data, context = prepared.data, prepared.training
-    compressed = compress(
-        prepared.source.module, recipe.network_steps, _compression_context(recipe, prepared, train=data.train)
-    )
     tuned = finetune(
         compressed.module,
         data.train,

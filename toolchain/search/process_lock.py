@@ -1,16 +1,12 @@
-"""Locks between processes that share a folder. They end with their process, however that ends.
-
-A lock is an SQLite file in an exclusive transaction (sqlite.org/lockingv3.html): the same on every system, and no
-clock decides whether a process is still alive.
-"""
+"""Locks between processes that share a folder: the operating system's, which end with their process in any case."""
 
 from __future__ import annotations
 
-import sqlite3
-import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from ...runtime.errors import InputError
 
@@ -23,38 +19,32 @@ class ProcessLock:
     """One lock.
 
     Args:
-        path: its file; the folder is there.
+        path: its file.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._connection: sqlite3.Connection | None = None
+        self._lock = FileLock(path)
 
-    def take(self) -> bool:
-        """Whether it is this process's now; False where another one has it.
+    def take(self, *, wait: bool = False) -> bool:
+        """Whether it is this process's now; False where another one has it, unless it waits for that one.
 
         Raises:
             InputError: the file cannot be made.
         """
         try:
-            connection = sqlite3.connect(self._path, timeout=0, isolation_level=None)
-            connection.execute("BEGIN EXCLUSIVE")
-        except sqlite3.OperationalError as error:
-            if "locked" not in str(error):
-                raise InputError(
-                    f"{self._path}: cannot be locked", got=str(error), fix="choose another --out"
-                ) from None
-            connection.close()
+            self._lock.acquire(timeout=-1 if wait else 0, poll_interval=_POLL_SECONDS)
+        except Timeout:
             return False
-        self._connection = connection
+        except OSError as error:
+            raise InputError(
+                f"{self._path}: cannot be locked", got=error.strerror or str(error), fix="choose another --out"
+            ) from None
         return True
 
     def release(self) -> None:
         """Give it back."""
-        if self._connection is not None:
-            with closing(self._connection), suppress(sqlite3.OperationalError):
-                self._connection.execute("ROLLBACK")
-            self._connection = None
+        self._lock.release()
 
 
 @contextmanager
@@ -68,8 +58,7 @@ def holding(path: Path, waiting: Callable[[], None] = lambda: None) -> Iterator[
     lock = ProcessLock(path)
     if not lock.take():
         waiting()
-        while not lock.take():
-            time.sleep(_POLL_SECONDS)
+        lock.take(wait=True)
     try:
         yield
     finally:

@@ -47,7 +47,7 @@ from ..compress.context import Context
 from ..compress.pruning.filters import prune_filters
 from ..models.torchvision import build_torchvision, names
 from ..recipe.filter_pruning import FilterPruning
-from .finished_rows import finished_row, write_table
+from ..study.finished_rows import finished_row, write_table
 
 __all__ = ["FAMILIES", "alive", "bench_network", "build"]
 

@@ -43,8 +43,8 @@ from ...export.quantization.scheme import Scheme
 from ...runtime.engine import open_onnx
 from ..models.source import load_source
 from ..recipe.inputs import Model
+from ..study.finished_rows import write_table
 from .classifier_zoo import alive
-from .finished_rows import write_table
 from .trained_zoo import NETWORKS
 
 __all__ = ["BACKENDS", "measure"]

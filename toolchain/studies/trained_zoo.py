@@ -38,21 +38,17 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import onnx
 import onnx_ir as ir
 
-from ...bench.attacks.presets import choose_attacks
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.data.dataset import Dataset
 from ...bench.data.load import load_dataset
-from ...bench.measurement import share
-from ...bench.robustness.case import Case
-from ...bench.robustness.evaluate import evaluate_robustness
-from ...bench.subjects import open_subjects, read_target
 from ...export.lower import lower, pixel_graph
 from ...export.quantization.quantize import quantize
 from ...runtime.errors import HardtemperError
 from ..pipeline.pipeline import Build, build
 from ..recipe.read import load_recipe, with_overrides
 from ..recipe.recipe import Recipe
-from .finished_rows import finished_row, write_table
+from ..study.finished_rows import finished_row, write_table
+from ..study.measure_cell import measure_file
 
 __all__ = ["NETWORKS", "recipe", "row"]
 
@@ -153,18 +149,8 @@ def _before_the_twin(chosen: Recipe, built: Build, data: Dataset, bundle: Path) 
 
 
 def _measure(path: Path, data: Dataset, threat: ThreatModel, images: int) -> dict[str, Any]:
-    (subject,) = open_subjects(read_target(path), dense=False)
-    whole, part = data.test, data.test.at_most(images, seed=0)
-    right = int((subject.engine.predict(whole.images) == whole.labels).sum())
-    case = Case(engine=subject.engine, twin=subject.twin, images=part.images, labels=part.labels, threat=threat)
-    result = evaluate_robustness(case, choose_attacks("pgd-20", threat).plans)
-    robust = share("robust-accuracy", int(result.robust.sum()), result.n, attack="pgd-20", threat=str(threat))
-    return {
-        "clean": share("clean-accuracy", right, len(whole)).to_dict(),
-        "PGD-20": robust.to_dict(),
-        "broken on the twin only": result.attacks[0].broken_twin_only,
-        "KiB": sum(map(len, subject.graph.stored)) / 1024,
-    }
+    found = measure_file(path, data, threat, attack="pgd-20", images=images)
+    return {"PGD-20" if name == "robust" else name: value for name, value in found.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -54,6 +54,7 @@ def test_within_one_process_too(tmp_path: Path) -> None:
     assert waited == ["yes"]  # nobody had it
 
 
-def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"cannot be locked.*choose another --out"):
-        ProcessLock(tmp_path / "no" / "lock").take()
+        ProcessLock(tmp_path / "file" / "lock").take()

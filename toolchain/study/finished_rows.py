@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...bench.measurement import Environment
+from ...runtime.files.atomic import write_whole
 
 __all__ = ["finished_row", "write_table"]
 
@@ -28,8 +29,7 @@ def finished_row(path: Path, make: Callable[[], Mapping[str, Any]]) -> dict[str,
         return row
     row = {"commit": _commit(), **make()}
     if "failed" not in row:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(row, indent=1), encoding="utf-8")
+        write_whole(path, json.dumps(row, indent=1).encode())
     return row
 
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from hardtemper.toolchain.studies.finished_rows import finished_row, write_table
+from hardtemper.toolchain.study.finished_rows import finished_row, write_table
 
 
 def test_a_finished_row_is_made_once_and_one_that_failed_again(tmp_path: Path) -> None:

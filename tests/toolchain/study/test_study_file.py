@@ -1,0 +1,167 @@
+"""Study files: the shipped ones hold the paper's cells and values, written down here by hand from its text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from hardtemper.runtime.errors import RecipeError
+from hardtemper.toolchain.study.cell_recipe import Scaled
+from hardtemper.toolchain.study.study_file import Lever, load_study, parse_study, study_names
+
+CELLS = {
+    "figure1a": 18,
+    "figure1c": 8,
+    "figure3-left": 18,
+    "figure3-right": 8,
+    "figure4-left": 4,
+    "table2": 3,
+    "table3": 12,
+    "table7": 6,
+    "table8": 7,
+}
+
+TABLE_3 = """
+f_st^p        33.21 3.96  00.33 0.64
+T_st(f_st^p)  88.94 1.03  00.28 0.64
+T_ad(f_st^p)  83.91 1.53  76.74 2.33
+f_st^q        90.40 0.16  11.72 2.71
+T_st(f_st^q)  90.07 0.56   7.00 1.44
+T_ad(f_st^q)  84.93 0.71  79.43 0.59
+f_rb^p        16.68 4.57  14.40 5.47
+T_st(f_rb^p)  87.71 0.40  16.26 5.45
+T_ad(f_rb^p)  84.53 1.21  78.84 2.04
+f_rb^q        87.90 0.34  82.80 0.14
+T_st(f_rb^q)  89.54 0.47  25.66 10.61
+T_ad(f_rb^q)  87.51 0.04  82.65 0.11
+"""
+TABLE_2 = """
+f_st        90.49 0.22   4.26 2.36
+f_rb        87.87 0.33  82.51 0.16
+T_ad(f_st)  85.37 0.44  77.53 1.17
+"""
+TABLE_8 = """
+f_st          90.49 0.22   4.26 2.36
+T_ad(f_st^p)  83.91 1.53  76.74 2.23
+T_ad(f_st^q)  84.93 0.71  79.43 0.59
+f_rb          87.87 0.33  82.51 0.16
+T_ad(f_rb^p)  84.53 1.21  78.84 2.04
+T_ad(f_rb^q)  87.51 0.04  82.65 0.11
+T_ad(f_rb^q)  88.27 0.42  81.18 1.08
+"""
+TABLE_7 = """
+f_st^d        24.73   3.05
+T_st(f_st^d)  86.07   3.60
+T_ad(f_st^d)  81.20  75.40
+f_rb^d        30.75  24.11
+T_st(f_rb^d)  85.30  12.02
+T_ad(f_rb^d)  81.83  76.21
+"""
+
+
+def values(text: str) -> list[list[Any]]:
+    return [[line.split()[0], *map(float, line.split()[1:])] for line in text.strip().splitlines()]
+
+
+def test_the_shipped_studies() -> None:
+    assert {name: len(load_study(name).cells) for name in study_names()} == CELLS
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("table2", TABLE_2), ("table3", TABLE_3), ("table7", TABLE_7), ("table8", TABLE_8)]
+)
+def test_cells_are_the_papers(name: str, text: str) -> None:
+    study = load_study(name)
+    found = [[study.label(cell), *(cell.test or ()), *(cell.robustness or ())] for cell in study.cells]
+    assert found == values(text)
+    assert study.seeds == (0, 1, 2)
+    assert name.replace("table", "table ") in study.source
+
+
+@pytest.mark.parametrize("name", sorted(CELLS))
+def test_every_cell_is_a_recipe_in_the_papers_setting(name: str) -> None:
+    study = load_study(name)
+    for cell in study.cells:
+        recipe = Scaled(study=study).recipe(cell, 1)
+        assert (recipe.train.epochs, recipe.train.learning_rate, recipe.train.momentum) == (20, 0.1, 0.0)
+        assert (recipe.adversary.threat, recipe.adversary.steps) == ("linf:0.1", 20)
+        assert recipe.train.against == cell.training
+        tuned = [stage for stage in (recipe.finetune, recipe.finetune_twin) if stage.epochs]
+        assert len(tuned) == (cell.finetuning != "none")
+        for stage in tuned:
+            assert stage.against == cell.finetuning
+            long = {"aware": 23 if name == "table8" else 20}.get(cell.compression.rstrip("0123456789"), 3)
+            assert stage.epochs == long
+            assert stage.learning_rate == (0.1 if stage is recipe.finetune else 0.01)
+
+
+@pytest.mark.parametrize("name", sorted(CELLS))
+def test_what_the_compressions_are(name: str) -> None:
+    study = load_study(name)
+    for cell in study.cells:
+        compression = study.compressions[cell.compression]
+        recipe = Scaled(study=study).recipe(cell, 0)
+        sparsities = [getattr(step, "sparsity", None) for step in recipe.network_steps]
+        if compression.symbol == "p":
+            assert sparsities == [compression.level]
+            assert compression.measured[0] == "network"
+        elif compression.symbol == "q":
+            assert recipe.network_steps == ()
+            assert compression.measured == ("engine",)
+            assert compression.level == f"INT{recipe.quantize.weight_bits}" == f"INT{recipe.quantize.activation_bits}"
+        elif compression.symbol == "d":
+            assert [(step.method, step.account["share"]) for step in recipe.network_steps] == [("factorize", 0.5)]
+
+
+def test_figures_have_the_papers_levels() -> None:
+    found = {name: [cell.compression for cell in load_study(name).cells] for name in ("figure1a", "figure3-left")}
+    nine = [f"pruned{n}" for n in range(1, 10)]
+    assert found == {"figure1a": 2 * nine, "figure3-left": 2 * nine}
+    assert [load_study("figure1c").compressions[f"bits{n}"].level for n in (8, 4, 2, 1)] == [
+        "INT8",
+        "INT4",
+        "INT2",
+        "INT1",
+    ]
+
+
+def test_an_unknown_study_is_one_line_with_the_nearest_name() -> None:
+    with pytest.raises(RecipeError) as caught:
+        load_study("tabel3")
+    assert "unknown study 'tabel3'" in str(caught.value)
+    assert "did you mean 'table3'?" in str(caught.value)
+    with pytest.raises(RecipeError, match=r"one of figure1a, .*table8$"):
+        load_study("xyz")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"cells": [{"training": "clean", "compression": "none", "finetuning": "much"}]}, "cells.0.finetuning"),
+        ({"cells": [{"training": "clean", "compression": "shared", "finetuning": "none"}]}, "cell clean-shared-none"),
+        ({"cells": [{"training": "clean", "compression": "none", "finetuning": "none"}] * 2}, "got: 2 times"),
+        ({"cells": []}, "cells"),
+        ({"colour": 1}, "colour"),
+        ({"base": "nothing"}, "unknown study 'nothing'"),
+    ],
+)
+def test_a_wrong_file_says_where(tiny_settings: dict[str, Any], change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        parse_study("tiny", tiny_settings | change)
+
+
+def test_a_study_on_another_one(tiny_settings: dict[str, Any]) -> None:
+    own = {"title": "t", "source": "s", "base": "table3", "cells": load_study("table3").model_dump()["cells"]}
+    study = parse_study("mine", own | {"compressions": {"pruned": tiny_settings["compressions"]["pruned"]}})
+    assert study.recipe == load_study("table3").recipe
+    assert study.compressions["pruned"].label == "half of the filters"
+    assert study.compressions["quantized"] == load_study("table3").compressions["quantized"]
+    assert study.test_images == 10000
+
+
+@pytest.mark.parametrize(
+    ("full", "scale", "value"), [(100, 1.0, 100), (100, 0.25, 50), (100, 0.0001, 4), (3, 0.5, 3), (3, 0.25, 3)]
+)
+def test_a_lever(full: int, scale: float, value: int) -> None:
+    assert Lever(power=0.5, least=4).at(full, scale) == value  # never above the full value

@@ -1,0 +1,185 @@
+"""A study as a file: which cells, what each compression is, how far a scale shrinks it, and what the paper found.
+
+    cell = training x compression x fine-tuning      f_st^p, T_ad(f_st^p), ... in the words of the paper's table 1
+
+A study may stand on another one (`base`), whose recipe, scale and compressions it then shares; so the networks that two
+studies have in common are trained once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from importlib import resources
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from ...runtime.errors import RecipeError
+from ..recipe.section import Section
+from ..recipe.toml_text import parse_toml
+
+__all__ = ["Compression", "Lever", "Study", "StudyCell", "load_study", "parse_study", "study_names"]
+
+Against = Literal["clean", "adversary"]
+Subject = Literal["network", "engine"]
+Value = Annotated[tuple[float, ...], Field(min_length=1, max_length=2)]
+"""Mean and, where the paper gives it, standard deviation, in per cent."""
+
+_TRAINED = {"clean": "st", "adversary": "rb"}
+_TUNED = {"clean": "T_st({})", "adversary": "T_ad({})", "none": "{}"}
+
+
+class StudyCell(Section):
+    """One network of a study, and what the paper measured of it.
+
+    Attributes:
+        training: what the dense network is trained against.
+        compression: a name of the study's `compressions`.
+        finetuning: what the compressed network is fine-tuned against.
+        test, robustness: the paper's values; None where the paper has none in figures.
+    """
+
+    training: Against
+    compression: str
+    finetuning: Literal["none", "clean", "adversary"]
+    test: Value | None = None
+    robustness: Value | None = None
+
+    @property
+    def key(self) -> str:
+        """Such as "clean-pruned-adversary"."""
+        return f"{self.training}-{self.compression}-{self.finetuning}"
+
+
+class Compression(Section):
+    """What is done to a dense network.
+
+    Attributes:
+        symbol: the paper's superscript, "p" in f^p; "" for the network as it is.
+        label: in words.
+        level: where a figure puts it on its axis.
+        recipe: keys of a recipe, dotted.
+        tunes: what fine-tuning trains: the float network in front of quantization or the twin of the integers.
+        measured: the float network, the INT8 engine, or both. The first one is compared with the paper.
+    """
+
+    symbol: str
+    label: str
+    level: float | str | None = None
+    recipe: dict[str, Any]
+    tunes: Subject = "network"
+    measured: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=2)]
+
+
+class Lever(Section):
+    """How a setting follows the scale s: full * s^power, rounded, `least` at least.
+
+    A study's powers are chosen so that the work of training is about in proportion to s.
+    """
+
+    power: Annotated[float, Field(gt=0, le=1)]
+    least: Annotated[int, Field(ge=1)]
+
+    def at(self, full: int, scale: float) -> int:
+        """The value at a scale > 0."""
+        return min(full, max(self.least, round(full * scale**self.power))) if scale < 1 else full
+
+
+class Study(Section):
+    """See the module.
+
+    Attributes:
+        name: of the file.
+        title: one line.
+        source: the paper, and its table or figure.
+        departures: what the paper does not say and what is done otherwise, in sentences.
+        base: the study that this one stands on.
+        seeds: of the paper's runs.
+        attack: what robustness is measured with; a name of an attack or a preset.
+        train_images, test_images: how many of the data set's, at scale 1; None is all of them.
+        recipe: of every cell, at scale 1; sections as in a recipe.
+        scale: the settings that a smaller scale shrinks, by dotted key.
+        compressions: by name.
+        cells: in the order of the paper.
+        x_axis: of a figure over the compressions' levels; None puts the cells side by side.
+    """
+
+    name: str
+    title: str
+    source: str
+    departures: tuple[str, ...] = ()
+    base: str | None = None
+    seeds: tuple[int, ...] = (0, 1, 2)
+    attack: str = "pgd-20"
+    train_images: Annotated[int, Field(ge=1)]
+    test_images: Annotated[int, Field(ge=1)]
+    recipe: dict[str, Any]
+    scale: dict[str, Lever]
+    compressions: dict[str, Compression]
+    cells: Annotated[tuple[StudyCell, ...], Field(min_length=1)]
+    x_axis: str | None = None
+
+    def label(self, cell: StudyCell) -> str:
+        """The cell in the paper's words, such as T_ad(f_st^p)."""
+        symbol = self.compressions[cell.compression].symbol
+        network = f"f_{_TRAINED[cell.training]}" + (f"^{symbol}" if symbol else "")
+        return _TUNED[cell.finetuning].format(network)
+
+
+def study_names() -> list[str]:
+    """The studies that ship with the package."""
+    folder = resources.files("hardtemper.toolchain.study_files")
+    return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
+
+
+def load_study(name: str) -> Study:
+    """A shipped study.
+
+    Raises:
+        RecipeError: no such study.
+    """
+    return parse_study(name, _settings(name))
+
+
+def parse_study(name: str, settings: Mapping[str, Any]) -> Study:
+    """A study of settings as in a TOML file.
+
+    Raises:
+        RecipeError: a key or value does not fit, or a cell names a compression that is not there.
+    """
+    merged = dict(settings)
+    if "base" in merged:
+        below = _settings(str(merged["base"]))
+        for key in ("recipe", "scale", "compressions"):
+            merged[key] = {**below[key], **merged.get(key, {})}
+        for key in ("train_images", "test_images"):
+            merged.setdefault(key, below[key])
+    try:
+        study = Study.model_validate({"name": name, **merged})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecipeError(f"study {name}, {where}", expected=first["msg"], got=repr(first["input"])) from error
+    keys = [cell.key for cell in study.cells]
+    for cell in study.cells:
+        if cell.compression not in study.compressions or keys.count(cell.key) > 1:
+            raise RecipeError(
+                f"study {name}: cell {cell.key}",
+                expected=f"once, and a compression of {', '.join(study.compressions)}",
+                got=f"{keys.count(cell.key)} times, {cell.compression}",
+            )
+    return study
+
+
+def _settings(name: str) -> dict[str, Any]:
+    known = study_names()
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
+        raise RecipeError(
+            f"unknown study {name!r}",
+            expected=f"one of {', '.join(known)}",
+            fix=f"did you mean {near[0]!r}?" if near else "",
+        )
+    text = resources.files("hardtemper.toolchain.study_files").joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    return parse_toml(text, f"the study {name}")
