@@ -9,7 +9,7 @@ from ...export.quantization.widths import LayerBits
 from ...runtime.errors import CompressionError
 from ..compress.compressed import LayerReport
 from ..compress.context import Context
-from ..compress.cost import costs
+from ..compress.cost import costs, weighted_kinds
 from ..compress.factorization.factorize import least_shares
 from ..compress.pruning.coupling import trace
 from ..pipeline.stages import Prepared, rehearse
@@ -65,7 +65,7 @@ def find_space(recipe: Recipe, budget: Budget, prepared: Prepared, bits: tuple[L
         recipe=recipe,
         budget=budget,
         knobs=tuple(Knob(name=name, floors=floors[name]) for name in whole if name in floors),
-        layers=tuple(name for name, cost in whole.items() if cost.kind == "linear" or cost.kind.endswith("conv")),
+        layers=tuple(weighted_kinds(whole)),
         inner=tuple(layer.name for layer in bits[1:-1]),
     )
 
