@@ -9,7 +9,8 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from hardtemper.export.quantization.scheme import Scheme, weight_scales
+from hardtemper.export.quantization.scheme import Scheme
+from hardtemper.export.quantization.weight_codes import weight_scales
 from hardtemper.export.twin.gradients import round_ste
 from hardtemper.export.twin.values.levels import Levels
 from hardtemper.runtime.engine import load
@@ -18,8 +19,8 @@ from hardtemper.runtime.engine import load
 def test_a_wrong_shape_of_an_array_is_refused() -> None:
     weight, bias = np.ones((4, 3, 3, 3), np.float32), np.ones(5, np.float32)
     with pytest.raises(TypeCheckError, match="bias"):
-        weight_scales(weight, bias, input_scale=1.0, scheme=Scheme())
-    assert weight_scales(weight, bias[:4], input_scale=1.0, scheme=Scheme()).shape == (4,)
+        weight_scales(weight, bias, input_scale=1.0, scheme=Scheme(), bits=8)
+    assert weight_scales(weight, bias[:4], input_scale=1.0, scheme=Scheme(), bits=8).shape == (4,)
 
 
 def test_a_wrong_dtype_of_a_tensor_is_refused() -> None:

@@ -36,7 +36,7 @@ from hardtemper.bench.robustness.archive import read_archive
 from hardtemper.runtime.bundle.reader import read_bundle
 from hardtemper.runtime.errors import HardtemperError
 from hardtemper.toolchain import api
-from hardtemper.toolchain.pipeline import pipeline
+from hardtemper.toolchain.pipeline import stages
 
 __all__ = ["Kills", "Part", "bench_part", "build_part", "compare_bundles", "finish", "fork", "is_write", "kill"]
 
@@ -125,7 +125,7 @@ def _killed(random: Random, work: Callable[[], object], *, seconds: float, write
 def _remember_lowered() -> None:
     """Lower each network once; children know what this process has lowered before they were forked."""
     known: dict[str, Any] = {}
-    lower = pipeline.lower
+    lower = stages.lower
 
     def remembering(module: torch.nn.Module, *, input_shape: tuple[int, int, int]) -> Any:
         digest = hashlib.sha256(f"{module} {input_shape}".encode())
@@ -136,7 +136,7 @@ def _remember_lowered() -> None:
             known[key] = lower(module, input_shape=input_shape)
         return known[key]
 
-    pipeline.lower = remembering
+    stages.lower = remembering
 
 
 def finish(work: Callable[[], object]) -> bool:

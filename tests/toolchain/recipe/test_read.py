@@ -16,7 +16,7 @@ from hardtemper.toolchain.recipe.read import load_recipe, recipe_names, with_ove
 from hardtemper.toolchain.recipe.recipe import Recipe
 
 SECTIONS = ["data", "model", "train", "compress", "adversary", "teacher", "finetune", "quantize", "finetune_twin"]
-SECTIONS += ["bundle"]
+SECTIONS += ["bundle", "search"]
 
 
 def test_what_ships() -> None:

@@ -14,7 +14,7 @@ from hardtemper.toolchain.recipe.read import with_overrides
 from hardtemper.toolchain.recipe.recipe import Recipe
 
 SECTIONS = ["data", "model", "train", "compress", "adversary", "teacher", "finetune", "quantize", "finetune_twin"]
-SECTIONS += ["bundle"]
+SECTIONS += ["bundle", "search"]
 
 
 def test_defaults_are_the_papers() -> None:
