@@ -71,7 +71,10 @@ def slice_(given: Given) -> Sequence[Shape]:
     sizes = list(x)
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         place = axis_of(axis, len(x))
-        sizes[place] = len(range(*slice(start, end, step).indices(x[place])))
+        first, last, _ = slice(start, end, step).indices(x[place])
+        if step < 0 < x[place]:
+            first = max(first, 0)  # unlike Python, ONNX starts at the first element where the start lies before it
+        sizes[place] = len(range(first, last, step))
     return [tuple(sizes)]
 
 

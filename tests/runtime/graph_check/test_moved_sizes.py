@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -61,3 +62,11 @@ def test_ordinary_moves_are_told(sizes_agree: Any) -> None:
         constants = {"c": np.array(constant), "c2": np.array([2**63 - 1])}
         used = {name: value for name, value in constants.items() if name in node.input}
         assert sizes_agree(node, (2, 3, 4), used, told=True)
+
+
+def test_slices_in_every_direction(sizes_agree: Any) -> None:
+    """Starts and ends on both sides of the tensor; ONNX clamps a start before it, Python does not."""
+    for size, start, end, step in itertools.product((1, 3), range(-5, 6), range(-5, 6), (-2, -1, 1, 2)):
+        numbers = {"c0": [start], "c1": [end], "c2": [0], "c3": [step]}
+        constants = {name: np.array(values, np.int64) for name, values in numbers.items()}
+        assert sizes_agree(N("Slice", ["x", *constants], ["y"]), [size], constants), (size, start, end, step)
