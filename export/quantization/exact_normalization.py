@@ -31,7 +31,7 @@ from ..passes.nodes_in_front import Chain
 from ..passes.values import attribute, constant
 from .between_quantizers import Between, between
 
-__all__ = ["FINER", "UNIT", "ExactLayerNormalization", "squared_in_pieces"]
+__all__ = ["FINER", "UNIT", "ExactLayerNormalization", "sum_of_squares"]
 
 _MIDDLE = 128
 _MOST = 2**24 // 2**8
@@ -88,8 +88,7 @@ def _per_deviation(
 ) -> ir.Value:
     """2 / (sqrt(d) standard deviation), in steps of the input."""
     d = found.numbers
-    squares = squared_in_pieces(chain, b, along, d, largest=_MIDDLE)
-    whole = functools.reduce(lambda left, right: chain("Add", left, right, label="all_squares"), squares)
+    whole = sum_of_squares(chain, b, along, d, largest=_MIDDLE)
     # a little less than 1 / d: three roundings do not lift it above
     share = chain.constant("share", (1 - 2.0**-21) / d)
     of_mean = chain("Mul", chain("Mul", total, total, label="sum_squared"), share, label="of_mean")
@@ -99,8 +98,8 @@ def _per_deviation(
     return chain("Div", chain.constant("unit", UNIT), root, label="per_deviation")
 
 
-def squared_in_pieces(chain: Chain, b: ir.Value, along: ir.Value, d: int, *, largest: int) -> list[ir.Value]:
-    """The sums of the squares of whole numbers [rows, d], of pieces so short that no order of adding rounds.
+def sum_of_squares(chain: Chain, b: ir.Value, along: ir.Value, d: int, *, largest: int) -> ir.Value:
+    """Of whole numbers [rows, d], in pieces so short that no order of adding rounds, one piece behind the other.
 
     Args:
         chain: where they are computed.
@@ -113,7 +112,8 @@ def squared_in_pieces(chain: Chain, b: ir.Value, along: ir.Value, d: int, *, lar
     if d > most:
         ends = [chain.constant("ends", [end], np.int64) for end in (*range(0, d, most), d)]
         pieces = [chain("Slice", b, start, end, along, label="piece") for start, end in itertools.pairwise(ends)]
-    return [chain("ReduceSumSquare", piece, along, label="squares") for piece in pieces]
+    squares = [chain("ReduceSumSquare", piece, along, label="squares") for piece in pieces]
+    return functools.reduce(lambda left, right: chain("Add", left, right, label="all_squares"), squares)
 
 
 def _in_parts(node: ir.Node, index: int, found: Between) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:

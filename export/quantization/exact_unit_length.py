@@ -13,8 +13,6 @@ says `exact_normalization.py`.
 
 from __future__ import annotations
 
-import functools
-
 import numpy as np
 import onnx_ir as ir
 
@@ -22,7 +20,7 @@ from ..passes.node_pass import NodePass, RefusedError
 from ..passes.nodes_in_front import Chain
 from ..passes.values import constant
 from .between_quantizers import Between, between
-from .exact_normalization import FINER, UNIT, squared_in_pieces
+from .exact_normalization import FINER, UNIT, sum_of_squares
 
 __all__ = ["ExactUnitLength"]
 
@@ -34,17 +32,18 @@ class ExactUnitLength(NodePass[Between]):
 
     def match(self, node: ir.Node) -> Between | None:
         """Its integers."""
-        length = _length(node)
-        if length is None:
+        divisor = _length(node)
+        if divisor is None:
             return None
+        length, least = divisor
         found = between(node, slice(-1, None))
         if found is None:
             return None
         axes = constant(length.inputs[1]) if len(length.inputs) > 1 else None
         if axes is None or axes.tolist() not in ([-1], [len(found.shape) - 1]):
             raise RefusedError("a length is exact along the last axis")
-        if _least(node) > found.scale:
-            raise RefusedError(f"it takes lengths below {_least(node):g} for that, and a step is {found.scale:g}")
+        if least > found.scale:
+            raise RefusedError(f"it takes lengths below {least:g} for that, and a step is {found.scale:g}")
         return found
 
     def rewrite(self, graph: ir.Graph, node: ir.Node, found: Between) -> None:
@@ -56,8 +55,7 @@ class ExactUnitLength(NodePass[Between]):
         b = chain("DequantizeLinear", rows, chain.constant("one", 1), zero, label="numbers")
         low = constant(zero)
         largest = 255 if low is None else max(int(low), 255 - int(low))
-        squares = squared_in_pieces(chain, b, along, d, largest=largest)
-        whole = functools.reduce(lambda left, right: chain("Add", left, right, label="all_squares"), squares)
+        whole = sum_of_squares(chain, b, along, d, largest=largest)
         not_zero = chain("Add", whole, chain.constant("nothing", _NOTHING), label="not_zero")
         per_length = chain("Div", chain.constant("unit", UNIT), chain("Sqrt", not_zero, label="length"), label="per")
         direction = chain("Mul", b, per_length, label="direction")
@@ -67,24 +65,15 @@ class ExactUnitLength(NodePass[Between]):
         found.replace(chain, graph, node, moved, parts_a_step=FINER)
 
 
-def _length(node: ir.Node) -> ir.Node | None:
-    """The ReduceL2 of its own dividend that a division divides by."""
+def _length(node: ir.Node) -> tuple[ir.Node, float] | None:
+    """The ReduceL2 of its own dividend that a division divides by, and the least length that it takes."""
     if node.op_type != "Div" or node.inputs[1] is None:
         return None
-    source = node.inputs[1].producer()
+    source, least = node.inputs[1].producer(), 0.0
     while source is not None and source.op_type in ("Expand", "Clip") and source.inputs[0] is not None:
+        bound = constant(source.inputs[1]) if source.op_type == "Clip" and len(source.inputs) > 1 else None
+        least = max(least, 0.0 if bound is None else float(bound))
         source = source.inputs[0].producer()
     if source is None or source.op_type != "ReduceL2" or source.inputs[0] is not node.inputs[0]:
         return None
-    return source
-
-
-def _least(node: ir.Node) -> float:
-    """The least length that the division takes."""
-    least, value = 0.0, node.inputs[1]
-    while value is not None and (source := value.producer()) is not None and source.op_type in ("Expand", "Clip"):
-        if source.op_type == "Clip":
-            bound = constant(source.inputs[1]) if len(source.inputs) > 1 else None
-            least = max(least, 0.0 if bound is None else float(bound))
-        value = source.inputs[0]
-    return least
+    return source, least

@@ -69,13 +69,13 @@ def _by_layer(later: Sequence[LayerReport], names: Sequence[str]) -> dict[str, l
     """A later step's rows by the layer that they are about: itself, or the factors that an earlier step made of it,
     which are its submodules. None unless every layer has a row and every row a layer."""
     found: dict[str, list[LayerReport]] = {name: [] for name in names}
-    for row in later:
-        name = row.name
+    for layer in later:
+        name = layer.name
         while name not in found and "." in name:
             name = name.rpartition(".")[0]
         if name not in found:
             return None
-        found[name].append(row)
+        found[name].append(layer)
     return found if all(found.values()) else None
 
 

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from ...bench.data.dataset import Dataset, Part
-from ...bench.data.load import load_dataset
 from ...export.lower import FloatGraph, lower
 from ...export.quantization.quantize import IntegerGraph, check_operators, quantize
 from ...export.twin.twin import Twin
@@ -32,7 +31,8 @@ from ..train.finetune import Trained, finetune
 from ..train.training_context import TrainingContext
 from .before_training import check_stages, check_training_steps
 from .checkpoints import StageCheckpoints, Workspace, fingerprints
-from .teacher import GivenTeacher, load_teacher, train_teacher
+from .recipe_data import recipe_data
+from .teacher import GivenTeacher, given_teacher, train_teacher
 
 __all__ = [
     "Dense",
@@ -42,6 +42,7 @@ __all__ = [
     "finish",
     "harden",
     "prepare",
+    "read_network",
     "rehearse",
     "rehearse_integers",
     "train_dense",
@@ -112,24 +113,12 @@ def prepare(recipe: Recipe, work: Workspace, progress: ProgressCallback) -> Prep
         InputError: bad recipe, data or model, or the checkpoints' folder cannot be made.
     """
     device = resolve_device(recipe.device)
-    data = load_dataset(
-        recipe.data.name,
-        root=recipe.data.root,
-        heldout=recipe.data.heldout,
-        calibration=recipe.data.calibration,
-        seed=recipe.seed,
-        image_size=recipe.data.image_size,
-        download=recipe.data.download,
-        class_order=recipe.data.class_order,
-    )
+    data = recipe_data(recipe)
     if data.notes:
         progress("data", 1, 1, "; ".join(data.notes))
-    check_stages(recipe, data)
-    source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
-    check_training_steps(recipe, source)
-    graph = lower(source.module, input_shape=source.input_shape)
+    source, graph = read_network(recipe, data)
     check_operators(graph, recipe.quantize.scheme)
-    given = _given_teacher(recipe, data)
+    given = given_teacher(recipe, data)
     marks = fingerprints(
         recipe, data, source.module, graph.model, teacher=None if given is None else given.graph_sha256
     )
@@ -138,6 +127,18 @@ def prepare(recipe: Recipe, work: Workspace, progress: ProgressCallback) -> Prep
         seed=recipe.seed, device=device, progress=progress, checkpoints=StageCheckpoints(work, marks)
     )
     return Prepared(data=data, source=source, graph=graph, given=given, training=training, marks=marks)
+
+
+def read_network(recipe: Recipe, data: Dataset) -> tuple[Source, FloatGraph]:
+    """The recipe's network for some images, and its float graph; every stage is checked against both.
+
+    Raises:
+        InputError: a stage, the network and the images do not fit each other.
+    """
+    check_stages(recipe, data)
+    source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
+    check_training_steps(recipe, source)
+    return source, lower(source.module, input_shape=source.input_shape)
 
 
 def rehearse(recipe: Recipe, prepared: Prepared) -> Compressed:
@@ -266,11 +267,3 @@ def _quantize(
     if progress is None:
         return quantize(graph, images[:_REHEARSED], scheme=recipe.quantize.scheme)
     return quantize(graph, images, scheme=recipe.quantize.scheme, progress=progress)
-
-
-def _given_teacher(recipe: Recipe, data: Dataset) -> GivenTeacher | None:
-    """The teacher that the recipe names, opened before any work."""
-    opponent = recipe.opponent
-    if opponent is None or not opponent.distils or opponent.teacher is None:
-        return None
-    return load_teacher(opponent.teacher, data)

@@ -28,7 +28,7 @@ from ..recipe.recipe import Recipe
 from ..train.finetune import Trained, finetune
 from ..train.training_context import TrainingContext
 
-__all__ = ["GivenTeacher", "load_teacher", "train_teacher"]
+__all__ = ["GivenTeacher", "given_teacher", "load_teacher", "train_teacher"]
 
 _Module = TypeVar("_Module", bound=nn.Module)
 
@@ -44,6 +44,18 @@ class GivenTeacher:
 
     twin: Twin
     graph_sha256: str
+
+
+def given_teacher(recipe: Recipe, data: Dataset) -> GivenTeacher | None:
+    """The teacher that the recipe names, opened before any work; None where it names none or learns from none.
+
+    Raises:
+        as `load_teacher`.
+    """
+    opponent = recipe.opponent
+    if opponent is None or not opponent.distils or opponent.teacher is None:
+        return None
+    return load_teacher(opponent.teacher, data)
 
 
 def load_teacher(path: Path, data: Dataset) -> GivenTeacher:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
 from .compression_base import CompressionStep
+from .quantization import Bits
 
-__all__ = ["IndexBits", "WeightSharing"]
-
-IndexBits = Annotated[int, Field(ge=1, le=8)]
+__all__ = ["WeightSharing"]
 
 
 class WeightSharing(CompressionStep):
@@ -19,9 +18,9 @@ class WeightSharing(CompressionStep):
     on_integers: ClassVar[bool] = True
 
     method: Literal["sharing"] = Field("sharing", description="each layer's weights take few values, by k-means")
-    conv_bits: IndexBits = Field(8, description="convolutions take 2^bits values, 0 included; 8: as they are")
-    linear_bits: IndexBits = Field(5, description="linear layers take 2^bits values, 0 included; 8: as they are")
-    per_layer: dict[str, IndexBits] = Field(default_factory=dict, description="other bits by layer name or pattern")
+    conv_bits: Bits = Field(8, description="convolutions take 2^bits values, 0 included; 8: as they are")
+    linear_bits: Bits = Field(5, description="linear layers take 2^bits values, 0 included; 8: as they are")
+    per_layer: dict[str, Bits] = Field(default_factory=dict, description="other bits by layer name or pattern")
     keep: tuple[str, ...] = Field((), description="names or patterns of layers to leave alone")
 
     @property

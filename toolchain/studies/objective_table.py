@@ -34,7 +34,6 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ...bench.data.dataset import Dataset
-from ...bench.data.load import load_dataset
 from ...bench.measurement import Environment
 from ...runtime.bundle.reader import read_bundle
 from ..api import bench
@@ -42,6 +41,7 @@ from ..compress.chain import compress
 from ..compress.context import Context
 from ..models.source import Source, load_source
 from ..pipeline.pipeline import build
+from ..pipeline.recipe_data import recipe_data
 from ..pipeline.teacher import load_teacher
 from ..recipe.read import load_recipe, with_overrides
 from ..recipe.recipe import Recipe
@@ -105,8 +105,7 @@ def folder(out: Path, name: str, seed: int) -> Path:
 
 def network(chosen: Recipe) -> tuple[Dataset, Source]:
     """The recipe's data and its dense network, with the weights that it names."""
-    settings = chosen.data
-    data = load_dataset(settings.name, heldout=settings.heldout, calibration=settings.calibration, seed=chosen.seed)
+    data = recipe_data(chosen)
     source = load_source(chosen.model, input_shape=data.input_shape, classes=data.classes, seed=chosen.seed)
     return data, source
 

@@ -40,11 +40,11 @@ import onnx_ir as ir
 
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.data.dataset import Dataset
-from ...bench.data.load import load_dataset
 from ...export.lower import lower, pixel_graph
 from ...export.quantization.quantize import quantize
 from ...runtime.errors import HardtemperError
 from ..pipeline.pipeline import Build, build
+from ..pipeline.recipe_data import recipe_data
 from ..recipe.read import load_recipe, with_overrides
 from ..recipe.recipe import Recipe
 from ..study.finished_rows import finished_row, write_table
@@ -105,9 +105,7 @@ def row(chosen: Recipe, out: Path, images: int) -> dict[str, Any]:
     bundle = out / chosen.name
     built = build(chosen, out=bundle, overwrite=True, keep_work=True)
     building = time.perf_counter() - started
-    data = load_dataset(
-        chosen.data.name, heldout=chosen.data.heldout, calibration=chosen.data.calibration, seed=chosen.seed
-    )
+    data = recipe_data(chosen)
     threat = ThreatModel.parse(chosen.adversary.threat)
     networks = {**_before_the_twin(chosen, built, data, bundle), "shipped": bundle}
     found = {name: _measure(path, data, threat, images) for name, path in networks.items()}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ...bench.data.dataset import Dataset
-from ...bench.data.load import load_dataset
+from ..pipeline.recipe_data import recipe_data
 from ..recipe.recipe import Recipe
 from .stage_marks import data_mark
 
@@ -28,22 +28,12 @@ class StudyData:
         """The data set.
 
         Raises:
-            DataError: see `load_dataset`.
+            DataError: see `recipe_data`.
         """
         key = _key(recipe)
         if key not in self._found:
             self._found.clear()  # one at a time: seeds come one after the other
-            settings = recipe.data
-            data = load_dataset(
-                settings.name,
-                root=settings.root,
-                heldout=settings.heldout,
-                calibration=settings.calibration,
-                seed=recipe.seed,
-                image_size=settings.image_size,
-                download=settings.download,
-                class_order=settings.class_order,
-            )
+            data = recipe_data(recipe)
             self._found[key] = dataclasses.replace(data, train=data.train.at_most(self._images, seed=recipe.seed))
         return self._found[key]
 

@@ -26,9 +26,7 @@ from ...export.lower import lower, pixel_graph
 from ...runtime.files.atomic import write_whole
 from ...runtime.progress import ProgressCallback
 from ..compress.compressed import Compressed
-from ..models.source import load_source
-from ..pipeline.before_training import check_stages, check_training_steps
-from ..pipeline.stages import Prepared, compress_dense, finish, train_dense
+from ..pipeline.stages import Prepared, compress_dense, finish, read_network, train_dense
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.training_context import TrainingContext
@@ -165,10 +163,7 @@ class StudyStages:
     def _prepared(self, recipe: Recipe) -> Prepared:
         """The untrained network and the study's images, checked against the recipe."""
         data = self._data.of(recipe)
-        check_stages(recipe, data)
-        source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
-        check_training_steps(recipe, source)
-        graph = lower(source.module, input_shape=source.input_shape)
+        source, graph = read_network(recipe, data)
         training = TrainingContext(seed=recipe.seed, device=resolve_device(recipe.device))
         return Prepared(data=data, source=source, graph=graph, given=None, training=training, marks={})
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.files.atomic import write_whole
+from .comparison import columns
 from .study_file import Study
 from .study_stages import Measure
 
@@ -42,7 +43,7 @@ def write_tables(
     whole = {"study": study.name, "source": study.source, "departures": list(study.departures), **about, "rows": rows}
     contents = {
         "md": markdown(study, rows, measures, about.get("said", ())),
-        "csv": _csv(rows),
+        "csv": _csv(rows, columns(measures)),
         "json": json.dumps(whole, indent=1) + "\n",
     }
     paths = {form: folder / f"table.{form}" for form in contents}
@@ -75,9 +76,9 @@ def markdown(
     return "\n".join([*lines, "", *(f"* {line}" for line in (note, *said, *study.departures))]) + "\n"
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
+def _csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer = csv.DictWriter(text, fieldnames=names, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -112,8 +112,8 @@ def finetune(
     """
     if settings.epochs == 0:
         return Trained(module=module, epochs=(), kept=0)
-    run = replace(
-        _runner(module, train, settings, stage=stage, context=context, adversary=adversary, teacher=teacher), rule=rule
+    run = _runner(
+        module, train, settings, stage=stage, context=context, adversary=adversary, teacher=teacher, rule=rule
     )
     held = heldout if heldout is not None and len(heldout) else None
 
@@ -155,6 +155,7 @@ def _runner(
     context: TrainingContext,
     adversary: Adversary | None,
     teacher: Model | None,
+    rule: UpdateRule | None,
 ) -> EpochRunner:
     """Move the module to its device and make what its training needs."""
     steps_per_epoch = len(train) // settings.batch_size
@@ -185,6 +186,7 @@ def _runner(
         classes=_classes(module, train, place) if settings.cutmix else 0,
         steps_per_epoch=steps_per_epoch,
         autocast=precision,
+        rule=rule,
     )
 
 

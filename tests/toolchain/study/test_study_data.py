@@ -19,5 +19,5 @@ def test_at_most_so_many_images_read_once_a_seed(tiny_scaled: Any, monkeypatch: 
     mark = data.mark(recipes[0])
     second = data.of(recipes[1])
     assert not np.array_equal(first.train.indices, second.train.indices)
-    monkeypatch.setattr("hardtemper.toolchain.study.study_data.load_dataset", None)
+    monkeypatch.setattr("hardtemper.toolchain.study.study_data.recipe_data", None)
     assert data.mark(recipes[0]) == mark  # known without reading again

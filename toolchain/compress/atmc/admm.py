@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..smallest import smallest
 from .zero_kmeans import zero_kmeans
 
 __all__ = ["Admm", "keep_largest"]
@@ -23,14 +24,12 @@ __all__ = ["Admm", "keep_largest"]
 
 def keep_largest(tensors: Sequence[Tensor], k: int) -> None:
     """Set all but the k largest magnitudes of the tensors together to zero, in place; ties go by position."""
-    flat = torch.cat([tensor.detach().abs().flatten() for tensor in tensors])
-    if k >= len(flat):
+    gone = sum(tensor.numel() for tensor in tensors) - k
+    if gone <= 0:
         return
-    gone = torch.zeros(len(flat), dtype=torch.bool, device=flat.device)
-    gone[flat.argsort(stable=True)[: len(flat) - k]] = True
     with torch.no_grad():
-        for tensor, mask in zip(tensors, torch.split(gone, [tensor.numel() for tensor in tensors]), strict=True):
-            tensor.masked_fill_(mask.view(tensor.shape), 0)
+        for tensor, mask in zip(tensors, smallest([tensor.abs() for tensor in tensors], gone), strict=True):
+            tensor.masked_fill_(mask, 0)
 
 
 class Admm:

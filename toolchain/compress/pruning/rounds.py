@@ -11,6 +11,7 @@ function (`equivalence.py`) for less work, and weights that are zero are held.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 from torch import nn
@@ -18,7 +19,7 @@ from torch import nn
 from ...recipe.pruning import Pruning
 from ...train.finetune import finetune
 from ..account import joined
-from ..compressed import Compressed
+from ..compressed import Compressed, StepReport
 from ..context import Context
 
 __all__ = ["in_rounds"]
@@ -50,11 +51,7 @@ def in_rounds(
             _retrain(reports[-1], settings, context, number)
     whole = joined(reports)
     checks = {name: value for step in whole.steps for name, value in step.checks.items()}
-    return Compressed(
-        module=whole.module,
-        layers=whole.layers,
-        steps=(type(whole.steps[0])(method=settings.method, settings=settings.account, checks=checks),),
-    )
+    return replace(whole, steps=(StepReport(method=settings.method, settings=settings.account, checks=checks),))
 
 
 def _retrain(report: Compressed, settings: Pruning, context: Context, number: int) -> None:

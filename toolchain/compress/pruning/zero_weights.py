@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from ....runtime.errors import CompressionError
 from ...recipe.weight_pruning import WeightPruning
@@ -25,6 +25,7 @@ from ..compressed import Compressed, StepReport
 from ..context import Context
 from ..cost import LayerCost, costs, weighted_kinds
 from ..layer_names import by_layer, named
+from ..smallest import smallest
 from .rounds import in_rounds
 from .scores.by_criterion import weight_scores
 
@@ -48,16 +49,24 @@ def prune_weights(module: nn.Module, settings: WeightPruning, context: Context) 
     Raises:
         CompressionError: a setting names no layer, a layer would be emptied, or there is nothing to prune.
     """
-    dense = {name: weight.clone() for name, weight in _weights(module, context).items()}
+    nonzero = {
+        name: layer.get_parameter("weight").detach() != 0
+        for name, layer in module.named_modules()
+        if isinstance(layer, (_ConvNd, nn.Linear))
+    }
 
     def once(given: nn.Module, share: WeightPruning) -> Compressed:
-        return _prune(given, share, context, {name: weight != 0 for name, weight in dense.items()})
+        return _prune(given, share, context, nonzero)
 
     return in_rounds(module, settings, context, once)
 
 
-def _prune(module: nn.Module, settings: WeightPruning, context: Context, dense: Mapping[str, Tensor]) -> Compressed:
-    """One round: to the settings' sparsity of all weights, those that earlier rounds took among them."""
+def _prune(module: nn.Module, settings: WeightPruning, context: Context, nonzero: Mapping[str, Tensor]) -> Compressed:
+    """One round: to the settings' sparsity of all weights, those that earlier rounds took among them.
+
+    Args:
+        nonzero: by layer, which weights were not zero before the first round.
+    """
     pruned = copy.deepcopy(module)
     before = costs(pruned, input_shape=context.input_shape)
     reasons = _left_alone(pruned, before, settings)
@@ -65,20 +74,19 @@ def _prune(module: nn.Module, settings: WeightPruning, context: Context, dense: 
     if not names:
         first = next((f"{name}: {why}" for name, why in reasons.items() if why), "no convolution or linear layer")
         raise CompressionError("no weight of this network can be pruned", got=first, fix="compress = []")
-    own = by_layer(settings.per_layer, [name for name, why in reasons.items() if not why])
+    own = by_layer(settings.per_layer, names)
     sparsities = {name: own.get(name, settings.sparsity) for name in names}
     scores = weight_scores(pruned, sparsities, settings, context)
     for name, score in scores.items():
-        gone = dense[name] & (pruned.get_submodule(name).get_parameter("weight") == 0)
+        gone = nonzero[name] & (pruned.get_submodule(name).get_parameter("weight") == 0)
         score[gone] = -1  # below every score: what went stays gone
     pooled = [name for name in names if name not in own] if settings.scope == "global" else []
-    masks = {name: _pattern(scores[name], settings) for name in names} if settings.pattern else {}
-    if not settings.pattern:
-        masks = {name: _smallest(scores[name], sparsities[name]) for name in names if name not in pooled}
-        if pooled:
-            together = _smallest(torch.cat([scores[name].flatten() for name in pooled]), settings.sparsity)
-            pieces = torch.split(together, [scores[name].numel() for name in pooled])
-            masks.update({name: piece.view(scores[name].shape) for name, piece in zip(pooled, pieces, strict=True)})
+    if settings.pattern:
+        masks = {name: _pattern(scores[name], settings) for name in names}
+    else:
+        masks = {}
+        for together in [pooled, *([name] for name in names if name not in pooled)]:
+            masks |= _smallest({name: scores[name] for name in together}, sparsities)
     _refuse_emptied(masks, sparsities, rehearsed=context.train is None and settings.scope == "global")
     with torch.no_grad():
         for name, mask in masks.items():
@@ -93,11 +101,6 @@ def _prune(module: nn.Module, settings: WeightPruning, context: Context, dense: 
         layers=tuple(row(name, cost, before, reason=reasons.get(name, _OTHERS)) for name, cost in before.items()),
         steps=(StepReport(method=settings.method, settings=settings.account, checks=checks),),
     )
-
-
-def _weights(module: nn.Module, context: Context) -> dict[str, Tensor]:
-    found = costs(module, input_shape=context.input_shape)
-    return {name: module.get_submodule(name).get_parameter("weight").detach() for name in weighted_kinds(found)}
 
 
 def _left_alone(module: nn.Module, found: Mapping[str, LayerCost], settings: WeightPruning) -> dict[str, str]:
@@ -119,12 +122,12 @@ def _left_alone(module: nn.Module, found: Mapping[str, LayerCost], settings: Wei
     return reasons
 
 
-def _smallest(scores: Tensor, sparsity: float) -> Tensor:
-    """True for the round(sparsity * n) smallest of the n scores, in their shape."""
-    flat = scores.flatten()
-    mask = torch.zeros(flat.numel(), dtype=torch.bool, device=flat.device)
-    mask[flat.argsort(stable=True)[: round(sparsity * flat.numel())]] = True
-    return mask.view(scores.shape)
+def _smallest(scores: Mapping[str, Tensor], sparsities: Mapping[str, float]) -> dict[str, Tensor]:
+    """Of layers that are ranked together, and have one sparsity: True for the round(sparsity * n) smallest scores."""
+    if not scores:
+        return {}
+    count = round(sparsities[next(iter(scores))] * sum(score.numel() for score in scores.values()))
+    return dict(zip(scores, smallest(list(scores.values()), count), strict=True))
 
 
 def _pattern(scores: Tensor, settings: WeightPruning) -> Tensor:
