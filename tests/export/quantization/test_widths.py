@@ -108,7 +108,7 @@ def test_a_result_has_the_bits_of_the_layers_that_read_it(pixels: Pixels) -> Non
     assert clips["relu_quantized"] == (0, 15)  # the more of b's and c's
     assert set(clips.values()) == {(0, 15), (126, 129), (0, 3)}
     assert not any(name.startswith("max_pool2d") for name in clips)  # moved codes stay in their range
-    assert highest["linear_quantized" if "linear_quantized" in highest else "avg_pool2d_quantized"] > 3  # 8 bits
+    assert highest["avg_pool2d_quantized"] > 3  # 8 bits
     assert {bits for name, bits in integer.weight_bits.items()} == {8}
 
 
