@@ -75,8 +75,10 @@ def study(
     chosen = load_study(name)
     scaled = Scaled(study=chosen, scale=scale, changes=changes or {})
     cells = select(chosen.cells, only)
-    measures = [Measure(attack=chosen.attack, images=images or scaled.test_images)]
-    if attack is not None and attack != chosen.attack:
+    paper_images = images or scaled.test_images
+    measures = [Measure(attack=chosen.attack, images=paper_images)]
+    measures += [Measure(images=paper_images, **dict(further)) for further in chosen.further]
+    if attack is not None and attack not in [measure.name for measure in measures]:
         measures.append(Measure(attack=attack, images=attack_images))
     if min(measure.images for measure in measures) < 1:
         raise RecipeError("images to attack", expected="1 or more", got=str(attack_images))
@@ -95,7 +97,7 @@ def study(
         "scale": scale,
         "seeds": list(asked),
         "settings": dict(scaled.shrunk) | {"train_images": runs[0].made["images"]} | dict(scaled.changes),
-        "attacks": [{"attack": measure.attack, "images": measure.images} for measure in measures],
+        "attacks": [{"attack": measure.name, "images": measure.images} for measure in measures],
         "said": told,
         "environment": Environment.here().to_dict(),
         "runs": [
@@ -125,7 +127,7 @@ def _told(
     """What a reader of the table must know of this run."""
     shrunk = {key: value for key, value in scaled.shrunk.items() if scaled.scale < 1}
     settings = ", ".join(f"{key} {value}" for key, value in {**shrunk, **scaled.changes}.items())
-    attacks = ", ".join(f"{measure.attack} on {measure.images} test images at most" for measure in measures)
+    attacks = ", ".join(f"{measure.name} on {measure.images} test images at most" for measure in measures)
     told = [
         f"Scale {scaled.scale:g}, seeds {', '.join(map(str, seeds))}: {images} training images"
         + (f", {settings}" if settings else "")
