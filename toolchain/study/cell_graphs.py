@@ -11,7 +11,7 @@ import onnx_ir as ir
 from ...export.lower import lower, pixel_graph
 from ..models.source import Source
 from ..pipeline.stages import Hardened
-from .counted_size import counted_bits, engine_bits, layer_zeros, network_bits
+from .counted_size import counted_bits, engine_bits, network_bits
 from .masked_network import masked_network
 
 __all__ = ["cell_graphs", "cell_sizes"]
@@ -40,7 +40,7 @@ def cell_graphs(hardened: Hardened, source: Source, subjects: Sequence[str]) -> 
 
 
 def cell_sizes(hardened: Hardened, source: Source, graphs: dict[str, onnx.ModelProto]) -> dict[str, Any]:
-    """JSON values: sizes in bits as the papers count them, of the dense network and by subject; zeros by layer."""
+    """JSON values: sizes in bits as the papers count them, of the dense network and by subject."""
     layers, tuned = hardened.compressed.layers, hardened.tuned.module
     bits = {row.name: row.bits for row in hardened.integers.tensors}
     sizes = {}
@@ -52,5 +52,4 @@ def cell_sizes(hardened: Hardened, source: Source, graphs: dict[str, onnx.ModelP
     return {
         "dense_size_bits": network_bits(source.module, layers),
         "size_bits": sizes,
-        "layer_zeros": layer_zeros(tuned, layers),
     }

@@ -13,38 +13,28 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
+import torch
 from torch import nn
 
 from ..compress.compressed import Compressed, LayerReport
 from ..compress.cost import is_weighted
 from ..compress.sharing.integer_weights import integer_weights
 
-__all__ = ["counted_bits", "engine_bits", "layer_zeros", "network_bits"]
+__all__ = ["counted_bits", "engine_bits", "network_bits"]
 
 _FLOAT, _INT8 = 32, 8
 
 
-def layer_zeros(module: nn.Module, layers: Sequence[LayerReport]) -> dict[str, tuple[int, int]]:
-    """(zeros, weights) of each convolution and linear layer, by name.
+def network_bits(module: nn.Module, layers: Sequence[LayerReport]) -> int:
+    """Of a float network.
 
     Args:
-        module: whose layers, or their factors, have these names.
+        module: whose convolutions and linear layers, or the factors of these, have the names of the rows.
         layers: see `Compressed`.
     """
-    found = {}
-    for layer in layers:
-        if is_weighted(layer.kind):
-            weights = [weight for weight in module.get_submodule(layer.name).parameters() if weight.ndim > 1]
-            found[layer.name] = (
-                sum(int((weight == 0).sum()) for weight in weights),
-                sum(weight.numel() for weight in weights),
-            )
-    return found
-
-
-def network_bits(module: nn.Module, layers: Sequence[LayerReport]) -> int:
-    """Of a float network; arguments as of `layer_zeros`."""
-    return _FLOAT * sum(weights - zeros for zeros, weights in layer_zeros(module, layers).values())
+    owners = [module.get_submodule(layer.name) for layer in layers if is_weighted(layer.kind)]
+    weights = [weight for owner in owners for weight in owner.parameters() if weight.ndim > 1]
+    return _FLOAT * sum(int(torch.count_nonzero(weight)) for weight in weights)
 
 
 def counted_bits(compressed: Compressed) -> int | None:

@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from ...runtime.errors import RecipeError
 from ..recipe.section import Section
 from ..recipe.toml_text import parse_toml
+from .pictures.kinds import AnyPicture
 
 __all__ = ["Compression", "FurtherAttack", "Lever", "Study", "StudyCell", "load_study", "parse_study", "study_names"]
 
@@ -90,7 +91,7 @@ class FurtherAttack(Section):
 
     attack: str
     radius: Annotated[float, Field(gt=0)] = 1.0
-    settings: dict[str, float] = {}
+    settings: dict[str, float] = Field(default_factory=dict)
 
 
 class Lever(Section):
@@ -131,6 +132,7 @@ class Study(Section):
         x: the compressions' levels, or the model size as a share of the dense network's, in logarithms.
         panels: what the lines show, one panel for each: "test", "robustness", or a further attack's name; without
             panels accuracy and robustness share one.
+        pictures: what is drawn of the finished networks besides, by the name of its files.
     """
 
     name: str
@@ -152,6 +154,7 @@ class Study(Section):
     x_axis: str | None = None
     x: Literal["level", "size"] = "level"
     panels: tuple[str, ...] = ()
+    pictures: dict[str, AnyPicture] = Field(default_factory=dict)
 
     def label(self, cell: StudyCell) -> str:
         """The cell in the paper's words, such as T_ad(f_st^p)."""
@@ -204,6 +207,9 @@ def parse_study(name: str, settings: Mapping[str, Any]) -> Study:
                 expected=f"once, and a compression of {', '.join(study.compressions)}",
                 got=f"{keys.count(cell.key)} times, {cell.compression}",
             )
+    unknown = {key for picture in study.pictures.values() for key in picture.cells} - set(keys)
+    if unknown:
+        raise RecipeError(f"study {name}: pictures", expected=f"cells of {', '.join(keys)}", got=", ".join(unknown))
     return study
 
 

@@ -72,14 +72,14 @@ class CellRun:
         seed: of everything random.
         made: the row of its training: processor seconds, parameters, multiplications.
         measured: rows by subject ("network", "masked", "engine") and name of the measure.
-        graphs: the ONNX files, by subject.
+        graphs: ONNX files by subject; their names tell everything that led to them.
     """
 
     cell: StudyCell
     seed: int
     made: dict[str, Any]
     measured: dict[tuple[str, str], dict[str, Any]]
-    graphs: Mapping[str, Path] = field(default_factory=dict)
+    graphs: dict[str, Path]
 
 
 class StudyStages:
