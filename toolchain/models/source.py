@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,13 +23,20 @@ from .checkpoint import load_weights, read_checkpoint
 from .cnn8 import CNN8
 from .exported_program import load_exported
 from .first_run import check_running
+from .lenet import LeNet
 from .logits import return_logits
 from .normalize import preprocess
 from .torchvision import build_torchvision, names
+from .vgg16_small import VGG16Small
 
 __all__ = ["Source", "load_source"]
 
-_WIDTH, _HIDDEN = 48, 128
+_OWN: dict[str, tuple[Callable[..., nn.Module], int, int]] = {
+    "cnn8": (CNN8, 48, 128),
+    "lenet": (LeNet, 20, 500),
+    "vgg16-small": (VGG16Small, 64, 512),
+}
+"""This package's networks, with the width and hidden units that each has by default."""
 _OPTIONS = ("width", "hidden", "stem", "pretrained", "checkpoint")
 _CHECKPOINTS = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}
 
@@ -60,9 +67,9 @@ def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: 
     """Build or load a network, and run it on two images of zeros and on three.
 
     Args:
-        settings: which network: "cnn8", a torchvision classifier ("resnet18", "mobilenet_v2", "vgg16", ...), a `.pt2`
-            file, or `package.module:factory`, which is called without arguments and returns a module. `width` and
-            `hidden` (48 and 128 if not given) are for cnn8 only, `stem` for torchvision's ResNets, `pretrained` for
+        settings: which network: "cnn8", "lenet", "vgg16-small", a torchvision classifier ("resnet18", "mobilenet_v2",
+            ...), a `.pt2` file, or `package.module:factory`, which is called without arguments and returns a module.
+            `width` and `hidden` are for the first three, `stem` for torchvision's ResNets, `pretrained` for
             torchvision's classifiers, where a last layer for other classes starts anew. `checkpoint` fits the network
             in every key, and is not for a `.pt2`.
         input_shape: (C, H, W), C = 1 or 3.
@@ -111,9 +118,9 @@ def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -
                 fix=f"leave out {', '.join(given)}",
             )
 
-    if model == "cnn8":
+    if model in _OWN:
         allow("width", "hidden", "checkpoint")
-        return _cnn8(input_shape, classes, settings.width, settings.hidden)
+        return _own(model, input_shape, classes, settings)
     if Path(model).suffix == ".pt2":
         allow()
         return load_exported(Path(model)), f"exported program {model}"
@@ -126,24 +133,28 @@ def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -
     return build_torchvision(model, channels=input_shape[0], classes=classes, stem=stem, pretrained=settings.pretrained)
 
 
-def _cnn8(
-    input_shape: tuple[int, int, int], classes: int, width: int | None, hidden: int | None
-) -> tuple[nn.Module, str]:
+def _own(model: str, input_shape: tuple[int, int, int], classes: int, settings: Model) -> tuple[nn.Module, str]:
     channels, height, side = input_shape
-    width = _WIDTH if width is None else width
-    hidden = _HIDDEN if hidden is None else hidden
+    network, width, hidden = _OWN[model]
+    width = width if settings.width is None else settings.width
+    hidden = hidden if settings.hidden is None else settings.hidden
     if height != side:
-        raise ModelError("cnn8 takes square images", expected="H = W", got=str(input_shape), fix="give an image size")
+        raise ModelError(
+            f"{model} takes square images", expected="H = W", got=str(input_shape), fix="give an image size"
+        )
+
+    def make() -> nn.Module:
+        return network(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
+
     with torch.device("meta"):  # numbers without memory
-        size = CNN8(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
+        size = make()
     check_memory(
-        f"cnn8 of width {width}, hidden {hidden}, takes",
+        f"{model} of width {width}, hidden {hidden}, takes",
         sum(parameter.nbytes for parameter in size.parameters()),
         error=ModelError,
         fix="give a smaller width",
     )
-    module = CNN8(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
-    return module, f"cnn8 of width {width}, hidden {hidden}"
+    return make(), f"{model} of width {width}, hidden {hidden}"
 
 
 def _from_factory(reference: str) -> nn.Module:
@@ -156,10 +167,10 @@ def _from_factory(reference: str) -> nn.Module:
 
 
 def _check_name(model: str) -> None:
-    known = ("cnn8", *names())
+    known = (*_OWN, *names())
     if model in known:
         return
-    expected = "cnn8, a torchvision classifier, a .pt2 file, or package.module:factory"
+    expected = f"{', '.join(_OWN)}, a torchvision classifier, a .pt2 file, or package.module:factory"
     if Path(model).suffix in _CHECKPOINTS:
         raise ModelError(
             f"{model} is a checkpoint: weights without a network",

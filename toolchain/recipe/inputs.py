@@ -38,10 +38,14 @@ class DataSource(Section):
 class Model(Section):
     """Which network."""
 
-    name: str = Field("cnn8", description="cnn8, a torchvision classifier, a .pt2 file or package.module:factory")
-    width: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(None, description="channels of cnn8's first block")
+    name: str = Field(
+        "cnn8", description="cnn8, lenet, vgg16-small, a torchvision classifier, a .pt2 file or package.module:factory"
+    )
+    width: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(
+        None, description="channels of the first layer of cnn8, lenet or vgg16-small"
+    )
     hidden: Annotated[int, Field(ge=1, le=MOST_HIDDEN)] | None = Field(
-        None, description="units of cnn8's hidden linear layer"
+        None, description="units of their hidden linear layers"
     )
     stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")
     pretrained: str | None = Field(None, description="weights to start from, by torchvision's name or file")

@@ -209,7 +209,11 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "near a torchvision name": ("resnet81", {}, "unknown model 'resnet81'; .*; fix: did you mean 'resnet18'?"),
     "capitals": ("ResNet18", {}, "fix: did you mean 'resnet18'?"),
     "near ours": ("cnn-8", {}, "fix: did you mean 'cnn8'?"),
-    "near nothing": ("xyzzy", {}, "unknown model 'xyzzy'; expected: cnn8, a torchvision classifier, a .pt2 file"),
+    "near nothing": (
+        "xyzzy",
+        {},
+        "unknown model 'xyzzy'; expected: cnn8, lenet, vgg16-small, a torchvision classifier, a .pt2 file",
+    ),
     "a file": ("users_own_model.py:tiny", {}, "users_own_model.py is a file; .*; fix: write 'users_own_model:tiny'"),
     "a path": ("./mine:net", {}, "unknown model './mine:net'; .*; fix: write 'mine:net'"),
     "a file by path": ("/a/mine.py:net", {}, "unknown model '/a/mine.py:net'; .*; fix: write 'mine:net' and run in /a"),
