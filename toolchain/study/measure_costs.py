@@ -9,7 +9,7 @@ over seeds; latency is that of the first seed.
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,12 +19,15 @@ from ..pipeline.write import stored_graph
 from .cell_recipe import Scaled
 from .study_stages import CellRun
 
-__all__ = ["measure_costs"]
+__all__ = ["COSTS", "measure_costs"]
+
+COSTS = ("stored_KiB", "latency_ms", "latency_ratio")
+"""Names of the values."""
 
 _IMAGES, _WARMUP, _REPEATS = 64, 50, 1000
 
 
-def measure_costs(scaled: Scaled, runs: Sequence[CellRun]) -> dict[str, Mapping[str, float]]:
+def measure_costs(scaled: Scaled, runs: Sequence[CellRun]) -> dict[str, dict[str, float]]:
     """Costs of every cell that has an engine.
 
     Args:
@@ -32,7 +35,7 @@ def measure_costs(scaled: Scaled, runs: Sequence[CellRun]) -> dict[str, Mapping[
         runs: finished.
 
     Returns:
-        By the cell's key: `stored_KiB`, `latency_ms` (median, one image, one thread) and `latency_ratio`.
+        By the cell's key, values by the names of `COSTS`; latency is the median for one image on one thread.
     """
     paths: dict[str, list[tuple[CellRun, bytes]]] = {}
     for run in runs:
