@@ -89,7 +89,7 @@ def test_costs_stand_in_the_table_beside_engines(scaled: Scaled, runs: list[Cell
     ]
     assert set(rows[0]) == set(columns([MEASURE]))
     lines = markdown(scaled.study, rows, [MEASURE]).splitlines()
-    assert [line.count("| 123 | 0.25 | 1.5 |") for line in lines if line.startswith("| `f_")] == [0, 1, 0, 0]
+    assert [line.count("| 123 | 0.25 | 1.5 |") for line in lines if line.startswith("| `")] == [0, 1, 0, 0]
 
 
 def test_a_study_without_engines_costs_nothing(scaled: Scaled, runs: list[CellRun]) -> None:
