@@ -20,6 +20,7 @@ from .comparison import compare
 from .draw import draw
 from .draw_pictures import draw_pictures
 from .measure_cell import Measure
+from .measure_costs import measure_costs
 from .run_study import run_study, select
 from .study_file import load_study
 from .write_tables import markdown, write_tables
@@ -91,12 +92,14 @@ def study(
     asked = tuple(dict.fromkeys(seeds)) or chosen.seeds
     runs = run_study(scaled, cells=cells, seeds=asked, measures=measures, out=out, progress=progress)
     with_paper = recipe.data.name == chosen.recipe["data"]["name"]
-    rows = compare(chosen, runs, measures, with_paper=with_paper)
+    folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
+    with _writing(folder, out):
+        costs = measure_costs(scaled, runs) if chosen.costs else {}
+    rows = compare(chosen, runs, measures, with_paper=with_paper, costs=costs)
     told = _told(scaled, asked, measures, runs[0].made["images"], with_paper=with_paper)
     left_out = {name for run in runs for row in run.measured.values() for name in row["skipped"]}
     if left_out:
         told.append(f"Left out of the attacks: {', '.join(sorted(left_out))}.")
-    folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
     with _writing(folder, out):
         pictures, shown = draw_pictures(scaled, runs, images=measures[0].images, out=out, folder=folder)
     told += shown

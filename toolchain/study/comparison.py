@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from .measure_cell import Measure
+from .measure_costs import COSTS
 from .study_file import Study, Value
 from .study_stages import CellRun
 
@@ -32,11 +33,16 @@ def columns(measures: Sequence[Measure]) -> list[str]:
     values = [f"{metric}_{figure}" for metric in ("test", "robustness") for figure in _FIGURES]
     others = [f"{measure.name}_{figure}" for measure in measures[1:] for figure in ("mean", "spread")]
     costs = ["finetune_cpu_seconds", "train_cpu_seconds", "times_cheaper", "parameters", "MACs"]
-    return [*head, *values, *others, *costs, "size_mean", "size_paper", "size_share", "file_mean"]
+    return [*head, *values, *others, *costs, "size_mean", "size_paper", "size_share", "file_mean", *COSTS]
 
 
 def compare(
-    study: Study, runs: Sequence[CellRun], measures: Sequence[Measure], *, with_paper: bool
+    study: Study,
+    runs: Sequence[CellRun],
+    measures: Sequence[Measure],
+    *,
+    with_paper: bool,
+    costs: Mapping[str, Mapping[str, float]] | None = None,
 ) -> list[dict[str, Any]]:
     """One row for each network that was measured, in the order of the study; values by the names of `columns`.
 
@@ -45,6 +51,7 @@ def compare(
         runs: every cell and seed that was asked for.
         measures: what was measured; the first one is the paper's.
         with_paper: the data are the paper's.
+        costs: of `measure_costs`.
 
     Returns:
         Rows; accuracies in per cent, rounded to hundredths; `size` and `file` in MiB, the first as the papers count it
@@ -90,7 +97,8 @@ def compare(
                 "size_share": statistics.mean(own / dense for own, dense in bits),
                 "file_mean": statistics.mean(rows[first]["KiB"] for rows in found) / 1024,
             }
-            rows.append(row)
+            found_costs = (costs or {}).get(cell.key, {}) if subject == "engine" else {}
+            rows.append(row | {cost: found_costs.get(cost) for cost in COSTS})
     return rows
 
 

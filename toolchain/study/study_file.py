@@ -123,6 +123,7 @@ class Study(Section):
         paper_data: what the paper's values were measured on, where that is not the recipe's data: they are shown, and
             no difference is.
         sizes: the table shows files and model sizes.
+        costs: the table shows what the engines cost here, see `measure_costs.py`.
         train_images, test_images: how many of the data set's, at scale 1; None is all of them.
         recipe: of every cell, at scale 1; sections as in a recipe.
         scale: the settings that a smaller scale shrinks, by dotted key; "compress.METHOD.KEY" for those of a step.
@@ -145,6 +146,7 @@ class Study(Section):
     further: tuple[FurtherAttack, ...] = ()
     paper_data: str | None = None
     sizes: bool = False
+    costs: bool = False
     train_images: Annotated[int, Field(ge=1)]
     test_images: Annotated[int, Field(ge=1)]
     recipe: dict[str, Any]

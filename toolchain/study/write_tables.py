@@ -12,6 +12,7 @@ from typing import Any
 from ...runtime.files.atomic import write_whole
 from .comparison import columns
 from .measure_cell import Measure
+from .measure_costs import COSTS
 from .study_file import Study
 
 __all__ = ["markdown", "write_tables"]
@@ -61,6 +62,7 @@ def markdown(
     heads = ["model", "compression", "measured", "test", *theirs, measures[0].name, *theirs, *others]
     if study.sizes:
         heads += ["size, MiB", *theirs[:1], "size, % of dense", "file, MiB"]
+    heads += ["stored, KiB", "latency, ms", "latency ratio"] if study.costs else []
     heads += ["CPU s of fine-tuning", "times cheaper than f_rb"]
     lines = [f"# {study.title}", f"{study.source}.", "", _line(heads), _line(["---"] * len(heads))]
     for row in rows:
@@ -73,6 +75,7 @@ def markdown(
         if study.sizes:
             sizes = (row["size_mean"], row["size_paper"], 100 * row["size_share"], row["file_mean"])
             cells += ["" if size is None else f"{size:.4g}" for size in sizes]
+        cells += ["" if row[cost] is None else f"{row[cost]:.3g}" for cost in COSTS] if study.costs else []
         cells += [_number(row["finetune_cpu_seconds"]), _number(row["times_cheaper"])]
         lines.append(_line(cells))
     note = "Per cent; means and standard deviations over seeds. " + (
@@ -83,6 +86,8 @@ def markdown(
     )
     if study.sizes:
         note += " Size: bits of the nonzero weights, as the papers count it; file: the ONNX graph as it is, not packed."
+    if study.costs:
+        note += " Stored: the engine's file, packed where the recipe says so; latency: one image, one thread, in turns."
     return "\n".join([*lines, "", *(f"* {line}" for line in (note, *said, *study.departures))]) + "\n"
 
 
