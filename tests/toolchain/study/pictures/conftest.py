@@ -16,11 +16,11 @@ from hardtemper.export.quantization.quantize import quantize
 from hardtemper.toolchain.study.pictures.study_picture import Finished, FinishedNetwork
 
 
-@pytest.fixture
-def small_networks(npz: Path, tmp_path: Path) -> Finished:
+@pytest.fixture(scope="session")
+def small_networks(npz: Path, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """Two cells, "a" and "b", each as a network and as an engine; of b's convolution 9 of 27 weights are zero."""
     data = load_dataset(str(npz), heldout=0, calibration=32)
-    networks = []
+    networks, folder = [], tmp_path_factory.mktemp("small-networks")
     for number, key in enumerate("ab"):
         torch.manual_seed(number)
         net = nn.Sequential(nn.Conv2d(1, 3, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(147, 4)).eval()
@@ -32,7 +32,7 @@ def small_networks(npz: Path, tmp_path: Path) -> Finished:
             "network": ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model),
             "engine": quantize(graph, data.calibration.images).model,
         }
-        graphs = {subject: tmp_path / f"{key}.{subject}.onnx" for subject in models}
+        graphs = {subject: folder / f"{key}.{subject}.onnx" for subject in models}
         for subject, model in models.items():
             graphs[subject].write_bytes(model.SerializeToString())
         threat = ThreatModel.parse("linf:0.1")
