@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from ...runtime.progress import ProgressCallback, silent
 from .cell_recipe import Scaled
 from .comparison import compare
 from .draw import draw
+from .draw_pictures import draw_pictures
 from .run_study import run_study, select
 from .study_file import load_study
 from .study_stages import Measure
@@ -32,7 +34,8 @@ class StudyResult:
     Attributes:
         rows: one for each network, see `compare`.
         text: the table in Markdown.
-        files: what was written, by form: "md", "csv", "json", "svg", "png".
+        files: what was written, by form: "md", "csv", "json", "svg", "png"; a picture's by name, such as
+            "features.svg".
         notes: what was left out, and why.
     """
 
@@ -91,6 +94,10 @@ def study(
     left_out = {name for run in runs for row in run.measured.values() for name in row["skipped"]}
     if left_out:
         told.append(f"Left out of the attacks: {', '.join(sorted(left_out))}.")
+    folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
+    with _writing(folder, out):
+        pictures, shown = draw_pictures(scaled, runs, images=measures[0].images, out=out, folder=folder)
+    told += shown
     about = {
         "scale": scale,
         "seeds": list(asked),
@@ -104,19 +111,25 @@ def study(
             for run in runs
         ],
     }
-    folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
     notes: list[str] = []
-    try:
-        with FileLock(out / "locks" / f"{folder.name}.lock"):  # each of several processes writes what all found
-            files = write_tables(folder, chosen, rows, measures, about)
-            try:
-                files |= draw(folder, chosen, rows)
-            except MissingExtraError as error:
-                notes.append(f"no picture: {error}")
-    except OSError as error:
-        raise BundleError(f"{folder}: results cannot be written", got=error.strerror or str(error)) from error
+    with _writing(folder, out):
+        files = write_tables(folder, chosen, rows, measures, about) | pictures
+        try:
+            files |= draw(folder, chosen, rows)
+        except MissingExtraError as error:
+            notes.append(f"no picture: {error}")
     text = markdown(chosen, rows, measures, told)
     return StudyResult(rows=tuple(rows), text=text, files=files, notes=tuple(notes))
+
+
+@contextmanager
+def _writing(folder: Path, out: Path) -> Iterator[None]:
+    """Each of several processes writes what all found, one after the other."""
+    try:
+        with FileLock(out / "locks" / f"{folder.name}.lock"):
+            yield
+    except OSError as error:
+        raise BundleError(f"{folder}: results cannot be written", got=error.strerror or str(error)) from error
 
 
 def _told(

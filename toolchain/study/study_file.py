@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from ...runtime.errors import RecipeError
 from ..recipe.section import Section
 from ..recipe.toml_text import parse_toml
+from .pictures.kinds import AnyPicture
 
 __all__ = ["Compression", "Lever", "Study", "StudyCell", "load_study", "parse_study", "study_names"]
 
@@ -103,6 +104,7 @@ class Study(Section):
         compressions: by name.
         cells: in the order of the paper.
         x_axis: of a figure over the compressions' levels; None puts the cells side by side.
+        pictures: what is drawn of the finished networks besides, by the name of its files.
     """
 
     name: str
@@ -119,6 +121,7 @@ class Study(Section):
     compressions: dict[str, Compression]
     cells: Annotated[tuple[StudyCell, ...], Field(min_length=1)]
     x_axis: str | None = None
+    pictures: dict[str, AnyPicture] = Field(default_factory=dict)
 
     def label(self, cell: StudyCell) -> str:
         """The cell in the paper's words, such as T_ad(f_st^p)."""
@@ -169,6 +172,9 @@ def parse_study(name: str, settings: Mapping[str, Any]) -> Study:
                 expected=f"once, and a compression of {', '.join(study.compressions)}",
                 got=f"{keys.count(cell.key)} times, {cell.compression}",
             )
+    unknown = {key for picture in study.pictures.values() for key in picture.cells} - set(keys)
+    if unknown:
+        raise RecipeError(f"study {name}: pictures", expected=f"cells of {', '.join(keys)}", got=", ".join(unknown))
     return study
 
 

@@ -64,12 +64,14 @@ class CellRun:
         seed: of everything random.
         made: the row of its training: processor seconds, parameters, multiplications.
         measured: rows by subject ("network", "engine") and attack.
+        graphs: ONNX files by subject; their names tell everything that led to them.
     """
 
     cell: StudyCell
     seed: int
     made: dict[str, Any]
     measured: dict[tuple[str, str], dict[str, Any]]
+    graphs: dict[str, Path]
 
 
 class StudyStages:
@@ -124,7 +126,8 @@ class StudyStages:
         dense, _ = self._names(cell, seed)
         rows = {(subject, measure.attack): _read(path) for subject, measure, path in self._rows(cell, name)}
         made = _read(self._path(name, ".json")) | {"dense": _read(self._out / "trained" / f"{dense}.json")}
-        return CellRun(cell=cell, seed=seed, made=made, measured=rows)
+        graphs = {subject: self._path(name, f".{subject}.onnx") for subject in self._subjects(cell)}
+        return CellRun(cell=cell, seed=seed, made=made, measured=rows, graphs=graphs)
 
     def _names(self, cell: StudyCell, seed: int) -> tuple[str, str]:
         """Of the dense network and of the compressed one."""

@@ -41,6 +41,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
                     for subject in scaled.study.compressions[cell.compression].measured
                     for measure in measures
                 },
+                graphs={},
             )
             for cell in cells
             for seed in seeds

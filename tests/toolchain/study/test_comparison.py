@@ -26,7 +26,7 @@ def run(study: Study, cell: StudyCell, seed: int, clean: float, robust: float, *
         "parameters": 1000,
         "MACs": 2000,
     }
-    return CellRun(cell=cell, seed=seed, made=made, measured=measured)
+    return CellRun(cell=cell, seed=seed, made=made, measured=measured, graphs={})
 
 
 def of(study: Study, key: str) -> StudyCell:

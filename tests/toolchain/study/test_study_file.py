@@ -13,6 +13,7 @@ from hardtemper.toolchain.study.study_file import Lever, load_study, parse_study
 CELLS = {
     "figure1a": 18,
     "figure1c": 8,
+    "figure2": 6,
     "figure3-left": 18,
     "figure3-right": 8,
     "figure4-left": 4,
@@ -58,6 +59,15 @@ f_rb^d        30.75  24.11
 T_st(f_rb^d)  85.30  12.02
 T_ad(f_rb^d)  81.83  76.21
 """
+
+PICTURE = {
+    "kind": "features",
+    "title": "t",
+    "label": "Bag",
+    "attack": "pgd-20",
+    "pairs": [["clean-pruned-none", "clean-none-none"]],
+}
+"""Of a cell that the tiny study does not have."""
 
 
 def values(text: str) -> list[list[Any]]:
@@ -144,6 +154,7 @@ def test_an_unknown_study_is_one_line_with_the_nearest_name() -> None:
         ({"cells": []}, "cells"),
         ({"colour": 1}, "colour"),
         ({"base": "nothing"}, "unknown study 'nothing'"),
+        ({"pictures": {"seen": PICTURE}}, "got: clean-none-none"),
     ],
 )
 def test_a_wrong_file_says_where(tiny_settings: dict[str, Any], change: dict[str, Any], message: str) -> None:

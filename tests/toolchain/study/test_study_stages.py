@@ -89,5 +89,6 @@ def test_what_is_measured_are_the_networks_that_were_made(tiny_scaled: Scaled, t
     assert run.made["cpu_seconds"]["finetune"] > 0
     assert run.made["dense"]["parameters"] > 2 * run.made["parameters"]
     assert run.made["images"] == 100
-    graphs = {path.name.split(".")[1]: onnx.load(str(path)) for path in (tmp_path / "cells").glob("*.onnx")}
+    assert set(run.graphs.values()) == set((tmp_path / "cells").glob("*.onnx"))
+    graphs = {subject: onnx.load(str(path)) for subject, path in run.graphs.items()}
     assert bool(Twin(graphs["engine"]).quantizers) > bool(Twin(graphs["network"]).quantizers)
