@@ -65,7 +65,7 @@ class Scaled:
         else:
             against[f"{tuned}.against"] = cell.finetuning
         robust = "adversary" in (cell.training, cell.finetuning)
-        overrides = {"name": cell.key, "seed": seed, "robust": robust, **self.shrunk, **compression.recipe}
+        overrides = {"name": cell.key, "seed": seed, "robust": robust, **self.sized(cell.network), **compression.recipe}
         return with_overrides(self.study.recipe, {**overrides, **self.changes, **against})
 
     def compression_recipe(self, cell: StudyCell, seed: int) -> Recipe:
@@ -75,14 +75,15 @@ class Scaled:
         """
         return self.recipe(cell.model_copy(update={"finetuning": cell.training}), seed)
 
-    @property
-    def shrunk(self) -> dict[str, int]:
-        """Keys of the recipe that follow the scale, with their values."""
-        found = {}
-        for dotted in self.study.scale:
+    def sized(self, network: str | None) -> dict[str, Any]:
+        """The network's keys of the recipe, and those that follow the scale, with their values."""
+        own = self.study.networks.get(network or "")
+        found = {} if own is None else dict(own.recipe)
+        for dotted, lever in (self.study.scale | ({} if own is None else own.scale)).items():
             section, _, key = dotted.partition(".")
-            if key in self.study.recipe.get(section, {}):  # a study on another one may have another network
-                found[dotted] = self._at(dotted, self.study.recipe[section][key])
+            full = found.get(dotted, self.study.recipe.get(section, {}).get(key) if key else None)
+            if full is not None:  # a study on another one may have another network
+                found[dotted] = lever.at(full, self.scale)
         return found
 
     def _at(self, key: str, full: int) -> int:

@@ -60,9 +60,11 @@ def markdown(
     others = [measure.attack for measure in measures[1:]]
     heads = ["model", "compression", "measured", "test", "paper", "difference", attack, "paper", "difference"]
     heads += [*others, "CPU s of fine-tuning", "times cheaper than f_rb"]
+    heads = ["network", *heads] if study.networks else heads
     lines = [f"# {study.title}", f"{study.source}.", "", _line(heads), _line(["---"] * len(heads))]
     for row in rows:
-        cells = [f"`{row['model']}`", row["compression"], row["subject"]]
+        cells = [row["network"]] if study.networks else []
+        cells += [f"`{row['model']}`", row["compression"], row["subject"]]
         for metric in ("test", "robustness"):
             ours = _with_spread(row[f"{metric}_mean"], row[f"{metric}_spread"])
             cells += [ours, _with_spread(row[f"{metric}_paper"], row[f"{metric}_paper_deviation"]), _far(row, metric)]
