@@ -43,14 +43,16 @@ class Model(Section):
     """Which network."""
 
     name: str = Field(
-        "cnn8", description="cnn8, vit, wide_resnet50, a torchvision classifier, a .pt2 file or package.module:factory"
+        "cnn8",
+        description="cnn8, lenet, vgg16-small, vit, wide_resnet50, a torchvision classifier, a .pt2 file or "
+        "package.module:factory",
     )
     width: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(
-        None, description="channels of the first block of cnn8 and wide_resnet50, or of each of vit's 12 heads"
+        None, description="channels of the first layer, or of each of vit's 12 heads"
     )
     depth: Annotated[int, Field(ge=1, le=DEEPEST)] | None = Field(None, description="layers of vit")
     hidden: Annotated[int, Field(ge=1, le=MOST_HIDDEN)] | None = Field(
-        None, description="units of cnn8's hidden linear layer"
+        None, description="units of the hidden linear layers of cnn8, lenet and vgg16-small"
     )
     stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")
     pretrained: str | None = Field(None, description="weights to start from, by torchvision's name or file")

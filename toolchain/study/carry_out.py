@@ -19,6 +19,7 @@ from .cell_recipe import Scaled
 from .comparison import compare
 from .draw import draw
 from .draw_pictures import draw_pictures
+from .measure_costs import measure_costs
 from .run_study import run_study, select
 from .study_file import StudyCell, load_study
 from .study_stages import Measure
@@ -78,8 +79,10 @@ def study(
     chosen = load_study(name)
     scaled = Scaled(study=chosen, scale=scale, changes=changes or {})
     cells = select(chosen.cells, only)
-    measures = [Measure(attack=chosen.attack, images=images or scaled.test_images)]
-    if attack is not None and attack != chosen.attack:
+    paper_images = images or scaled.test_images
+    measures = [Measure(attack=chosen.attack, images=paper_images)]
+    measures += [Measure(images=paper_images, **dict(further)) for further in chosen.further]
+    if attack is not None and attack not in [measure.name for measure in measures]:
         measures.append(Measure(attack=attack, images=attack_images))
     if min(measure.images for measure in measures) < 1:
         raise RecipeError("images to attack", expected="1 or more", got=str(attack_images))
@@ -89,12 +92,14 @@ def study(
     asked = tuple(dict.fromkeys(seeds)) or chosen.seeds
     runs = run_study(scaled, cells=cells, seeds=asked, measures=measures, out=out, progress=progress)
     with_paper = recipe.data.name == chosen.recipe["data"]["name"]
-    rows = compare(chosen, runs, measures, with_paper=with_paper)
+    folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
+    with _writing(folder, out):
+        costs = measure_costs(scaled, runs) if chosen.costs else {}
+    rows = compare(chosen, runs, measures, with_paper=with_paper, costs=costs)
     told = _told(scaled, cells, asked, measures, images=runs[0].made["images"], with_paper=with_paper)
     left_out = {name for run in runs for row in run.measured.values() for name in row["skipped"]}
     if left_out:
         told.append(f"Left out of the attacks: {', '.join(sorted(left_out))}.")
-    folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
     with _writing(folder, out):
         pictures, shown = draw_pictures(scaled, runs, images=measures[0].images, out=out, folder=folder)
     told += shown
@@ -102,7 +107,7 @@ def study(
         "scale": scale,
         "seeds": list(asked),
         "settings": {"train_images": runs[0].made["images"], **_settings(scaled, cells), **scaled.changes},
-        "attacks": [{"attack": measure.attack, "images": measure.images} for measure in measures],
+        "attacks": [{"attack": measure.name, "images": measure.images} for measure in measures],
         "said": told,
         "environment": Environment.here().to_dict(),
         "runs": [
@@ -153,7 +158,7 @@ def _told(
     """What a reader of the table must know of this run."""
     shrunk = _settings(scaled, cells) if scaled.scale < 1 else {}
     settings = ", ".join(f"{key} {value}" for key, value in {**shrunk, **scaled.changes}.items())
-    attacks = ", ".join(f"{measure.attack} on {measure.images} test images at most" for measure in measures)
+    attacks = ", ".join(f"{measure.name} on {measure.images} test images at most" for measure in measures)
     told = [
         f"Scale {scaled.scale:g}, seeds {', '.join(map(str, seeds))}: {images} training images"
         + (f", {settings}" if settings else "")

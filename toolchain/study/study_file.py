@@ -20,10 +20,20 @@ from ..recipe.section import Section
 from ..recipe.toml_text import parse_toml
 from .pictures.kinds import AnyPicture
 
-__all__ = ["Compression", "Lever", "Network", "Study", "StudyCell", "load_study", "parse_study", "study_names"]
+__all__ = [
+    "Compression",
+    "FurtherAttack",
+    "Lever",
+    "Network",
+    "Study",
+    "StudyCell",
+    "load_study",
+    "parse_study",
+    "study_names",
+]
 
 Against = Literal["clean", "adversary"]
-Subject = Literal["network", "engine"]
+Subject = Literal["network", "masked", "engine"]
 Value = Annotated[tuple[float, ...], Field(min_length=1, max_length=2)]
 """Mean and, where the paper gives it, standard deviation, in per cent."""
 
@@ -39,15 +49,21 @@ class StudyCell(Section):
         training: what the dense network is trained against.
         compression: a name of the study's `compressions`.
         finetuning: what the compressed network is fine-tuned against.
+        name: in the paper's words, where these are not f_st^p and the like.
+        line: of a figure, that the cell is a point of; None: one line for each training.
         test, robustness: the paper's values; None where the paper has none in figures.
+        size: the paper's model size in MiB.
     """
 
     network: str | None = None
     training: Against
     compression: str
     finetuning: Literal["none", "clean", "adversary"]
+    name: str | None = None
+    line: str | None = None
     test: Value | None = None
     robustness: Value | None = None
+    size: float | None = None
 
     @property
     def key(self) -> str:
@@ -65,7 +81,8 @@ class Compression(Section):
         level: where a figure puts it on its axis.
         recipe: keys of a recipe, dotted.
         tunes: what fine-tuning trains: the float network in front of quantization or the twin of the integers.
-        measured: the float network, the INT8 engine, or both. The first one is compared with the paper.
+        measured: the float network, the dense network with the removed filters masked, the INT8 engine. The first one
+            is compared with the paper.
     """
 
     symbol: str
@@ -73,7 +90,21 @@ class Compression(Section):
     level: float | str | None = None
     recipe: dict[str, Any]
     tunes: Subject = "network"
-    measured: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=2)]
+    measured: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=3)]
+
+
+class FurtherAttack(Section):
+    """What stands beside the study's attack, on as many images.
+
+    Attributes:
+        attack: a name of an attack or a preset.
+        radius: of its ball, in radii of the training's.
+        settings: of the attack, instead of its own.
+    """
+
+    attack: str
+    radius: Annotated[float, Field(gt=0)] = 1.0
+    settings: dict[str, float] = Field(default_factory=dict)
 
 
 class Lever(Section):
@@ -115,13 +146,21 @@ class Study(Section):
         base: the study that this one stands on.
         seeds: of the paper's runs.
         attack: what robustness is measured with; a name of an attack or a preset.
+        further: attacks that stand beside.
+        paper_data: what the paper's values were measured on, where that is not the recipe's data: they are shown, and
+            no difference is.
+        sizes: the table shows files and model sizes.
+        costs: the table shows what the engines cost here, see `measure_costs.py`.
         train_images, test_images: how many of the data set's, at scale 1; None is all of them.
         recipe: of every cell, at scale 1; sections as in a recipe.
-        scale: the settings that a smaller scale shrinks, by dotted key.
+        scale: the settings that a smaller scale shrinks, by dotted key; "compress.METHOD.KEY" for those of a step.
         networks: by name, where there are several.
         compressions: by name.
         cells: in the order of the paper.
-        x_axis: of a figure over the compressions' levels; None puts the cells side by side.
+        x_axis: of a figure with lines over `x`; None puts the cells side by side.
+        x: the compressions' levels, or the model size as a share of the dense network's, in logarithms.
+        panels: what the lines show, one panel for each: "test", "robustness", or a further attack's name; without
+            panels accuracy and robustness share one.
         pictures: what is drawn of the finished networks besides, by the name of its files.
     """
 
@@ -132,6 +171,10 @@ class Study(Section):
     base: str | None = None
     seeds: tuple[int, ...] = (0, 1, 2)
     attack: str = "pgd-20"
+    further: tuple[FurtherAttack, ...] = ()
+    paper_data: str | None = None
+    sizes: bool = False
+    costs: bool = False
     train_images: Annotated[int, Field(ge=1)]
     test_images: Annotated[int, Field(ge=1)]
     recipe: dict[str, Any]
@@ -140,10 +183,14 @@ class Study(Section):
     compressions: dict[str, Compression]
     cells: Annotated[tuple[StudyCell, ...], Field(min_length=1)]
     x_axis: str | None = None
+    x: Literal["level", "size"] = "level"
+    panels: tuple[str, ...] = ()
     pictures: dict[str, AnyPicture] = Field(default_factory=dict)
 
     def label(self, cell: StudyCell) -> str:
         """The cell in the paper's words, such as T_ad(f_st^p)."""
+        if cell.name is not None:
+            return cell.name
         symbol = self.compressions[cell.compression].symbol
         network = f"f_{_TRAINED[cell.training]}" + (f"^{symbol}" if symbol else "")
         return _TUNED[cell.finetuning].format(network)

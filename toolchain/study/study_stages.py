@@ -13,16 +13,13 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from ...bench.attacks.threat.threat_model import ThreatModel
-from ...export.lower import lower, pixel_graph
 from ...runtime.files.atomic import write_whole
 from ...runtime.progress import ProgressCallback
 from ..compress.compressed import Compressed
@@ -30,6 +27,7 @@ from ..pipeline.stages import Prepared, compress_dense, finish, read_network, tr
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.training_context import TrainingContext
+from .cell_graphs import cell_graphs, cell_sizes
 from .cell_recipe import Scaled
 from .finished_rows import finished_row
 from .measure_cell import measure_file
@@ -49,10 +47,20 @@ class Measure:
     Attributes:
         attack: names of attacks or presets, separated by commas.
         images: test images, at most.
+        radius: of its ball, in radii of the training's.
+        settings: instead of the attacks' own.
     """
 
     attack: str
     images: int
+    radius: float = 1.0
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What it is called in rows and files, such as "pgd-20" or "pgd-20 x0.5"."""
+        changed = "".join(f" {key} {value:g}" for key, value in self.settings.items())
+        return self.attack + ("" if self.radius == 1 else f" x{self.radius:g}") + changed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,7 +71,7 @@ class CellRun:
         cell: which.
         seed: of everything random.
         made: the row of its training: processor seconds, parameters, multiplications.
-        measured: rows by subject ("network", "engine") and attack.
+        measured: rows by subject ("network", "masked", "engine") and name of the measure.
         graphs: ONNX files by subject; their names tell everything that led to them.
     """
 
@@ -124,7 +132,7 @@ class StudyStages:
         """A finished cell."""
         name = self._name(cell, seed)
         dense, _ = self._names(cell, seed)
-        rows = {(subject, measure.attack): _read(path) for subject, measure, path in self._rows(cell, name)}
+        rows = {(subject, measure.name): _read(path) for subject, measure, path in self._rows(cell, name)}
         made = _read(self._path(name, ".json")) | {"dense": _read(self._out / "trained" / f"{dense}.json")}
         graphs = {subject: self._path(name, f".{subject}.onnx") for subject in self._subjects(cell)}
         return CellRun(cell=cell, seed=seed, made=made, measured=rows, graphs=graphs)
@@ -149,7 +157,7 @@ class StudyStages:
 
     def _rows(self, cell: StudyCell, name: str) -> list[tuple[str, Measure, Path]]:
         return [
-            (subject, measure, self._path(name, f".{subject}.{measure.attack}.{measure.images}.json"))
+            (subject, measure, self._path(name, f".{subject}.{measure.name.replace(' ', '_')}.{measure.images}.json"))
             for subject in self._subjects(cell)
             for measure in self._measures
         ]
@@ -199,12 +207,18 @@ class StudyStages:
             threat = ThreatModel.parse(chosen.adversary.threat)
             for subject, measure, path in self._rows(cell, cell_name):
                 graph = self._path(cell_name, f".{subject}.onnx")
-                self._progress(f"{cell_name}: {subject}", 0, 1, measure.attack)
+                self._progress(f"{cell_name}: {subject}", 0, 1, measure.name)
                 measured = partial(
-                    measure_file, graph, prepared.data, threat, attack=measure.attack, images=measure.images
+                    measure_file,
+                    graph,
+                    prepared.data,
+                    replace(threat, epsilon=threat.epsilon * measure.radius),
+                    attack=measure.attack,
+                    images=measure.images,
+                    settings=measure.settings,
                 )
                 finished_row(path, measured)
-                self._progress(f"{cell_name}: {subject}", 1, 1, measure.attack)
+                self._progress(f"{cell_name}: {subject}", 1, 1, measure.name)
 
     def _for(self, prepared: Prepared, name: str, folder: Path) -> tuple[Prepared, TimedCheckpoints]:
         """The same network for another stage, whose checkpoints and name in progress are its own."""
@@ -228,20 +242,16 @@ class StudyStages:
         """Fine-tune, quantize, fine-tune the twin; write the graphs that are measured."""
         mine, clock = self._for(prepared, name, self._out / "cells" / name)
         hardened = finish(recipe, mine, compressed, None)
-        models = {"engine": hardened.network.to_onnx()}
-        if "network" in subjects:
-            graph = lower(hardened.tuned.module, input_shape=mine.source.input_shape)
-            models["network"] = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
-        for subject in subjects:
-            content = models[subject].SerializeToString(deterministic=True)
-            write_whole(self._path(name, f".{subject}.onnx"), content)
+        graphs = cell_graphs(hardened, mine.source, subjects)
+        for subject, graph in graphs.items():
+            write_whole(self._path(name, f".{subject}.onnx"), graph.SerializeToString(deterministic=True))
         return {
             "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
             "images": len(mine.data.train),
             "parameters": compressed.parameters_after,
             "MACs": compressed.macs_after,
             "cpu_seconds": {"compress": seconds, "finetune": clock.total},
-        }
+        } | cell_sizes(hardened, mine.source, graphs)
 
 
 def _read(path: Path) -> dict[str, Any]:

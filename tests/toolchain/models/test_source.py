@@ -221,7 +221,7 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "near nothing": (
         "xyzzy",
         {},
-        "unknown model 'xyzzy'; expected: cnn8, vit, wide_resnet50, a torchvision classifier, a .pt2 file",
+        "unknown model 'xyzzy'; expected: cnn8, lenet, vgg16-small, vit, wide_resnet50, a torchvision classifier, a",
     ),
     "a file": ("users_own_model.py:tiny", {}, "users_own_model.py is a file; .*; fix: write 'users_own_model:tiny'"),
     "a path": ("./mine:net", {}, "unknown model './mine:net'; .*; fix: write 'mine:net'"),
