@@ -85,6 +85,27 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_learn_thresholds(self) -> Recipe:
+        if not self.learns_thresholds:
+            return self
+        key, zero = "finetune_twin.threshold_learning_rate", "0: thresholds stay as calibrated"
+        if self.quantize.scales != "power-of-two":
+            raise RecipeError(
+                f"{key}: thresholds are learned as powers of two",
+                expected="quantize.scales = 'power-of-two'",
+                got=repr(self.quantize.scales),
+                fix=zero,
+            )
+        if any(step.method == "sharing" for step in self.compress):
+            raise RecipeError(
+                f"{key}: shared values are in units of each channel's scale, which then would move",
+                expected=zero,
+                got=repr(self.finetune_twin.threshold_learning_rate),
+                fix="leave out the step sharing",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _in_order(self) -> Recipe:
         later = [step.on_integers for step in self.compress]
         if later != sorted(later):
@@ -114,6 +135,11 @@ class Recipe(Section):
     def opponent_of(self, stage: Training) -> Adversary | None:
         """What a stage of this recipe is trained against; None for clean images."""
         return self.opponent if stage.against == "adversary" else None
+
+    @property
+    def learns_thresholds(self) -> bool:
+        """The scales of the twin are trained with its weights."""
+        return self.finetune_twin.epochs > 0 and self.finetune_twin.threshold_learning_rate > 0
 
     @property
     def holds_zeros(self) -> bool:

@@ -87,6 +87,19 @@ def test_a_build_of_four_bits(settings: dict[str, Any], tmp_path: Path) -> None:
     verify_bundle(out, images=20, seed=0).gate()
 
 
+def test_a_build_with_learned_thresholds(settings: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = {"quantize.weight_bits": 3, "quantize.activation_bits": 3, "finetune_twin.epochs": 2}
+    made = build(with_overrides(settings, given | {"finetune_twin.threshold_learning_rate": 0.4}), out=out)
+    proofs = made.bundle.manifest.proofs
+    assert proofs["parity"]["exact"]
+    assert proofs["parity"]["engine_logits"] == 0
+    thresholds = proofs["training"]["thresholds"]
+    assert thresholds["held"] == 1  # the pixels'
+    assert 0 < thresholds["moved"] <= thresholds["learned"]
+    verify_bundle(out, images=20, seed=0).gate()
+
+
 def test_layers_that_there_are_not_are_refused_before_training(settings: dict[str, Any], tmp_path: Path) -> None:
     recipe = with_overrides(settings, {"quantize.layer_weight_bits.featurs.0": 4})
     with pytest.raises(InputError, match=r"quantize\.layer_weight_bits names no layer.*'features.0'"):
