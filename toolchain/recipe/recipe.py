@@ -149,9 +149,8 @@ class Recipe(Section):
     @property
     def packs(self) -> bool:
         """The integer graph is stored packed, where that is smaller."""
-        return self.bundle.pack == "always" or (
-            self.bundle.pack == "auto" and any(step.packs for step in self.compress if step.changes_network)
-        )
+        gains = self.quantize.packs or any(step.packs for step in self.compress if step.changes_network)
+        return self.bundle.pack == "always" or (self.bundle.pack == "auto" and gains)
 
     @property
     def has_weights(self) -> bool:
