@@ -28,16 +28,20 @@ from .logits import return_logits
 from .normalize import preprocess
 from .torchvision import build_torchvision, names
 from .vgg16_small import VGG16Small
+from .vision_transformer import vision_transformer
+from .wide_resnet50 import WideResNet50
 
 __all__ = ["Source", "load_source"]
 
-_OWN: dict[str, tuple[Callable[..., nn.Module], int, int]] = {
-    "cnn8": (CNN8, 48, 128),
-    "lenet": (LeNet, 20, 500),
-    "vgg16-small": (VGG16Small, 64, 512),
+_OWN: dict[str, tuple[Callable[..., nn.Module], dict[str, int]]] = {
+    "cnn8": (CNN8, {"width": 48, "hidden": 128}),
+    "lenet": (LeNet, {"width": 20, "hidden": 500}),
+    "vgg16-small": (VGG16Small, {"width": 64, "hidden": 512}),
+    "vit": (vision_transformer, {"width": 64, "depth": 12}),
+    "wide_resnet50": (WideResNet50, {"width": 64}),
 }
-"""This package's networks, with the width and hidden units that each has by default."""
-_OPTIONS = ("width", "hidden", "stem", "pretrained", "checkpoint")
+"""This package's networks, and the size that each has by default."""
+_OPTIONS = ("width", "hidden", "depth", "stem", "pretrained", "checkpoint")
 _CHECKPOINTS = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}
 
 
@@ -67,9 +71,10 @@ def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: 
     """Build or load a network, and run it on two images of zeros and on three.
 
     Args:
-        settings: which network: "cnn8", "lenet", "vgg16-small", a torchvision classifier ("resnet18", "mobilenet_v2",
-            ...), a `.pt2` file, or `package.module:factory`, which is called without arguments and returns a module.
-            `width` and `hidden` are for the first three, `stem` for torchvision's ResNets, `pretrained` for
+        settings: which network: "cnn8", "lenet", "vgg16-small", "vit", "wide_resnet50", a torchvision classifier
+            ("resnet18", "mobilenet_v2", ...), a `.pt2` file, or `package.module:factory`, which is called without
+            arguments and returns a module. `width` is for the first five, `hidden` for the first three, `depth` for
+            vit, `stem` for torchvision's ResNets, `pretrained` for
             torchvision's classifiers, where a last layer for other classes starts anew. `checkpoint` fits the network
             in every key, and is not for a `.pt2`.
         input_shape: (C, H, W), C = 1 or 3.
@@ -119,8 +124,8 @@ def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -
             )
 
     if model in _OWN:
-        allow("width", "hidden", "checkpoint")
-        return _own(model, input_shape, classes, settings)
+        allow(*_OWN[model][1], "checkpoint")
+        return _own(settings, input_shape, classes)
     if Path(model).suffix == ".pt2":
         allow()
         return load_exported(Path(model)), f"exported program {model}"
@@ -133,28 +138,27 @@ def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -
     return build_torchvision(model, channels=input_shape[0], classes=classes, stem=stem, pretrained=settings.pretrained)
 
 
-def _own(model: str, input_shape: tuple[int, int, int], classes: int, settings: Model) -> tuple[nn.Module, str]:
+def _own(settings: Model, input_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, str]:
     channels, height, side = input_shape
-    network, width, hidden = _OWN[model]
-    width = width if settings.width is None else settings.width
-    hidden = hidden if settings.hidden is None else settings.hidden
+    model = settings.name
+    network, default = _OWN[model]
+    size = {key: value if getattr(settings, key) is None else getattr(settings, key) for key, value in default.items()}
+    words = f"{model} of {', '.join(f'{key} {value}' for key, value in size.items())}"
     if height != side:
         raise ModelError(
             f"{model} takes square images", expected="H = W", got=str(input_shape), fix="give an image size"
         )
 
+    if network is not WideResNet50:  # its last pooling takes maps of any size
+        size["image_size"] = side
+
     def make() -> nn.Module:
-        return network(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
+        return network(**size, channels=channels, classes=classes)
 
     with torch.device("meta"):  # numbers without memory
-        size = make()
-    check_memory(
-        f"{model} of width {width}, hidden {hidden}, takes",
-        sum(parameter.nbytes for parameter in size.parameters()),
-        error=ModelError,
-        fix="give a smaller width",
-    )
-    return make(), f"{model} of width {width}, hidden {hidden}"
+        parameters = sum(parameter.nbytes for parameter in make().parameters())
+    check_memory(f"{words}, takes", parameters, error=ModelError, fix="give a smaller width")
+    return make(), words
 
 
 def _from_factory(reference: str) -> nn.Module:

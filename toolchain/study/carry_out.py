@@ -22,7 +22,7 @@ from .draw_pictures import draw_pictures
 from .measure_cell import Measure
 from .measure_costs import measure_costs
 from .run_study import run_study, select
-from .study_file import load_study
+from .study_file import StudyCell, load_study
 from .write_tables import markdown, write_tables
 
 __all__ = ["StudyResult", "study"]
@@ -96,7 +96,7 @@ def study(
     with _writing(folder, out):
         costs = measure_costs(scaled, runs) if chosen.costs else {}
     rows = compare(chosen, runs, measures, with_paper=with_paper, costs=costs)
-    told = _told(scaled, asked, measures, runs[0].made["images"], with_paper=with_paper)
+    told = _told(scaled, cells, asked, measures, images=runs[0].made["images"], with_paper=with_paper)
     left_out = {name for run in runs for row in run.measured.values() for name in row["skipped"]}
     if left_out:
         told.append(f"Left out of the attacks: {', '.join(sorted(left_out))}.")
@@ -106,7 +106,7 @@ def study(
     about = {
         "scale": scale,
         "seeds": list(asked),
-        "settings": dict(scaled.shrunk) | {"train_images": runs[0].made["images"]} | dict(scaled.changes),
+        "settings": {"train_images": runs[0].made["images"], **_settings(scaled, cells), **scaled.changes},
         "attacks": [{"attack": measure.name, "images": measure.images} for measure in measures],
         "said": told,
         "environment": Environment.here().to_dict(),
@@ -137,11 +137,26 @@ def _writing(folder: Path, out: Path) -> Iterator[None]:
         raise BundleError(f"{folder}: results cannot be written", got=error.strerror or str(error)) from error
 
 
+def _settings(scaled: Scaled, cells: Sequence[StudyCell]) -> dict[str, Any]:
+    """Keys of the recipe that the scale and the network decide; behind the network's name where there are several."""
+    found: dict[str, Any] = {}
+    for network in dict.fromkeys(cell.network for cell in cells):
+        before = "" if network is None else f"{scaled.study.networks[network].label} "
+        found |= {f"{before}{key}": value for key, value in scaled.sized(network).items()}
+    return found
+
+
 def _told(
-    scaled: Scaled, seeds: Sequence[int], measures: Sequence[Measure], images: int, *, with_paper: bool
+    scaled: Scaled,
+    cells: Sequence[StudyCell],
+    seeds: Sequence[int],
+    measures: Sequence[Measure],
+    *,
+    images: int,
+    with_paper: bool,
 ) -> list[str]:
     """What a reader of the table must know of this run."""
-    shrunk = {key: value for key, value in scaled.shrunk.items() if scaled.scale < 1}
+    shrunk = _settings(scaled, cells) if scaled.scale < 1 else {}
     settings = ", ".join(f"{key} {value}" for key, value in {**shrunk, **scaled.changes}.items())
     attacks = ", ".join(f"{measure.name} on {measure.images} test images at most" for measure in measures)
     told = [

@@ -71,7 +71,7 @@ class Scaled:
             "name": cell.key,
             "seed": seed,
             "robust": robust,
-            **self.shrunk,
+            **self.sized(cell.network),
             **compression.recipe,
         }
         if "compress" in compression.recipe:
@@ -85,14 +85,16 @@ class Scaled:
         """
         return self.recipe(cell.model_copy(update={"finetuning": cell.training}), seed)
 
-    @property
-    def shrunk(self) -> dict[str, int]:
-        """Keys of the recipe's sections that follow the scale, with their values."""
-        found = {}
-        for dotted in self.study.scale:
+    def sized(self, network: str | None) -> dict[str, Any]:
+        """The network's keys of the recipe, and those of sections that follow the scale, with their values."""
+        own = self.study.networks.get(network or "")
+        found = {} if own is None else dict(own.recipe)
+        for dotted, lever in (self.study.scale | ({} if own is None else own.scale)).items():
             section, _, key = dotted.partition(".")
-            if key in self.study.recipe.get(section, {}):  # a study on another one may have another network
-                found[dotted] = self._at(dotted, self.study.recipe[section][key])
+            settings = self.study.recipe.get(section)
+            full = found.get(dotted, settings.get(key) if isinstance(settings, dict) else None)
+            if full is not None:  # a study on another one may have another network
+                found[dotted] = lever.at(full, self.scale)
         return found
 
     def _step(self, step: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ _FIGURES = ("mean", "spread", "paper", "paper_deviation", "difference", "in_devi
 
 def columns(measures: Sequence[Measure]) -> list[str]:
     """Names of a row's values, in order."""
-    head = ["model", "compression", "level", "line", "training", "finetuning", "subject", "seeds"]
+    head = ["network", "model", "compression", "level", "line", "training", "finetuning", "subject", "seeds"]
     values = [f"{metric}_{figure}" for metric in ("test", "robustness") for figure in _FIGURES]
     others = [f"{measure.name}_{figure}" for measure in measures[1:] for figure in ("mean", "spread")]
     costs = ["finetune_cpu_seconds", "train_cpu_seconds", "times_cheaper", "parameters", "MACs"]
@@ -57,18 +57,20 @@ def compare(
         Rows; accuracies in per cent, rounded to hundredths; `size` and `file` in MiB, the first as the papers count it
         (`counted_size.py`) and `size_share` in shares of the dense network's; None where there is no value.
     """
-    trained = {run.seed: run.made["dense"]["cpu_seconds"] for run in runs if run.cell.training == "adversary"}
+    robust = [run for run in runs if run.cell.training == "adversary"]
+    trained = {(run.cell.network, run.seed): run.made["dense"]["cpu_seconds"] for run in robust}
     rows = []
     for cell in dict.fromkeys(run.cell for run in runs):
         compression = study.compressions[cell.compression]
         of_cell = [run for run in runs if run.cell == cell]
         tuned = cell.finetuning != "none"
         spent = {run.seed: sum(run.made["cpu_seconds"].values()) for run in of_cell}
-        saved = [trained[seed] / spent[seed] for seed in spent if seed in trained and spent[seed]]
+        saved = [trained[key] / spent[key[1]] for key in trained if key[0] == cell.network and spent.get(key[1])]
         for number, subject in enumerate(compression.measured):
             found = [{measure.name: run.measured[subject, measure.name] for measure in measures} for run in of_cell]
             paper = cell if with_paper and number == 0 else None
             row: dict[str, Any] = {
+                "network": None if cell.network is None else study.networks[cell.network].label,
                 "model": study.label(cell),
                 "compression": compression.label,
                 "level": compression.level,

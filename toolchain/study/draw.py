@@ -74,7 +74,8 @@ def _beside(axes: Any, study: Study, rows: Sequence[Mapping[str, Any]]) -> None:
                 capsize=3,
                 label=f"{metric}, paper",
             )
-    axes.set_xticks(places, [row["model"] for row in rows], rotation=45, ha="right", fontsize="small")
+    names = [" ".join(filter(None, (row["network"], row["model"]))) for row in rows]
+    axes.set_xticks(places, names, rotation=45, ha="right", fontsize="small")
 
 
 def _over_levels(axes: Any, study: Study, rows: Sequence[Mapping[str, Any]]) -> None:

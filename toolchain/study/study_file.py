@@ -2,8 +2,8 @@
 
     cell = training x compression x fine-tuning      f_st^p, T_ad(f_st^p), ... in the words of the paper's table 1
 
-A study may stand on another one (`base`), whose recipe, scale and compressions it then shares; so the networks that two
-studies have in common are trained once.
+A study may stand on another one (`base`), whose recipe, scale, networks and compressions it then shares; so what two
+studies have in common is trained once.
 """
 
 from __future__ import annotations
@@ -20,7 +20,17 @@ from ..recipe.section import Section
 from ..recipe.toml_text import parse_toml
 from .pictures.kinds import AnyPicture
 
-__all__ = ["Compression", "FurtherAttack", "Lever", "Study", "StudyCell", "load_study", "parse_study", "study_names"]
+__all__ = [
+    "Compression",
+    "FurtherAttack",
+    "Lever",
+    "Network",
+    "Study",
+    "StudyCell",
+    "load_study",
+    "parse_study",
+    "study_names",
+]
 
 Against = Literal["clean", "adversary"]
 Subject = Literal["network", "masked", "engine"]
@@ -35,6 +45,7 @@ class StudyCell(Section):
     """One network of a study, and what the paper measured of it.
 
     Attributes:
+        network: a name of the study's `networks`; None where it has one network, its recipe's.
         training: what the dense network is trained against.
         compression: a name of the study's `compressions`.
         finetuning: what the compressed network is fine-tuned against.
@@ -44,6 +55,7 @@ class StudyCell(Section):
         size: the paper's model size in MiB.
     """
 
+    network: str | None = None
     training: Against
     compression: str
     finetuning: Literal["none", "clean", "adversary"]
@@ -55,8 +67,9 @@ class StudyCell(Section):
 
     @property
     def key(self) -> str:
-        """Such as "clean-pruned-adversary"."""
-        return f"{self.training}-{self.compression}-{self.finetuning}"
+        """Such as "clean-pruned-adversary", behind the network's name where there are several."""
+        key = f"{self.training}-{self.compression}-{self.finetuning}"
+        return key if self.network is None else f"{self.network}-{key}"
 
 
 class Compression(Section):
@@ -108,6 +121,20 @@ class Lever(Section):
         return min(full, max(self.least, round(full * scale**self.power))) if scale < 1 else full
 
 
+class Network(Section):
+    """One of several networks of a study.
+
+    Attributes:
+        label: in words.
+        recipe: keys of a recipe, dotted, at scale 1.
+        scale: its settings that a smaller scale shrinks, beside the study's.
+    """
+
+    label: str
+    recipe: dict[str, Any]
+    scale: dict[str, Lever] = Field(default_factory=dict)
+
+
 class Study(Section):
     """See the module.
 
@@ -127,6 +154,7 @@ class Study(Section):
         train_images, test_images: how many of the data set's, at scale 1; None is all of them.
         recipe: of every cell, at scale 1; sections as in a recipe.
         scale: the settings that a smaller scale shrinks, by dotted key; "compress.METHOD.KEY" for those of a step.
+        networks: by name, where there are several.
         compressions: by name.
         cells: in the order of the paper.
         x_axis: of a figure with lines over `x`; None puts the cells side by side.
@@ -151,6 +179,7 @@ class Study(Section):
     test_images: Annotated[int, Field(ge=1)]
     recipe: dict[str, Any]
     scale: dict[str, Lever]
+    networks: dict[str, Network] = Field(default_factory=dict)
     compressions: dict[str, Compression]
     cells: Annotated[tuple[StudyCell, ...], Field(min_length=1)]
     x_axis: str | None = None
@@ -191,10 +220,10 @@ def parse_study(name: str, settings: Mapping[str, Any]) -> Study:
     merged = dict(settings)
     if "base" in merged:
         below = _settings(str(merged["base"]))
-        for key in ("recipe", "scale", "compressions"):
-            merged[key] = {**below[key], **merged.get(key, {})}
-        for key in ("train_images", "test_images"):
-            merged.setdefault(key, below[key])
+        for key in ("recipe", "scale", "networks", "compressions"):
+            merged[key] = {**below.get(key, {}), **merged.get(key, {})}
+        for key in ("train_images", "test_images", "attack"):
+            merged |= {key: below[key]} if key in below and key not in merged else {}
     try:
         study = Study.model_validate({"name": name, **merged})
     except ValidationError as error:
@@ -202,12 +231,14 @@ def parse_study(name: str, settings: Mapping[str, Any]) -> Study:
         where = ".".join(map(str, first["loc"]))
         raise RecipeError(f"study {name}, {where}", expected=first["msg"], got=repr(first["input"])) from error
     keys = [cell.key for cell in study.cells]
+    networks: set[str | None] = {*study.networks} if study.networks else {None}
     for cell in study.cells:
-        if cell.compression not in study.compressions or keys.count(cell.key) > 1:
+        if cell.compression not in study.compressions or cell.network not in networks or keys.count(cell.key) > 1:
+            named = ", ".join([*study.networks, *study.compressions])
             raise RecipeError(
                 f"study {name}: cell {cell.key}",
-                expected=f"once, and a compression of {', '.join(study.compressions)}",
-                got=f"{keys.count(cell.key)} times, {cell.compression}",
+                expected=f"once, and a network and a compression of {named}",
+                got=f"{keys.count(cell.key)} times, {cell.network}, {cell.compression}",
             )
     unknown = {key for picture in study.pictures.values() for key in picture.cells} - set(keys)
     if unknown:

@@ -64,9 +64,11 @@ def markdown(
         heads += ["size, MiB", *theirs[:1], "size, % of dense", "file, MiB"]
     heads += ["stored, KiB", "latency, ms", "latency ratio"] if study.costs else []
     heads += ["CPU s of fine-tuning", "times cheaper than f_rb"]
+    heads = ["network", *heads] if study.networks else heads
     lines = [f"# {study.title}", f"{study.source}.", "", _line(heads), _line(["---"] * len(heads))]
     for row in rows:
-        cells = [f"`{row['model']}`", row["compression"], row["subject"]]
+        cells = [row["network"]] if study.networks else []
+        cells += [f"`{row['model']}`", row["compression"], row["subject"]]
         for metric in ("test", "robustness"):
             ours = _with_spread(row[f"{metric}_mean"], row[f"{metric}_spread"])
             cells += [ours, _with_spread(row[f"{metric}_paper"], row[f"{metric}_paper_deviation"])]

@@ -8,7 +8,7 @@ import pytest
 
 from hardtemper.toolchain.study.comparison import columns, compare
 from hardtemper.toolchain.study.measure_cell import Measure
-from hardtemper.toolchain.study.study_file import Study, StudyCell
+from hardtemper.toolchain.study.study_file import Study, StudyCell, parse_study
 from hardtemper.toolchain.study.study_stages import CellRun
 
 PAPER = [Measure(attack="pgd-20", images=100)]
@@ -83,3 +83,17 @@ def test_further_attacks_stand_beside(tiny_study: Study) -> None:
     assert list(row) == columns(BOTH)
     assert (row["robustness_mean"], row["standard_mean"]) == (62.0, 52.0)
     assert row["standard_spread"] == pytest.approx(2.83)
+
+
+def test_each_network_is_compared_with_its_own_training(tiny_settings: dict[str, Any]) -> None:
+    tiny_settings["networks"] = {name: {"label": name.upper(), "recipe": {}} for name in ("a", "b")}
+    tiny_settings["cells"] = [
+        {"network": name, "training": training, "compression": "none", "finetuning": finetuning}
+        for name in ("a", "b")
+        for training, finetuning in (("clean", "adversary"), ("adversary", "none"))
+    ]
+    study = parse_study("tiny", tiny_settings)
+    costs = (100.0, 100.0, 300.0, 300.0)
+    runs = [run(study, cell, 0, 80, 60, train=train, tune=10) for cell, train in zip(study.cells, costs, strict=True)]
+    rows = compare(study, runs, PAPER, with_paper=False)
+    assert [(row["network"], row["times_cheaper"]) for row in rows] == [("A", 10), ("A", None), ("B", 30), ("B", None)]

@@ -13,6 +13,7 @@ from hardtemper.toolchain.study.study_file import Study, parse_study
 def rows(study: Study) -> list[dict[str, Any]]:
     return [
         {
+            "network": None,
             "model": study.label(cell),
             "compression": study.compressions[cell.compression].label,
             "level": study.compressions[cell.compression].level,

@@ -17,8 +17,12 @@ CELLS = {
     "figure3-left": 18,
     "figure3-right": 8,
     "figure4-left": 4,
+    "table10": 12,
+    "table11": 16,
     "table2": 3,
     "table3": 12,
+    "table5": 8,
+    "table6": 8,
     "table7": 6,
     "table8": 7,
 }
@@ -61,6 +65,27 @@ T_ad(f_rb^p)  84.53 1.21  78.84 2.04
 T_ad(f_rb^q)  87.51 0.04  82.65 0.11
 T_ad(f_rb^q)  88.27 0.42  81.18 1.08
 """
+LARGE = """
+wrn f_st       91.20 0.26   4.96 0.93
+wrn f_rb       85.81 0.21   9.44 0.14
+vit f_st       85.22 0.44  13.84 0.49
+vit f_rb       80.91 0.26  24.22 0.51
+"""
+"""Of all four tables of larger networks."""
+TABLE_10 = """
+wrn INT8  89.72 0.96  6.60 0.61  85.69 0.46  11.25 0.97
+wrn INT4  88.07 0.19  6.27 0.15  85.71 5.76  10.68 7.09
+vit INT8  84.62 0.06  16.53 0.99  79.17 0.32  22.10 0.30
+vit INT4  78.03 1.02  15.57 5.82  78.97 0.52  14.07 0.53
+"""
+TABLE_11 = """
+wrn 0.2  87.07 0.74  8.75 0.82  85.44 0.17  11.53 0.63
+wrn 0.5  87.04 0.83  7.46 3.07  85.02 0.41  11.47 0.08
+wrn 0.8  89.05 0.45  5.66 0.27  83.07 0.26   9.56 0.72
+vit 0.2  80.43 0.97  19.25 0.96  79.17 0.68  27.88 0.70
+vit 0.5  80.99 0.91  17.29 0.98  78.29 0.84  26.30 0.93
+vit 0.8  82.17 0.60  14.45 0.80  79.11 0.85  24.44 0.76
+"""
 TABLE_7 = """
 f_st^d        24.73   3.05
 T_st(f_st^d)  86.07   3.60
@@ -99,6 +124,33 @@ def test_cells_are_the_papers(name: str, text: str) -> None:
     assert name.replace("table", "table ") in study.source
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "levels"),
+    [
+        ("table5", TABLE_10, {"INT8"}),
+        ("table10", TABLE_10, {"INT8", "INT4"}),
+        ("table6", TABLE_11, {"0.8"}),
+        ("table11", TABLE_11, {"0.2", "0.5", "0.8"}),
+    ],
+)
+def test_cells_of_larger_networks_are_the_papers(name: str, text: str, levels: set[str]) -> None:
+    study = load_study(name)
+    dense, others = [], {}
+    for cell in study.cells:
+        found = [*(cell.test or ()), *(cell.robustness or ())]
+        level = study.compressions[cell.compression].level
+        if level is None:
+            dense.append([f"{cell.network}", study.label(cell), *map(str, found)])
+        else:
+            others.setdefault((cell.network, str(level)), []).extend(found)
+    assert [[*line[:2], *map(float, line[2:])] for line in dense] == [
+        [*line.split()[:2], *map(float, line.split()[2:])] for line in LARGE.strip().splitlines()
+    ]
+    lines = [line.split() for line in text.strip().splitlines()]
+    assert others == {(line[0], line[1]): [*map(float, line[2:])] for line in lines if line[1] in levels}
+    assert study.attack == "apgd-ce,apgd-dlr"
+
+
 @pytest.mark.parametrize("name", sorted(CELLS))
 def test_every_cell_is_a_recipe_in_the_papers_setting(name: str) -> None:
     study = load_study(name)
@@ -123,6 +175,7 @@ def test_what_the_compressions_are(name: str) -> None:
         compression = study.compressions[cell.compression]
         recipe = Scaled(study=study).recipe(cell, 0)
         sparsities = [getattr(step, "sparsity", None) for step in recipe.network_steps]
+        assert (cell.network is not None) == bool(study.networks)
         if compression.symbol == "p":
             assert sparsities == [compression.level]
             assert compression.measured[0] == "network"
@@ -162,6 +215,10 @@ def test_an_unknown_study_is_one_line_with_the_nearest_name() -> None:
         ({"cells": [{"training": "clean", "compression": "shared", "finetuning": "none"}]}, "cell clean-shared-none"),
         ({"cells": [{"training": "clean", "compression": "none", "finetuning": "none"}] * 2}, "got: 2 times"),
         ({"cells": []}, "cells"),
+        (
+            {"cells": [{"network": "vit", "training": "clean", "compression": "none", "finetuning": "none"}]},
+            "1 times, vit",
+        ),
         ({"colour": 1}, "colour"),
         ({"base": "nothing"}, "unknown study 'nothing'"),
         ({"pictures": {"seen": PICTURE}}, "got: clean-none-none"),
