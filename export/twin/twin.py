@@ -178,6 +178,10 @@ class Twin(nn.Module):
         found = self._run(images, self.quantizers)
         return {name: dense(found[name]) for name in [*self.quantizers, self.output]}
 
+    def results(self, images: Float[Tensor, "n c h w"], names: Iterable[str]) -> dict[str, Float[Tensor, " ..."]]:
+        """Any results of nodes, and the logits, by ONNX value name; behind a DequantizeLinear they are real numbers."""
+        return {name: dense(value) for name, value in self._compute(images, names, self._by_node).items()}
+
     @property
     def quantizers(self) -> tuple[str, ...]:
         """The results of the QuantizeLinear nodes on activations, in graph order."""

@@ -46,10 +46,10 @@ _FLAGS = {
 @click.option("--class-order", metavar="name|natural|FILE", help="Order of an image folder's classes.  [default: name]")
 @click.option(
     "--model",
-    help="cnn8, torchvision name, .pt2 or package.module:factory; a model other than the "
-    "recipe's drops the recipe's other [model] keys.  [default: recipe]",
+    help="cnn8, lenet, vgg16-small, vit, wide_resnet50, torchvision name, .pt2 or package.module:factory; a model "
+    "other than the recipe's drops the recipe's other [model] keys.  [default: recipe]",
 )
-@click.option("--width", type=int, help="Channels of cnn8's first block.  [default: recipe]")
+@click.option("--width", type=int, help="Channels of the first layer, or of each of vit's heads.  [default: recipe]")
 @click.option("--checkpoint", help="Trained weights (.safetensors or torch file); skips standard training.")
 @click.option("--sparsity", type=float, help="Share of filters to remove, 0 <= s < 1.  [default: recipe]")
 @click.option("--epochs", type=int, help="Epochs of fine-tuning after compression.  [default: recipe]")

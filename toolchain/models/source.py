@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +23,25 @@ from .checkpoint import load_weights, read_checkpoint
 from .cnn8 import CNN8
 from .exported_program import load_exported
 from .first_run import check_running
+from .lenet import LeNet
 from .logits import return_logits
 from .normalize import preprocess
 from .torchvision import build_torchvision, names
+from .vgg16_small import VGG16Small
+from .vision_transformer import vision_transformer
+from .wide_resnet50 import WideResNet50
 
 __all__ = ["Source", "load_source"]
 
-_WIDTH, _HIDDEN = 48, 128
-_OPTIONS = ("width", "hidden", "stem", "pretrained", "checkpoint")
+_OWN: dict[str, tuple[Callable[..., nn.Module], dict[str, int]]] = {
+    "cnn8": (CNN8, {"width": 48, "hidden": 128}),
+    "lenet": (LeNet, {"width": 20, "hidden": 500}),
+    "vgg16-small": (VGG16Small, {"width": 64, "hidden": 512}),
+    "vit": (vision_transformer, {"width": 64, "depth": 12}),
+    "wide_resnet50": (WideResNet50, {"width": 64}),
+}
+"""This package's networks, and the size that each has by default."""
+_OPTIONS = ("width", "hidden", "depth", "stem", "pretrained", "checkpoint")
 _CHECKPOINTS = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}
 
 
@@ -60,9 +71,10 @@ def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: 
     """Build or load a network, and run it on two images of zeros and on three.
 
     Args:
-        settings: which network: "cnn8", a torchvision classifier ("resnet18", "mobilenet_v2", "vgg16", ...), a `.pt2`
-            file, or `package.module:factory`, which is called without arguments and returns a module. `width` and
-            `hidden` (48 and 128 if not given) are for cnn8 only, `stem` for torchvision's ResNets, `pretrained` for
+        settings: which network: "cnn8", "lenet", "vgg16-small", "vit", "wide_resnet50", a torchvision classifier
+            ("resnet18", "mobilenet_v2", ...), a `.pt2` file, or `package.module:factory`, which is called without
+            arguments and returns a module. `width` is for the first five, `hidden` for the first three, `depth` for
+            vit, `stem` for torchvision's ResNets, `pretrained` for
             torchvision's classifiers, where a last layer for other classes starts anew. `checkpoint` fits the network
             in every key, and is not for a `.pt2`.
         input_shape: (C, H, W), C = 1 or 3.
@@ -111,9 +123,9 @@ def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -
                 fix=f"leave out {', '.join(given)}",
             )
 
-    if model == "cnn8":
-        allow("width", "hidden", "checkpoint")
-        return _cnn8(input_shape, classes, settings.width, settings.hidden)
+    if model in _OWN:
+        allow(*_OWN[model][1], "checkpoint")
+        return _own(settings, input_shape, classes)
     if Path(model).suffix == ".pt2":
         allow()
         return load_exported(Path(model)), f"exported program {model}"
@@ -126,24 +138,27 @@ def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -
     return build_torchvision(model, channels=input_shape[0], classes=classes, stem=stem, pretrained=settings.pretrained)
 
 
-def _cnn8(
-    input_shape: tuple[int, int, int], classes: int, width: int | None, hidden: int | None
-) -> tuple[nn.Module, str]:
+def _own(settings: Model, input_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, str]:
     channels, height, side = input_shape
-    width = _WIDTH if width is None else width
-    hidden = _HIDDEN if hidden is None else hidden
+    model = settings.name
+    network, default = _OWN[model]
+    size = {key: value if getattr(settings, key) is None else getattr(settings, key) for key, value in default.items()}
+    words = f"{model} of {', '.join(f'{key} {value}' for key, value in size.items())}"
     if height != side:
-        raise ModelError("cnn8 takes square images", expected="H = W", got=str(input_shape), fix="give an image size")
+        raise ModelError(
+            f"{model} takes square images", expected="H = W", got=str(input_shape), fix="give an image size"
+        )
+
+    if network is not WideResNet50:  # its last pooling takes maps of any size
+        size["image_size"] = side
+
+    def make() -> nn.Module:
+        return network(**size, channels=channels, classes=classes)
+
     with torch.device("meta"):  # numbers without memory
-        size = CNN8(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
-    check_memory(
-        f"cnn8 of width {width}, hidden {hidden}, takes",
-        sum(parameter.nbytes for parameter in size.parameters()),
-        error=ModelError,
-        fix="give a smaller width",
-    )
-    module = CNN8(width, hidden=hidden, channels=channels, classes=classes, image_size=side)
-    return module, f"cnn8 of width {width}, hidden {hidden}"
+        parameters = sum(parameter.nbytes for parameter in make().parameters())
+    check_memory(f"{words}, takes", parameters, error=ModelError, fix="give a smaller width")
+    return make(), words
 
 
 def _from_factory(reference: str) -> nn.Module:
@@ -156,10 +171,10 @@ def _from_factory(reference: str) -> nn.Module:
 
 
 def _check_name(model: str) -> None:
-    known = ("cnn8", *names())
+    known = (*_OWN, *names())
     if model in known:
         return
-    expected = "cnn8, a torchvision classifier, a .pt2 file, or package.module:factory"
+    expected = f"{', '.join(_OWN)}, a torchvision classifier, a .pt2 file, or package.module:factory"
     if Path(model).suffix in _CHECKPOINTS:
         raise ModelError(
             f"{model} is a checkpoint: weights without a network",

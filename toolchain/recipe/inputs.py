@@ -10,13 +10,17 @@ from pydantic import Field
 from ...bench.data.resize import LARGEST_SIZE
 from .section import Section
 
-__all__ = ["MOST_HIDDEN", "WIDEST", "DataSource", "Model"]
+__all__ = ["DEEPEST", "MOST_HIDDEN", "WIDEST", "DataSource", "Model"]
 
 WIDEST = 1024
 """cnn8's last convolution then has 4,096 channels and takes 0.6 GiB."""
 
 MOST_HIDDEN = 4096
 """VGG's hidden layers."""
+
+
+DEEPEST = 48
+"""ViT-G's layers (Zhai et al. 2022, arXiv:2106.04560)."""
 
 
 class DataSource(Section):
@@ -38,10 +42,17 @@ class DataSource(Section):
 class Model(Section):
     """Which network."""
 
-    name: str = Field("cnn8", description="cnn8, a torchvision classifier, a .pt2 file or package.module:factory")
-    width: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(None, description="channels of cnn8's first block")
+    name: str = Field(
+        "cnn8",
+        description="cnn8, lenet, vgg16-small, vit, wide_resnet50, a torchvision classifier, a .pt2 file or "
+        "package.module:factory",
+    )
+    width: Annotated[int, Field(ge=1, le=WIDEST)] | None = Field(
+        None, description="channels of the first layer, or of each of vit's 12 heads"
+    )
+    depth: Annotated[int, Field(ge=1, le=DEEPEST)] | None = Field(None, description="layers of vit")
     hidden: Annotated[int, Field(ge=1, le=MOST_HIDDEN)] | None = Field(
-        None, description="units of cnn8's hidden linear layer"
+        None, description="units of the hidden linear layers of cnn8, lenet and vgg16-small"
     )
     stem: Literal["imagenet", "cifar"] | None = Field(None, description="first layers of a torchvision ResNet")
     pretrained: str | None = Field(None, description="weights to start from, by torchvision's name or file")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,11 @@ from ...runtime.progress import ProgressCallback, silent
 from .cell_recipe import Scaled
 from .comparison import compare
 from .draw import draw
+from .draw_pictures import draw_pictures
+from .measure_cell import Measure
+from .measure_costs import measure_costs
 from .run_study import run_study, select
-from .study_file import load_study
-from .study_stages import Measure
+from .study_file import StudyCell, load_study
 from .write_tables import markdown, write_tables
 
 __all__ = ["StudyResult", "study"]
@@ -32,7 +35,8 @@ class StudyResult:
     Attributes:
         rows: one for each network, see `compare`.
         text: the table in Markdown.
-        files: what was written, by form: "md", "csv", "json", "svg", "png".
+        files: what was written, by form: "md", "csv", "json", "svg", "png"; a picture's by name, such as
+            "features.svg".
         notes: what was left out, and why.
     """
 
@@ -75,8 +79,10 @@ def study(
     chosen = load_study(name)
     scaled = Scaled(study=chosen, scale=scale, changes=changes or {})
     cells = select(chosen.cells, only)
-    measures = [Measure(attack=chosen.attack, images=images or scaled.test_images)]
-    if attack is not None and attack != chosen.attack:
+    paper_images = images or scaled.test_images
+    measures = [Measure(attack=chosen.attack, images=paper_images)]
+    measures += [Measure(images=paper_images, **dict(further)) for further in chosen.further]
+    if attack is not None and attack not in [measure.name for measure in measures]:
         measures.append(Measure(attack=attack, images=attack_images))
     if min(measure.images for measure in measures) < 1:
         raise RecipeError("images to attack", expected="1 or more", got=str(attack_images))
@@ -86,16 +92,22 @@ def study(
     asked = tuple(dict.fromkeys(seeds)) or chosen.seeds
     runs = run_study(scaled, cells=cells, seeds=asked, measures=measures, out=out, progress=progress)
     with_paper = recipe.data.name == chosen.recipe["data"]["name"]
-    rows = compare(chosen, runs, measures, with_paper=with_paper)
-    told = _told(scaled, asked, measures, runs[0].made["images"], with_paper=with_paper)
+    folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
+    with _writing(folder, out):
+        costs = measure_costs(scaled, runs) if chosen.costs else {}
+    rows = compare(chosen, runs, measures, with_paper=with_paper, costs=costs)
+    told = _told(scaled, cells, asked, measures, images=runs[0].made["images"], with_paper=with_paper)
     left_out = {name for run in runs for row in run.measured.values() for name in row["skipped"]}
     if left_out:
         told.append(f"Left out of the attacks: {', '.join(sorted(left_out))}.")
+    with _writing(folder, out):
+        pictures, shown = draw_pictures(scaled, runs, images=measures[0].images, out=out, folder=folder)
+    told += shown
     about = {
         "scale": scale,
         "seeds": list(asked),
-        "settings": dict(scaled.shrunk) | {"train_images": runs[0].made["images"]} | dict(scaled.changes),
-        "attacks": [{"attack": measure.attack, "images": measure.images} for measure in measures],
+        "settings": {"train_images": runs[0].made["images"], **_settings(scaled, cells), **scaled.changes},
+        "attacks": [{"attack": measure.name, "images": measure.images} for measure in measures],
         "said": told,
         "environment": Environment.here().to_dict(),
         "runs": [
@@ -104,28 +116,49 @@ def study(
             for run in runs
         ],
     }
-    folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
     notes: list[str] = []
-    try:
-        with FileLock(out / "locks" / f"{folder.name}.lock"):  # each of several processes writes what all found
-            files = write_tables(folder, chosen, rows, measures, about)
-            try:
-                files |= draw(folder, chosen, rows)
-            except MissingExtraError as error:
-                notes.append(f"no picture: {error}")
-    except OSError as error:
-        raise BundleError(f"{folder}: results cannot be written", got=error.strerror or str(error)) from error
+    with _writing(folder, out):
+        files = write_tables(folder, chosen, rows, measures, about) | pictures
+        try:
+            files |= draw(folder, chosen, rows)
+        except MissingExtraError as error:
+            notes.append(f"no picture: {error}")
     text = markdown(chosen, rows, measures, told)
     return StudyResult(rows=tuple(rows), text=text, files=files, notes=tuple(notes))
 
 
+@contextmanager
+def _writing(folder: Path, out: Path) -> Iterator[None]:
+    """Each of several processes writes what all found, one after the other."""
+    try:
+        with FileLock(out / "locks" / f"{folder.name}.lock"):
+            yield
+    except OSError as error:
+        raise BundleError(f"{folder}: results cannot be written", got=error.strerror or str(error)) from error
+
+
+def _settings(scaled: Scaled, cells: Sequence[StudyCell]) -> dict[str, Any]:
+    """Keys of the recipe that the scale and the network decide; behind the network's name where there are several."""
+    found: dict[str, Any] = {}
+    for network in dict.fromkeys(cell.network for cell in cells):
+        before = "" if network is None else f"{scaled.study.networks[network].label} "
+        found |= {f"{before}{key}": value for key, value in scaled.sized(network).items()}
+    return found
+
+
 def _told(
-    scaled: Scaled, seeds: Sequence[int], measures: Sequence[Measure], images: int, *, with_paper: bool
+    scaled: Scaled,
+    cells: Sequence[StudyCell],
+    seeds: Sequence[int],
+    measures: Sequence[Measure],
+    *,
+    images: int,
+    with_paper: bool,
 ) -> list[str]:
     """What a reader of the table must know of this run."""
-    shrunk = {key: value for key, value in scaled.shrunk.items() if scaled.scale < 1}
+    shrunk = _settings(scaled, cells) if scaled.scale < 1 else {}
     settings = ", ".join(f"{key} {value}" for key, value in {**shrunk, **scaled.changes}.items())
-    attacks = ", ".join(f"{measure.attack} on {measure.images} test images at most" for measure in measures)
+    attacks = ", ".join(f"{measure.name} on {measure.images} test images at most" for measure in measures)
     told = [
         f"Scale {scaled.scale:g}, seeds {', '.join(map(str, seeds))}: {images} training images"
         + (f", {settings}" if settings else "")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from ...runtime.errors import RecipeError
 from ..recipe.read import with_overrides
@@ -16,6 +16,8 @@ from ..recipe.recipe import Recipe
 from .study_file import Study, StudyCell
 
 __all__ = ["Scaled"]
+
+_Full = TypeVar("_Full")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +67,15 @@ class Scaled:
         else:
             against[f"{tuned}.against"] = cell.finetuning
         robust = "adversary" in (cell.training, cell.finetuning)
-        overrides = {"name": cell.key, "seed": seed, "robust": robust, **self.shrunk, **compression.recipe}
+        overrides: dict[str, Any] = {
+            "name": cell.key,
+            "seed": seed,
+            "robust": robust,
+            **self.sized(cell.network),
+            **compression.recipe,
+        }
+        if "compress" in compression.recipe:
+            overrides["compress"] = [self._step(step) for step in compression.recipe["compress"]]
         return with_overrides(self.study.recipe, {**overrides, **self.changes, **against})
 
     def compression_recipe(self, cell: StudyCell, seed: int) -> Recipe:
@@ -75,16 +85,22 @@ class Scaled:
         """
         return self.recipe(cell.model_copy(update={"finetuning": cell.training}), seed)
 
-    @property
-    def shrunk(self) -> dict[str, int]:
-        """Keys of the recipe that follow the scale, with their values."""
-        found = {}
-        for dotted in self.study.scale:
+    def sized(self, network: str | None) -> dict[str, Any]:
+        """The network's keys of the recipe, and those of sections that follow the scale, with their values."""
+        own = self.study.networks.get(network or "")
+        found = {} if own is None else dict(own.recipe)
+        for dotted, lever in (self.study.scale | ({} if own is None else own.scale)).items():
             section, _, key = dotted.partition(".")
-            if key in self.study.recipe.get(section, {}):  # a study on another one may have another network
-                found[dotted] = self._at(dotted, self.study.recipe[section][key])
+            settings = self.study.recipe.get(section)
+            full = found.get(dotted, settings.get(key) if isinstance(settings, dict) else None)
+            if full is not None:  # a study on another one may have another network
+                found[dotted] = lever.at(full, self.scale)
         return found
 
-    def _at(self, key: str, full: int) -> int:
+    def _step(self, step: Mapping[str, Any]) -> dict[str, Any]:
+        """A step of a compression, with what follows the scale."""
+        return {key: self._at(f"compress.{step['method']}.{key}", value) for key, value in step.items()}
+
+    def _at(self, key: str, full: _Full) -> _Full | int:
         lever = self.study.scale.get(key)
-        return full if lever is None else lever.at(full, self.scale)
+        return full if lever is None else lever.at(cast(int, full), self.scale)

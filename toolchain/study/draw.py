@@ -1,18 +1,16 @@
 """The picture of a study, as SVG and PNG: over the compressions' levels, or cell beside cell.
 
-Points are means and bars standard deviations over seeds; hollow points are the paper's. The same rows give the same
-bytes of SVG.
+Points are means and bars standard deviations over seeds; hollow points are the paper's.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import MissingExtraError
-from ...runtime.files.atomic import write_whole
+from .draw_lines import draw_lines
+from .figure_files import write_figure
 from .study_file import Study
 
 __all__ = ["draw"]
@@ -35,15 +33,12 @@ def draw(folder: Path, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[
         MissingExtraError: matplotlib is not installed.
         OSError: one cannot be written.
     """
-    try:
-        import matplotlib as mpl
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("matplotlib", extra="study", feature="the figure of a study") from error
+    if study.panels:
+        wide = (5.0 * len(study.panels), 4.5)
+        return write_figure(folder, "figure", lambda f: draw_lines(f, study, rows), inches=wide, salt=study.name)
     shown = [row for row in rows if row["subject"] == _compared(study, row)]
-    # names in the SVG would be random, and it would have the date
-    with mpl.rc_context({"svg.hashsalt": study.name, "svg.fonttype": "none"}):
-        figure = Figure(figsize=(max(6.0, 0.6 * len(shown)) if study.x_axis is None else 6.0, 4.5))
+
+    def fill(figure: Any) -> None:
         axes = figure.subplots()
         (_beside if study.x_axis is None else _over_levels)(axes, study, shown)
         axes.set_title(study.title, fontsize="medium", wrap=True)
@@ -52,13 +47,9 @@ def draw(folder: Path, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
         figure.tight_layout()
-        paths = {}
-        for form, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            content = io.BytesIO()
-            figure.savefig(content, format=form, metadata=metadata, dpi=150)
-            paths[form] = folder / f"figure.{form}"
-            write_whole(paths[form], content.getvalue())
-    return paths
+
+    width = max(6.0, 0.6 * len(shown)) if study.x_axis is None else 6.0
+    return write_figure(folder, "figure", fill, inches=(width, 4.5), salt=study.name)
 
 
 def _compared(study: Study, row: Mapping[str, Any]) -> str:
@@ -83,7 +74,8 @@ def _beside(axes: Any, study: Study, rows: Sequence[Mapping[str, Any]]) -> None:
                 capsize=3,
                 label=f"{metric}, paper",
             )
-    axes.set_xticks(places, [row["model"] for row in rows], rotation=45, ha="right", fontsize="small")
+    names = [" ".join(filter(None, (row["network"], row["model"]))) for row in rows]
+    axes.set_xticks(places, names, rotation=45, ha="right", fontsize="small")
 
 
 def _over_levels(axes: Any, study: Study, rows: Sequence[Mapping[str, Any]]) -> None:

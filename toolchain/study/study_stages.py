@@ -19,10 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import onnx_ir as ir
-
 from ...bench.attacks.threat.threat_model import ThreatModel
-from ...export.lower import lower, pixel_graph
 from ...runtime.files.atomic import write_whole
 from ...runtime.progress import ProgressCallback
 from ..compress.compressed import Compressed
@@ -30,29 +27,17 @@ from ..pipeline.stages import Prepared, compress_dense, finish, read_network, tr
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.training_context import TrainingContext
+from .cell_graphs import cell_graphs, cell_sizes
 from .cell_recipe import Scaled
 from .finished_rows import finished_row
-from .measure_cell import measure_file
+from .measure_cell import Measure, measure_file
 from .stage_marks import cell_mark, compression_mark, training_mark
 from .study_data import StudyData
 from .study_file import StudyCell
 from .timed_checkpoints import TimedCheckpoints
 from .work_queue import WorkItem
 
-__all__ = ["CellRun", "Measure", "StudyStages"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measure:
-    """Something to attack with.
-
-    Attributes:
-        attack: names of attacks or presets, separated by commas.
-        images: test images, at most.
-    """
-
-    attack: str
-    images: int
+__all__ = ["CellRun", "StudyStages"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,13 +48,15 @@ class CellRun:
         cell: which.
         seed: of everything random.
         made: the row of its training: processor seconds, parameters, multiplications.
-        measured: rows by subject ("network", "engine") and attack.
+        measured: rows by subject ("network", "masked", "engine") and name of the measure.
+        graphs: ONNX files by subject; their names tell everything that led to them.
     """
 
     cell: StudyCell
     seed: int
     made: dict[str, Any]
     measured: dict[tuple[str, str], dict[str, Any]]
+    graphs: dict[str, Path]
 
 
 class StudyStages:
@@ -122,9 +109,10 @@ class StudyStages:
         """A finished cell."""
         name = self._name(cell, seed)
         dense, _ = self._names(cell, seed)
-        rows = {(subject, measure.attack): _read(path) for subject, measure, path in self._rows(cell, name)}
+        rows = {(subject, measure.name): _read(path) for subject, measure, path in self._rows(cell, name)}
         made = _read(self._path(name, ".json")) | {"dense": _read(self._out / "trained" / f"{dense}.json")}
-        return CellRun(cell=cell, seed=seed, made=made, measured=rows)
+        graphs = {subject: self._path(name, f".{subject}.onnx") for subject in self._subjects(cell)}
+        return CellRun(cell=cell, seed=seed, made=made, measured=rows, graphs=graphs)
 
     def _names(self, cell: StudyCell, seed: int) -> tuple[str, str]:
         """Of the dense network and of the compressed one."""
@@ -146,7 +134,7 @@ class StudyStages:
 
     def _rows(self, cell: StudyCell, name: str) -> list[tuple[str, Measure, Path]]:
         return [
-            (subject, measure, self._path(name, f".{subject}.{measure.attack}.{measure.images}.json"))
+            (subject, measure, self._path(name, f".{subject}.{measure.name.replace(' ', '_')}.{measure.images}.json"))
             for subject in self._subjects(cell)
             for measure in self._measures
         ]
@@ -196,12 +184,10 @@ class StudyStages:
             threat = ThreatModel.parse(chosen.adversary.threat)
             for subject, measure, path in self._rows(cell, cell_name):
                 graph = self._path(cell_name, f".{subject}.onnx")
-                self._progress(f"{cell_name}: {subject}", 0, 1, measure.attack)
-                measured = partial(
-                    measure_file, graph, prepared.data, threat, attack=measure.attack, images=measure.images
-                )
+                self._progress(f"{cell_name}: {subject}", 0, 1, measure.name)
+                measured = partial(measure_file, graph, prepared.data, threat, measure)
                 finished_row(path, measured)
-                self._progress(f"{cell_name}: {subject}", 1, 1, measure.attack)
+                self._progress(f"{cell_name}: {subject}", 1, 1, measure.name)
 
     def _for(self, prepared: Prepared, name: str, folder: Path) -> tuple[Prepared, TimedCheckpoints]:
         """The same network for another stage, whose checkpoints and name in progress are its own."""
@@ -225,20 +211,16 @@ class StudyStages:
         """Fine-tune, quantize, fine-tune the twin; write the graphs that are measured."""
         mine, clock = self._for(prepared, name, self._out / "cells" / name)
         hardened = finish(recipe, mine, compressed, None)
-        models = {"engine": hardened.network.to_onnx()}
-        if "network" in subjects:
-            graph = lower(hardened.tuned.module, input_shape=mine.source.input_shape)
-            models["network"] = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
-        for subject in subjects:
-            content = models[subject].SerializeToString(deterministic=True)
-            write_whole(self._path(name, f".{subject}.onnx"), content)
+        graphs = cell_graphs(hardened, mine.source, subjects)
+        for subject, graph in graphs.items():
+            write_whole(self._path(name, f".{subject}.onnx"), graph.SerializeToString(deterministic=True))
         return {
             "recipe": recipe.model_dump(mode="json", exclude_defaults=True),
             "images": len(mine.data.train),
             "parameters": compressed.parameters_after,
             "MACs": compressed.macs_after,
             "cpu_seconds": {"compress": seconds, "finetune": clock.total},
-        }
+        } | cell_sizes(hardened, mine.source, graphs)
 
 
 def _read(path: Path) -> dict[str, Any]:

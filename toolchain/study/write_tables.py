@@ -11,8 +11,9 @@ from typing import Any
 
 from ...runtime.files.atomic import write_whole
 from .comparison import columns
+from .measure_cell import Measure
+from .measure_costs import COSTS
 from .study_file import Study
-from .study_stages import Measure
 
 __all__ = ["markdown", "write_tables"]
 
@@ -56,23 +57,39 @@ def markdown(
     study: Study, rows: Sequence[Mapping[str, Any]], measures: Sequence[Measure], said: Sequence[str] = ()
 ) -> str:
     """The table as a page."""
-    attack = measures[0].attack
-    others = [measure.attack for measure in measures[1:]]
-    heads = ["model", "compression", "measured", "test", "paper", "difference", attack, "paper", "difference"]
-    heads += [*others, "CPU s of fine-tuning", "times cheaper than f_rb"]
+    others = [measure.name for measure in measures[1:]]
+    theirs = ["paper", "difference"] if study.paper_data is None else [f"paper ({study.paper_data})"]
+    heads = ["model", "compression", "measured", "test", *theirs, measures[0].name, *theirs, *others]
+    if study.sizes:
+        heads += ["size, MiB", *theirs[:1], "size, % of dense", "file, MiB"]
+    heads += ["stored, KiB", "latency, ms", "latency ratio"] if study.costs else []
+    heads += ["CPU s of fine-tuning", "times cheaper than f_rb"]
+    heads = ["network", *heads] if study.networks else heads
     lines = [f"# {study.title}", f"{study.source}.", "", _line(heads), _line(["---"] * len(heads))]
     for row in rows:
-        cells = [f"`{row['model']}`", row["compression"], row["subject"]]
+        cells = [row["network"]] if study.networks else []
+        cells += [f"`{row['model']}`", row["compression"], row["subject"]]
         for metric in ("test", "robustness"):
             ours = _with_spread(row[f"{metric}_mean"], row[f"{metric}_spread"])
-            cells += [ours, _with_spread(row[f"{metric}_paper"], row[f"{metric}_paper_deviation"]), _far(row, metric)]
+            cells += [ours, _with_spread(row[f"{metric}_paper"], row[f"{metric}_paper_deviation"])]
+            cells += [_far(row, metric)] if study.paper_data is None else []
         cells += [_with_spread(row[f"{other}_mean"], row[f"{other}_spread"]) for other in others]
+        if study.sizes:
+            sizes = (row["size_mean"], row["size_paper"], 100 * row["size_share"], row["file_mean"])
+            cells += ["" if size is None else f"{size:.4g}" for size in sizes]
+        cells += ["" if row[cost] is None else f"{row[cost]:.3g}" for cost in COSTS] if study.costs else []
         cells += [_number(row["finetune_cpu_seconds"]), _number(row["times_cheaper"])]
         lines.append(_line(cells))
-    note = (
-        "Per cent; means and standard deviations over seeds. Differences are ours - the paper's, in points, and in the "
-        f"paper's standard deviations behind them; **bold** beyond {_FAR:g} of them."
+    note = "Per cent; means and standard deviations over seeds. " + (
+        "Differences are ours - the paper's, in points, and in the paper's standard deviations behind them; "
+        f"**bold** beyond {_FAR:g} of them."
+        if study.paper_data is None
+        else f"The paper's values are of {study.paper_data}: what they have to do with ours is their order."
     )
+    if study.sizes:
+        note += " Size: bits of the nonzero weights, as the papers count it; file: the ONNX graph as it is, not packed."
+    if study.costs:
+        note += " Stored: the engine's file, packed where the recipe says so; latency: one image, one thread, in turns."
     return "\n".join([*lines, "", *(f"* {line}" for line in (note, *said, *study.departures))]) + "\n"
 
 

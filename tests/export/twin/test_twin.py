@@ -209,6 +209,24 @@ def test_activations_are_integers(residual_integer: IntegerGraph, pixels: Pixels
         assert q.max() <= 255
 
 
+def test_results_within_the_graph_are_the_engines_in_real_numbers(
+    residual_integer: IntegerGraph, pixels: Pixels
+) -> None:
+    model, images = residual_integer.model, pixels(4, SHAPE)
+    twin = Twin(model)
+    readers = {node.input[0]: node.output[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
+    with torch.no_grad():
+        integers = twin.activations(floats(images))
+        names = {name: readers[name] for name in twin.quantizers if name in readers}
+        real = twin.results(floats(images), names.values())
+    assert torch.equal(real[twin.output], integers[twin.output])
+    stored = initializers(model)
+    for name, behind in names.items():
+        (node,) = [node for node in model.graph.node if node.output[0] == behind]
+        scale, zero = (float(stored[given]) for given in node.input[1:])
+        assert torch.equal(real[behind], (integers[name] - zero) * scale)
+
+
 @pytest.mark.parametrize(
     ("inputs", "got"),
     [

@@ -96,6 +96,15 @@ def test_cnn8() -> None:
     assert load("cnn8").origin == "cnn8 of width 48, hidden 128"
 
 
+def test_this_packages_networks_have_sizes() -> None:
+    assert load("vit", width=1, depth=2).origin == "vit of width 1, depth 2"
+    assert load("wide_resnet50", width=1).origin == "wide_resnet50 of width 1"
+    with pytest.raises(ModelError, match="vit takes no hidden; expected: width, depth, checkpoint"):
+        load("vit", hidden=8)
+    with pytest.raises(ModelError, match="cnn8 takes no depth"):
+        load("cnn8", depth=2)
+
+
 @pytest.mark.parametrize(
     ("model", "options"),
     [
@@ -209,7 +218,11 @@ BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "near a torchvision name": ("resnet81", {}, "unknown model 'resnet81'; .*; fix: did you mean 'resnet18'?"),
     "capitals": ("ResNet18", {}, "fix: did you mean 'resnet18'?"),
     "near ours": ("cnn-8", {}, "fix: did you mean 'cnn8'?"),
-    "near nothing": ("xyzzy", {}, "unknown model 'xyzzy'; expected: cnn8, a torchvision classifier, a .pt2 file"),
+    "near nothing": (
+        "xyzzy",
+        {},
+        "unknown model 'xyzzy'; expected: cnn8, lenet, vgg16-small, vit, wide_resnet50, a torchvision classifier, a",
+    ),
     "a file": ("users_own_model.py:tiny", {}, "users_own_model.py is a file; .*; fix: write 'users_own_model:tiny'"),
     "a path": ("./mine:net", {}, "unknown model './mine:net'; .*; fix: write 'mine:net'"),
     "a file by path": ("/a/mine.py:net", {}, "unknown model '/a/mine.py:net'; .*; fix: write 'mine:net' and run in /a"),

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from hardtemper.bench.data.resize import LARGEST_SIZE
-from hardtemper.toolchain.recipe.inputs import MOST_HIDDEN, WIDEST, DataSource, Model
+from hardtemper.toolchain.recipe.inputs import DEEPEST, MOST_HIDDEN, WIDEST, DataSource, Model
 
 
 def test_the_papers_data_and_network_are_the_default() -> None:
@@ -33,7 +33,7 @@ def test_normalization_is_a_name_or_numbers() -> None:
         Model.model_validate({"normalize": "imagnet"})
 
 
-@pytest.mark.parametrize(("key", "most"), [("width", WIDEST), ("hidden", MOST_HIDDEN)])
+@pytest.mark.parametrize(("key", "most"), [("width", WIDEST), ("hidden", MOST_HIDDEN), ("depth", DEEPEST)])
 def test_layers_of_no_use(key: str, most: int) -> None:
     for value in (0, most + 1, 10**6, 10**12):
         with pytest.raises(ValidationError, match=key):

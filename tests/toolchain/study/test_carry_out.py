@@ -31,16 +31,20 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
                     "parameters": 10,
                     "MACs": 20,
                     "images": 64,
+                    "dense_size_bits": 64,
+                    "size_bits": {"network": 32, "masked": 32, "engine": 8},
                 },
                 measured={
-                    (subject, measure.attack): {
+                    (subject, measure.name): {
                         "clean": {"value": 80.0 + seed},
                         "robust": {"value": 40.0 + seed},
+                        "KiB": 1.0,
                         "skipped": ["transfer"] if measure.attack == "standard" else [],
                     }
                     for subject in scaled.study.compressions[cell.compression].measured
                     for measure in measures
                 },
+                graphs={},
             )
             for cell in cells
             for seed in seeds
@@ -112,3 +116,11 @@ def test_what_is_wrong_is_said_before_any_work(
     with pytest.raises(RecipeError, match=message):
         carry_out.study("table3", out=tmp_path, **options)
     assert asked == []
+
+
+def test_a_table_of_two_networks_says_which_and_how_large(asked: list[dict[str, Any]], tmp_path: Path) -> None:
+    result = carry_out.study("table5", out=tmp_path, scale=1e-6, seeds=(0,))
+    assert "| WideResNet-50 | `T_ad(f_st^q)` | INT8 | engine |" in result.text
+    assert "ViT model.depth 2" in result.text
+    assert [row["network"] for row in result.rows] == 4 * ["WideResNet-50"] + 4 * ["ViT"]
+    assert result.files["csv"].read_text().startswith("network,model,")

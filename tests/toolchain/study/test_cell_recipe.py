@@ -15,8 +15,8 @@ def of(study: Study, key: str) -> Any:
 
 def test_scale_shrinks_the_levers_and_nothing_else(tiny_study: Study) -> None:
     full, quarter = (Scaled(study=tiny_study, scale=scale) for scale in (1.0, 0.25))
-    assert (full.shrunk, full.train_images) == ({"adversary.steps": 4, "model.width": 8}, 200)
-    assert quarter.shrunk == {"adversary.steps": 2, "model.width": 6}  # 4 * 0.25^0.5, 8 * 0.25^0.25 = 5.66
+    assert (full.sized(None), full.train_images) == ({"adversary.steps": 4, "model.width": 8}, 200)
+    assert quarter.sized(None) == {"adversary.steps": 2, "model.width": 6}  # 4 * 0.25^0.5, 8 * 0.25^0.25 = 5.66
     assert (quarter.train_images, quarter.test_images) == (100, 32)
     cell = of(tiny_study, "clean-quantized-adversary")
     changed = {key for key, value in full.recipe(cell, 0) if value != getattr(quarter.recipe(cell, 0), key)}
@@ -63,4 +63,24 @@ def test_a_compression_is_the_same_for_every_fine_tuning() -> None:
 
 def test_a_lever_of_another_network_is_left_out(tiny_settings: dict[str, Any]) -> None:
     tiny_settings["recipe"]["model"] = {"name": "resnet18"}
-    assert Scaled(study=parse_study("tiny", tiny_settings), scale=0.25).shrunk == {"adversary.steps": 2}
+    assert Scaled(study=parse_study("tiny", tiny_settings), scale=0.25).sized(None) == {"adversary.steps": 2}
+
+
+def test_each_network_has_its_own_size(tiny_settings: dict[str, Any]) -> None:
+    tiny_settings["networks"] = {
+        "small": {"label": "Small", "recipe": {"model.width": 4}},
+        "vit": {
+            "label": "ViT",
+            "recipe": {"model.name": "vit", "model.hidden": None, "model.depth": 8},
+            "scale": {"model.depth": {"power": 0.5, "least": 2}},
+        },
+    }
+    tiny_settings["cells"] = [
+        {"network": name, "training": "clean", "compression": "none", "finetuning": "none"} for name in ("small", "vit")
+    ]
+    study = parse_study("tiny", tiny_settings)
+    scaled = Scaled(study=study, scale=0.25)
+    small, vit = (scaled.recipe(cell, 0).model for cell in study.cells)
+    assert (small.name, small.width, small.depth) == ("cnn8", 4, None)  # 4 * 0.25^0.25 = 2.8, but 4 at least
+    assert (vit.name, vit.width, vit.hidden, vit.depth) == ("vit", 6, None, 4)
+    assert [cell.key for cell in study.cells] == ["small-clean-none-none", "vit-clean-none-none"]

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
 
-from hardtemper.runtime.errors import MissingExtraError
 from hardtemper.toolchain.study.draw import draw
 from hardtemper.toolchain.study.study_file import Study, parse_study
 
@@ -15,6 +13,7 @@ from hardtemper.toolchain.study.study_file import Study, parse_study
 def rows(study: Study) -> list[dict[str, Any]]:
     return [
         {
+            "network": None,
             "model": study.label(cell),
             "compression": study.compressions[cell.compression].label,
             "level": study.compressions[cell.compression].level,
@@ -54,10 +53,3 @@ def test_over_levels(tiny_settings: dict[str, Any], tmp_path: Path) -> None:
     study = parse_study("tiny", tiny_settings | {"x_axis": "share removed"})
     shown = texts(draw(tmp_path, study, rows(study))["svg"])
     assert {"share removed", "0.5", "INT8", "f_st: test", "f_rb: robustness"} <= shown
-
-
-def test_without_matplotlib(tiny_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(MissingExtraError, match=r"hardtemper\[study\]"):
-        draw(tmp_path, tiny_study, rows(tiny_study))
-    assert list(tmp_path.iterdir()) == []

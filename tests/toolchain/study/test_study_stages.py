@@ -12,8 +12,9 @@ import pytest
 from hardtemper.export.twin.twin import Twin
 from hardtemper.toolchain.study import study_stages
 from hardtemper.toolchain.study.cell_recipe import Scaled
+from hardtemper.toolchain.study.measure_cell import Measure
 from hardtemper.toolchain.study.run_study import run_study
-from hardtemper.toolchain.study.study_stages import CellRun, Measure
+from hardtemper.toolchain.study.study_stages import CellRun
 
 MEASURES = [Measure(attack="pgd-20", images=8)]
 
@@ -89,5 +90,6 @@ def test_what_is_measured_are_the_networks_that_were_made(tiny_scaled: Scaled, t
     assert run.made["cpu_seconds"]["finetune"] > 0
     assert run.made["dense"]["parameters"] > 2 * run.made["parameters"]
     assert run.made["images"] == 100
-    graphs = {path.name.split(".")[1]: onnx.load(str(path)) for path in (tmp_path / "cells").glob("*.onnx")}
+    assert set(run.graphs.values()) == set((tmp_path / "cells").glob("*.onnx"))
+    graphs = {subject: onnx.load(str(path)) for subject, path in run.graphs.items()}
     assert bool(Twin(graphs["engine"]).quantizers) > bool(Twin(graphs["network"]).quantizers)
