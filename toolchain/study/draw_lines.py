@@ -1,7 +1,7 @@
 """A figure of lines, one panel for each thing that is measured: over levels, or over model sizes in logarithms.
 
 A line is a `line` of the study's cells and one of the networks that are measured of each: the float one, the masked
-one, the engine. A line of one point is dashed through the panel: a network that is there for comparison.
+one, the engine. A network without a level, the dense one, is a dashed line through the panel.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def draw_lines(figure: Any, study: Study, rows: Sequence[Mapping[str, Any]]) -> 
         for name, line in lines.items():
             x = [levels.index(str(row["level"])) if study.x == "level" else row["size_share"] for row in line]
             y = [row[f"{panel}_mean"] for row in line]
-            if study.x == "size" and len(line) == 1:
+            if study.x == "size" and line[0]["level"] is None:
                 axes.axhline(y[0], linestyle="--", color="black", label=name)
             else:
                 bars = [row.get(f"{panel}_spread") or 0.0 for row in line]
