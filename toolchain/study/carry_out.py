@@ -19,10 +19,10 @@ from .cell_recipe import Scaled
 from .comparison import compare
 from .draw import draw
 from .draw_pictures import draw_pictures
+from .measure_cell import Measure
 from .measure_costs import measure_costs
 from .run_study import run_study, select
 from .study_file import StudyCell, load_study
-from .study_stages import Measure
 from .write_tables import markdown, write_tables
 
 __all__ = ["StudyResult", "study"]

@@ -14,9 +14,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .measure_cell import Measure
 from .measure_costs import COSTS
 from .study_file import Study, Value
-from .study_stages import CellRun, Measure
+from .study_stages import CellRun
 
 __all__ = ["columns", "compare"]
 

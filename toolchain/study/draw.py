@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .draw_lines import draw_lines
 from .figure_files import write_figure
 from .study_file import Study
 
@@ -32,6 +33,9 @@ def draw(folder: Path, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[
         MissingExtraError: matplotlib is not installed.
         OSError: one cannot be written.
     """
+    if study.panels:
+        wide = (5.0 * len(study.panels), 4.5)
+        return write_figure(folder, "figure", lambda f: draw_lines(f, study, rows), inches=wide, salt=study.name)
     shown = [row for row in rows if row["subject"] == _compared(study, row)]
 
     def fill(figure: Any) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from ...runtime.errors import BundleError, RecipeError
 from ...runtime.progress import ProgressCallback, silent
 from .cell_recipe import Scaled
+from .measure_cell import Measure
 from .study_file import StudyCell
-from .study_stages import CellRun, Measure, StudyStages
+from .study_stages import CellRun, StudyStages
 from .work_queue import work_off
 
 __all__ = ["run_study", "select"]

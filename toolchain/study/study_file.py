@@ -104,7 +104,7 @@ class FurtherAttack(Section):
 
     attack: str
     radius: Annotated[float, Field(gt=0)] = 1.0
-    settings: dict[str, float] = Field(default_factory=dict)
+    settings: dict[str, int | float] = Field(default_factory=dict)
 
 
 class Lever(Section):

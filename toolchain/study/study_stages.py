@@ -13,8 +13,8 @@ from __future__ import annotations
 import copy
 import json
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,37 +30,14 @@ from ..train.training_context import TrainingContext
 from .cell_graphs import cell_graphs, cell_sizes
 from .cell_recipe import Scaled
 from .finished_rows import finished_row
-from .measure_cell import measure_file
+from .measure_cell import Measure, measure_file
 from .stage_marks import cell_mark, compression_mark, training_mark
 from .study_data import StudyData
 from .study_file import StudyCell
 from .timed_checkpoints import TimedCheckpoints
 from .work_queue import WorkItem
 
-__all__ = ["CellRun", "Measure", "StudyStages"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measure:
-    """Something to attack with.
-
-    Attributes:
-        attack: names of attacks or presets, separated by commas.
-        images: test images, at most.
-        radius: of its ball, in radii of the training's.
-        settings: instead of the attacks' own.
-    """
-
-    attack: str
-    images: int
-    radius: float = 1.0
-    settings: Mapping[str, float] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """What it is called in rows and files, such as "pgd-20" or "pgd-20 x0.5"."""
-        changed = "".join(f" {key} {value:g}" for key, value in self.settings.items())
-        return self.attack + ("" if self.radius == 1 else f" x{self.radius:g}") + changed
+__all__ = ["CellRun", "StudyStages"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -208,15 +185,7 @@ class StudyStages:
             for subject, measure, path in self._rows(cell, cell_name):
                 graph = self._path(cell_name, f".{subject}.onnx")
                 self._progress(f"{cell_name}: {subject}", 0, 1, measure.name)
-                measured = partial(
-                    measure_file,
-                    graph,
-                    prepared.data,
-                    replace(threat, epsilon=threat.epsilon * measure.radius),
-                    attack=measure.attack,
-                    images=measure.images,
-                    settings=measure.settings,
-                )
+                measured = partial(measure_file, graph, prepared.data, threat, measure)
                 finished_row(path, measured)
                 self._progress(f"{cell_name}: {subject}", 1, 1, measure.name)
 

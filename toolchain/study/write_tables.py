@@ -11,9 +11,9 @@ from typing import Any
 
 from ...runtime.files.atomic import write_whole
 from .comparison import columns
+from .measure_cell import Measure
 from .measure_costs import COSTS
 from .study_file import Study
-from .study_stages import Measure
 
 __all__ = ["markdown", "write_tables"]
 

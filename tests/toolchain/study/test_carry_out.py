@@ -31,11 +31,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
                     "parameters": 10,
                     "MACs": 20,
                     "images": 64,
+                    "dense_size_bits": 64,
+                    "size_bits": {"network": 32, "masked": 32, "engine": 8},
                 },
                 measured={
-                    (subject, measure.attack): {
+                    (subject, measure.name): {
                         "clean": {"value": 80.0 + seed},
                         "robust": {"value": 40.0 + seed},
+                        "KiB": 1.0,
                         "skipped": ["transfer"] if measure.attack == "standard" else [],
                     }
                     for subject in scaled.study.compressions[cell.compression].measured

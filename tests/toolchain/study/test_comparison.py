@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from hardtemper.toolchain.study.comparison import columns, compare
+from hardtemper.toolchain.study.measure_cell import Measure
 from hardtemper.toolchain.study.study_file import Study, StudyCell, parse_study
-from hardtemper.toolchain.study.study_stages import CellRun, Measure
+from hardtemper.toolchain.study.study_stages import CellRun
 
 PAPER = [Measure(attack="pgd-20", images=100)]
 BOTH = [*PAPER, Measure(attack="standard", images=50)]
@@ -18,13 +19,15 @@ def run(study: Study, cell: StudyCell, seed: int, clean: float, robust: float, *
     measured: dict[tuple[Any, str], dict[str, Any]] = {}
     for place, subject in enumerate(study.compressions[cell.compression].measured):
         for measure, less in zip(BOTH, (0.0, 10.0), strict=True):
-            row = {"clean": {"value": clean + place}, "robust": {"value": robust - less}}
+            row = {"clean": {"value": clean + place}, "robust": {"value": robust - less}, "KiB": 512.0}
             measured[subject, measure.attack] = row
     made = {
         "dense": {"cpu_seconds": train},
         "cpu_seconds": {"compress": 0.0, "finetune": tune},
         "parameters": 1000,
         "MACs": 2000,
+        "dense_size_bits": 4 * 2**23,
+        "size_bits": dict.fromkeys(study.compressions[cell.compression].measured, (1 + seed) * 2**23),
     }
     return CellRun(cell=cell, seed=seed, made=made, measured=measured, graphs={})
 
@@ -44,6 +47,7 @@ def test_means_spreads_and_differences_by_hand(tiny_study: Study) -> None:
     assert (network["test_difference"], network["test_in_deviations"]) == (6.0, 3.0)
     assert network["robustness_paper"] is network["robustness_difference"] is None
     assert network["finetune_cpu_seconds"] is network["times_cheaper"] is None
+    assert (network["size_mean"], network["size_share"], network["file_mean"]) == (1.5, 0.375, 0.5)  # 1 and 2 of 4 MiB
     assert (engine["subject"], engine["test_mean"], engine["test_paper"]) == ("engine", 57.0, None)
 
 
@@ -69,7 +73,7 @@ def test_how_many_times_cheaper_than_adversarial_training(tiny_study: Study) -> 
 def test_other_data_have_no_papers_values(tiny_study: Study) -> None:
     runs = [run(tiny_study, tiny_study.cells[0], 0, 55, 30, train=5, tune=0)]
     for row in compare(tiny_study, runs, PAPER, with_paper=False):
-        assert [row[key] for key in row if "paper" in key or "difference" in key] == [None] * 6
+        assert [row[key] for key in row if "paper" in key or "difference" in key] == [None] * 7
 
 
 def test_further_attacks_stand_beside(tiny_study: Study) -> None:

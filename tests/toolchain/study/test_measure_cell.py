@@ -8,7 +8,7 @@ import onnx
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.load import load_dataset
 from hardtemper.runtime.engine import open_onnx
-from hardtemper.toolchain.study.measure_cell import measure_file
+from hardtemper.toolchain.study.measure_cell import Measure, measure_file
 
 
 def test_an_engine_on_all_test_images_and_some_under_attack(tiny: Any, npz: Path, tmp_path: Path) -> None:
@@ -16,7 +16,7 @@ def test_an_engine_on_all_test_images_and_some_under_attack(tiny: Any, npz: Path
     onnx.save(onnx.load(str(tiny.path / "model.onnx")), path)
     data = load_dataset(str(npz), heldout=0, calibration=32)
     threat = ThreatModel.parse("linf:0.1")
-    row = measure_file(path, data, threat, attack="pgd-20", images=16)
+    row = measure_file(path, data, threat, Measure(attack="pgd-20", images=16))
     right = (open_onnx(path).predict(data.test.images) == data.test.labels).mean()
     assert (row["clean"]["value"], row["clean"]["n"]) == (100 * right, 64)
     assert row["robust"]["n"] == 16
@@ -25,6 +25,6 @@ def test_an_engine_on_all_test_images_and_some_under_attack(tiny: Any, npz: Path
     assert row["broken on the twin only"] == 0  # one function
     assert row["KiB"] == path.stat().st_size / 1024
     assert row["skipped"] == []
-    both = measure_file(path, data, threat, attack="pgd-20,apgd-ce,transfer", images=16)
+    both = measure_file(path, data, threat, Measure(attack="pgd-20,apgd-ce,transfer", images=16))
     assert both["robust"]["value"] <= row["robust"]["value"]
     assert both["skipped"] == ["transfer"]

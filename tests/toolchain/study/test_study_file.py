@@ -27,6 +27,16 @@ CELLS = {
     "table8": 7,
 }
 
+OTHER_PAPERS = {
+    "atmc-figure1": 24,
+    "atmc-figure2": 12,
+    "deep-figure1": 20,
+    "deep-figure2": 2,
+    "deep-figure5": 10,
+    "deep-figure7": 8,
+    "deep-table1": 5,
+}
+
 TABLE_3 = """
 f_st^p        33.21 3.96  00.33 0.64
 T_st(f_st^p)  88.94 1.03  00.28 0.64
@@ -100,7 +110,7 @@ def values(text: str) -> list[list[Any]]:
 
 
 def test_the_shipped_studies() -> None:
-    assert {name: len(load_study(name).cells) for name in study_names()} == CELLS
+    assert {name: len(load_study(name).cells) for name in study_names()} == CELLS | OTHER_PAPERS
 
 
 @pytest.mark.parametrize(
@@ -194,7 +204,7 @@ def test_an_unknown_study_is_one_line_with_the_nearest_name() -> None:
         load_study("tabel3")
     assert "unknown study 'tabel3'" in str(caught.value)
     assert "did you mean 'table3'?" in str(caught.value)
-    with pytest.raises(RecipeError, match=r"one of figure1a, .*table8$"):
+    with pytest.raises(RecipeError, match=r"one of atmc-figure1, .*table8$"):
         load_study("xyz")
 
 
@@ -233,3 +243,76 @@ def test_a_study_on_another_one(tiny_settings: dict[str, Any]) -> None:
 )
 def test_a_lever(full: int, scale: float, value: int) -> None:
     assert Lever(power=0.5, least=4).at(full, scale) == value  # never above the full value
+
+
+DEEP_TABLE_1 = """
+Baseline               71.8 12.0 534.3
+Pruned                 57.0  5.8 263.9
+Pruned + Retrained     64.2 10.3 263.9
+Pruned + Adv Ret.      54.6 25.6 263.9
+Pruned + Adv Ret. + WS 55.5 23.9  45.5
+"""
+
+
+def test_deep_compressions_table_and_settings() -> None:
+    study = load_study("deep-table1")
+    rows = [line.rsplit(maxsplit=3) for line in DEEP_TABLE_1.strip().splitlines()]
+    found = [(study.label(cell), *(cell.test or ()), *(cell.robustness or ()), cell.size) for cell in study.cells]
+    assert found == [(name.strip(), *map(float, values)) for name, *values in rows]
+    assert study.paper_data == "ILSVRC 2012"
+    recipe = Scaled(study=study).recipe(study.cells[-1], 0)  # appendix C
+    tuned, adversary = recipe.finetune, recipe.adversary
+    assert (tuned.epochs, tuned.batch_size, tuned.learning_rate) == (1, 128, 0.005)
+    assert (tuned.weight_decay, tuned.momentum, tuned.schedule) == (0.005, 0.9, "constant")
+    assert (adversary.threat, adversary.attack, adversary.step_size) == ("linf:0.03", "fgsm", 0.03)
+    assert (adversary.random_start, adversary.objective, adversary.weight) == (False, "mmr", 0.1)
+    pruned, shared = recipe.compress
+    assert (pruned.account["sparsity"], pruned.account["scope"]) == (0.5, "global")
+    assert (shared.account["conv_bits"], shared.account["linear_bits"]) == (8, 5)
+
+
+@pytest.mark.parametrize("name", sorted(OTHER_PAPERS))
+def test_cells_of_other_papers_are_recipes_at_every_scale(name: str) -> None:
+    study = load_study(name)
+    for scale in (1.0, 0.001):
+        scaled = Scaled(study=study, scale=scale)
+        for cell in study.cells:
+            recipe = scaled.recipe(cell, 1)
+            assert recipe.train.against == cell.training
+            assert bool(recipe.finetune.epochs) == (cell.finetuning != "none")
+            assert recipe.network_steps or cell.compression == "none"
+
+
+def test_the_scale_reaches_a_compressions_own_training() -> None:
+    study = load_study("atmc-figure1")
+    cell = of_line(study, "ATMC 8 bits")
+    epochs = [
+        Scaled(study=study, scale=scale).recipe(cell, 0).network_steps[0].account["epochs"] for scale in (1, 0.01)
+    ]
+    assert epochs == [50, 8]  # 50 * 0.01^0.4
+
+
+def test_what_the_lines_of_atmc_are() -> None:
+    study = load_study("atmc-figure1")
+    recipes = {cell.line: Scaled(study=study).recipe(cell, 0) for cell in study.cells}
+    steps = {line: [step.method for step in recipe.network_steps] for line, recipe in recipes.items()}
+    assert steps == {
+        "DA": [],
+        "NAP": ["weights"],
+        "AP": ["weights"],
+        "Al0": ["atmc"],
+        "ALR": ["factorize"],
+        "ATMC 32 bits": ["atmc"],
+        "ATMC 8 bits": ["atmc"],
+    }
+    assert {line for line, recipe in recipes.items() if recipe.train.against == "clean"} == {"NAP"}
+    found = {line: recipe.network_steps[0].account for line, recipe in recipes.items() if steps[line] == ["atmc"]}
+    assert {line: (one["bits"], one["factors"]) for line, one in found.items()} == {
+        "Al0": (None, False),
+        "ATMC 32 bits": (None, True),
+        "ATMC 8 bits": (8, True),
+    }
+
+
+def of_line(study: Any, line: str) -> Any:
+    return next(cell for cell in study.cells if cell.line == line)

@@ -12,8 +12,9 @@ import pytest
 from hardtemper.export.twin.twin import Twin
 from hardtemper.toolchain.study import study_stages
 from hardtemper.toolchain.study.cell_recipe import Scaled
+from hardtemper.toolchain.study.measure_cell import Measure
 from hardtemper.toolchain.study.run_study import run_study
-from hardtemper.toolchain.study.study_stages import CellRun, Measure
+from hardtemper.toolchain.study.study_stages import CellRun
 
 MEASURES = [Measure(attack="pgd-20", images=8)]
 

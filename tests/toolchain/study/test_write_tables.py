@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hardtemper.toolchain.study.comparison import columns
+from hardtemper.toolchain.study.measure_cell import Measure
 from hardtemper.toolchain.study.study_file import Study
-from hardtemper.toolchain.study.study_stages import Measure
 from hardtemper.toolchain.study.write_tables import write_tables
 
 MEASURES = [Measure(attack="pgd-20", images=100), Measure(attack="standard", images=50)]
@@ -18,6 +18,7 @@ MEASURES = [Measure(attack="pgd-20", images=100), Measure(attack="standard", ima
 def row(**values: Any) -> dict[str, Any]:
     plain = {"model": "f_st^p", "compression": "half of the filters", "subject": "network", "seeds": 2}
     plain |= {"test_mean": 50.0, "robustness_mean": 1.25, "standard_mean": 0.5, "parameters": 10, "MACs": 20}
+    plain |= {"size_mean": 1.5, "size_share": 0.25, "file_mean": 2.0}
     return dict.fromkeys(columns(MEASURES)) | plain | values
 
 
@@ -59,3 +60,14 @@ def test_more_than_two_deviations_are_marked(tiny_study: Study, tmp_path: Path) 
     assert "| **+5.00 (+2.50)** |" in text
     assert "| 2.00 | -0.75 |" in text
     assert "| 3.50 | 8.00 |" in text
+
+
+def test_a_papers_other_data_have_no_difference_and_sizes_stand_beside(tiny_study: Study, tmp_path: Path) -> None:
+    study = tiny_study.model_copy(update={"paper_data": "ImageNet", "sizes": True})
+    text = write_tables(tmp_path, study, [row(test_paper=46.0, size_paper=534.3)], MEASURES, {})["md"].read_text()
+    head = (
+        "| test | paper (ImageNet) | pgd-20 | paper (ImageNet) | size, MiB | paper (ImageNet) | size, % of dense | file"
+    )
+    assert head in text
+    assert "| 50.00 | 46.00 | 1.25 |  | 0.50 | 1.5 | 534.3 | 25 | 2 |" in text
+    assert "Differences" not in text

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
+from .boundaries import BoundaryPicture
 from .features import FeaturePicture
+from .run_times import RunTimePicture
+from .weight_pictures import HistogramPicture, SparsityPicture
 
 __all__ = ["AnyPicture"]
 
-AnyPicture = FeaturePicture
+AnyPicture = Annotated[
+    FeaturePicture | BoundaryPicture | SparsityPicture | HistogramPicture | RunTimePicture, Field(discriminator="kind")
+]
 """A union of them all; `kind` tells which."""
