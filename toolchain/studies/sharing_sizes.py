@@ -105,7 +105,7 @@ def shared_row(integer: IntegerGraph, conv_bits: int, linear_bits: int) -> dict[
 
 def equation_7(weights: int, bits: int) -> float:
     """A layer's size as a share of its 32-bit weights."""
-    return 2**bits / weights + bits / _FLOAT_BITS
+    return float(2**bits) / weights + bits / _FLOAT_BITS
 
 
 def _promised(row: TensorReport) -> float:

@@ -48,7 +48,7 @@ from ..pipeline.recipe_data import recipe_data
 from ..recipe.read import load_recipe, with_overrides
 from ..recipe.recipe import Recipe
 from ..study.finished_rows import finished_row, write_table
-from ..study.measure_cell import measure_file
+from ..study.measure_cell import Measure, measure_file
 
 __all__ = ["NETWORKS", "recipe", "row"]
 
@@ -147,7 +147,7 @@ def _before_the_twin(chosen: Recipe, built: Build, data: Dataset, bundle: Path) 
 
 
 def _measure(path: Path, data: Dataset, threat: ThreatModel, images: int) -> dict[str, Any]:
-    found = measure_file(path, data, threat, attack="pgd-20", images=images)
+    found = measure_file(path, data, threat, Measure(attack="pgd-20", images=images))
     return {"PGD-20" if name == "robust" else name: value for name, value in found.items()}
 
 
