@@ -44,6 +44,7 @@ class PlaceQuantizers(ir.passes.InPlacePass):
     Attributes:
         weights: what the integer weights were rounded from.
         tie_distances: how far each function of one tensor stays from a rounding tie, in steps, by its result's name.
+        bounded: the scales that integers of the graph depend on (`stored_values.py`).
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class PlaceQuantizers(ir.passes.InPlacePass):
         self._scheme = scheme
         self.weights = QuantizedWeights(scheme, bits)
         self.tie_distances: dict[str, float] = {}
+        self.bounded: frozenset[str] = frozenset()
         self._layout: Layout | None = None
 
     def requires(self, model: ir.Model) -> None:
@@ -96,6 +98,7 @@ class PlaceQuantizers(ir.passes.InPlacePass):
                 stored.work_on_integers(node)
             else:
                 self._leave_in_float(node, layout, stored)
+        self.bounded = frozenset(stored.bounded)
         return ir.passes.PassResult(model, True)
 
     def _requantize(self, graph: ir.Graph, node: ir.Node, layout: Layout, stored: StoredValues) -> None:

@@ -50,6 +50,7 @@ class IntegerGraph:
         float_operators: what stays float between integers, with the reasons.
         tie_distances: how far each function of one 8-bit tensor stays from a rounding tie, in steps of its result, by
             that result's name (`ties.py`).
+        bounded: the scales that integers of the graph depend on (`stored_values.py`), by initializer name.
     """
 
     model: onnx.ModelProto
@@ -60,6 +61,7 @@ class IntegerGraph:
     skipped: tuple[SkippedNode, ...]
     float_operators: tuple[FloatOperator, ...]
     tie_distances: Mapping[str, float]
+    bounded: frozenset[str]
 
 
 def quantize(
@@ -114,6 +116,7 @@ def quantize(
         skipped=skipped,
         float_operators=floats,
         tie_distances=placer.tie_distances,
+        bounded=placer.bounded,
     )
 
 

@@ -202,7 +202,13 @@ class Grid:
 
 def _check_bits(name: str, bits: object) -> None:
     if not isinstance(bits, int) or isinstance(bits, bool) or not 1 <= bits <= INT8.bits:
-        raise InputError(f"quantize.{name}", expected="1 to 8 bits", got=repr(bits))
+        wider = isinstance(bits, int) and bits > INT8.bits
+        raise InputError(
+            f"quantize.{name}",
+            expected="1 to 8 bits",
+            got=repr(bits),
+            fix="8: no engine sums wider products in integers, and their float32 sums differ" if wider else "",
+        )
 
 
 def power_of_two(scale: float) -> float:

@@ -29,6 +29,9 @@ class StoredValues:
     Args:
         graph: it is changed in place.
         scheme: says the integers' type and the grids of constants.
+
+    Attributes:
+        bounded: the scales of clamps at a number other than 0: the Clip's integers depend on them.
     """
 
     def __init__(self, graph: ir.Graph, scheme: Scheme) -> None:
@@ -36,6 +39,7 @@ class StoredValues:
         self._shift = UINT8.low - scheme.activations.low
         self._type = ir.DataType.INT8 if scheme.activations.signed else ir.DataType.UINT8
         self._done: dict[ir.Value, tuple[ir.Value, Grid]] = {}
+        self.bounded: set[str] = set()
 
     def __contains__(self, value: ir.Value) -> bool:
         return value in self._done
@@ -76,6 +80,7 @@ class StoredValues:
         if rounding is not None and rounding != grid.scale:
             divisor = add_initializer(self._graph, f"{name}_rounding", np.array(rounding, np.float32))
         chain = [ir.node("QuantizeLinear", [value, divisor, zero])]
+        self._note_bounds(bounds, scale)
         ends = _on_grid(bounds, grid)
         if ends != (UINT8.low, UINT8.high):
             chain.append(self._clip(chain[0].outputs[0], name, ends))
@@ -112,6 +117,7 @@ class StoredValues:
             grid = replace(grid, scale=scaled)
             scale, zero = self._numbers(name, grid)
         elif node.op_type in CLAMPS:
+            self._note_bounds(bounds_of(node), scale)
             made = self._clip(stored, name, _on_grid(bounds_of(node), grid))
         else:
             attributes = {key: attribute.value for key, attribute in node.attributes.items()}
@@ -151,6 +157,10 @@ class StoredValues:
         scale = add_initializer(self._graph, f"{name}_scale", np.array(grid.scale, np.float32))
         zero = np.array(grid.zero_point - self._shift, self._type.numpy())
         return scale, add_initializer(self._graph, f"{name}_zero_point", zero)
+
+    def _note_bounds(self, bounds: Bounds, scale: ir.Value | None) -> None:
+        if any(bounds) and scale is not None and scale.name:
+            self.bounded.add(scale.name)
 
     def _clip(self, stored: ir.Value, name: str, ends: tuple[int, int]) -> ir.Node:
         low, high = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from onnx import TensorProto, numpy_helper
 from ...runtime.errors import ModelError
 from .nodes import BLACK_BOX
 
-__all__ = ["constant_types", "read_constants"]
+__all__ = ["constant_types", "read_constants", "stored_tensors"]
 
 Array = npt.NDArray[Any]
 
@@ -39,6 +39,16 @@ def read_constants(graph: onnx.GraphProto, wanted: Collection[str]) -> dict[str,
         if node.op_type == "Constant" and node.output[0] in wanted:
             arrays[node.output[0]] = _constant(node)
     return arrays
+
+
+def stored_tensors(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Each constant that is a tensor, with its name; what is written into it stands in the graph."""
+    for tensor in graph.initializer:
+        yield tensor.name, tensor
+    for node in graph.node:
+        for attribute in node.attribute if node.op_type == "Constant" else ():
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                yield node.output[0], attribute.t
 
 
 def constant_types(graph: onnx.GraphProto, constants: Mapping[str, Array]) -> dict[str, int]:

@@ -43,12 +43,14 @@ from .graph import (
     stored_integers,
     trained,
 )
-from .graph_constants import read_constants
+from .graph_constants import read_constants, stored_tensors
 from .int8.onednn import exact
+from .movable_scales import MovableScales
 from .node_order import in_order
 from .packed import PackedPlan
 from .running import run
 from .stored_codes import Codes, codes_of
+from .thresholds import Thresholds
 from .values.levels import pixel_levels
 from .values.scaled import Value, along, dense
 
@@ -62,8 +64,10 @@ class Twin(nn.Module):
         model: one image input, [N, C, H, W] uint8 (pixels) or float in [0, 1]; first output: logits [N, K].
         shadow: float values to train instead of the stored integers, by initializer name (`IntegerGraph.shadow`).
         weight_bits: of the integers that weights may take in training, by name (`IntegerGraph.weight_bits`).
+        learned: scales that are trained too.
 
     Attributes:
+        thresholds: of the scales in training; None where they stand still.
         takes_pixels: whether the graph's input is uint8.
         input_shape: (C, H, W).
         output: name of the logits in the graph.
@@ -79,8 +83,10 @@ class Twin(nn.Module):
         *,
         shadow: Mapping[str, Float32[npt.NDArray[np.float32], " ..."]] | None = None,
         weight_bits: Mapping[str, int] | None = None,
+        learned: MovableScales | None = None,
     ) -> None:
         super().__init__()
+        self.thresholds = None if learned is None else Thresholds(learned)
         model = in_order(model)
         self._model = onnx.ModelProto()
         self._model.CopyFrom(model)
@@ -92,7 +98,7 @@ class Twin(nn.Module):
         self._nodes = free_batch(nodes, constants, batch) if batch else nodes
         self._single = in_single_precision(nodes)
         self._keys = {name: f"c{index}" for index, name in enumerate(constants)}
-        self._codes: dict[str, Codes] = {}
+        self._codes: dict[str, tuple[Codes, Stored]] = {}
         weights, stored = trained(self._nodes), stored_integers(self._nodes)
         for name, array in constants.items():
             self._load(name, array, name in weights)
@@ -131,31 +137,31 @@ class Twin(nn.Module):
         integers = self.get_buffer(key)
         if stored.scale not in self._keys or (stored.zero and stored.zero not in self._keys):
             return
-        step = along(self.get_buffer(self._keys[stored.scale]), integers.dim(), stored.axis)
-        zero = torch.zeros(())
-        if stored.zero:
-            zero = along(self.get_buffer(self._keys[stored.zero]), integers.dim(), stored.axis).float()
-        codes = codes_of(integers, zero, bits)
+        step, zero = self._units(stored, integers.dim())
+        learned = self.thresholds is not None and stored.scale in self.thresholds
+        codes = codes_of(integers, zero, bits, narrow=learned)
         given = None if shadow is None else torch.from_numpy(np.array(shadow, np.float32))
         try:
             # a shadow starts at the integer it was rounded to, so that the first forward is the graph as it stands
-            values = codes.shadow(integers, step, zero, given=given)
+            values = codes.shadow(integers, step.detach(), zero, given=given, clipped=not learned)
         except RuntimeError:  # they do not fit: the node says so where it computes
             return
-        if values is None:
-            return
-        delattr(self, key)
-        self.register_parameter(key, nn.Parameter(values))
-        self.register_buffer(f"{key}_step", step)
-        self.register_buffer(f"{key}_zero", zero)
-        self._codes[name] = codes
+        if values is not None:
+            delattr(self, key)
+            self.register_parameter(key, nn.Parameter(values))
+            self._codes[name] = codes, stored
+
+    def _units(self, stored: Stored, rank: int) -> tuple[Tensor, Tensor]:
+        """Scale and zero point of stored integers, to broadcast with them."""
+        zero = self._constant(stored.zero).float() if stored.zero else torch.zeros(())
+        return along(self._constant(stored.scale), rank, stored.axis), along(zero, rank, stored.axis)
 
     def _constant(self, name: str) -> Tensor:
-        key = self._keys[name]
-        values: Tensor = getattr(self, key)
-        if name not in self._codes:
-            return values
-        return self._codes[name].rounded(values, self.get_buffer(f"{key}_step"), self.get_buffer(f"{key}_zero"))
+        values: Tensor = getattr(self, self._keys[name])
+        if name in self._codes:
+            codes, stored = self._codes[name]
+            return codes.rounded(values, *self._units(stored, values.dim()))
+        return values if self.thresholds is None else self.thresholds.moved(name, values)
 
     def forward(self, images: Float[Tensor, "n c h w"]) -> Float[Tensor, " ..."]:
         """Logits float32 [N, K] of float images [N, C, H, W] in [0, 1].
@@ -220,20 +226,17 @@ class Twin(nn.Module):
         return {**self.__dict__, "_on_bytes": None}  # packed weights can be neither copied nor stored
 
     def to_onnx(self) -> onnx.ModelProto:
-        """The ONNX graph with the trained weights written back: integers where it held integers."""
+        """The ONNX graph with the trained weights and scales written back: integers where it held integers."""
         model = onnx.ModelProto()
         model.CopyFrom(self._model)
-        for tensor in model.graph.initializer:
-            self._write(tensor, tensor.name)
-        for node in model.graph.node:
-            for attribute in node.attribute if node.op_type == "Constant" else ():
-                if attribute.type == onnx.AttributeProto.TENSOR:
-                    self._write(attribute.t, node.output[0])
+        for name, tensor in stored_tensors(model.graph):
+            self._write(tensor, name)
         return model
 
     def _write(self, tensor: onnx.TensorProto, name: str) -> None:
         """Untouched bytes where nothing was trained."""
-        if self._keys.get(name) not in self._parameters:
+        learned = self.thresholds is not None and name in self.thresholds
+        if self._keys.get(name) not in self._parameters and not learned:
             return
         with torch.no_grad():
             values = self._constant(name).cpu().numpy()

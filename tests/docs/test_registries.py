@@ -183,7 +183,7 @@ def test_the_citation_is_of_this_version() -> None:
 
 def test_the_studies_are_listed(doc: Doc) -> None:
     counts: dict[str, int] = {}
-    papers = ("Adversarial Fine-tuning", "Deep Compression", "Model Compression")
-    for names, _, cells in (row for paper in papers for row in doc("docs/studies.md").table(f'| study | of "{paper}')):
+    papers = ('"Adversarial Fine-tuning', '"Deep Compression', '"Model Compression', "no paper")
+    for names, _, cells in (row for paper in papers for row in doc("docs/studies.md").table(f"| study | of {paper}")):
         counts |= dict(zip(re.findall(r"`(\S+)`", names), map(int, re.findall(r"\d+", cells)), strict=True))
     assert counts == {name: len(load_study(name).cells) for name in study_names()}

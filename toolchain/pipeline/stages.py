@@ -17,6 +17,7 @@ from torch import nn
 from ...bench.data.dataset import Dataset, Part
 from ...export.lower import FloatGraph, lower
 from ...export.quantization.quantize import IntegerGraph, check_operators, quantize
+from ...export.twin.movable_scales import movable_scales
 from ...export.twin.twin import Twin
 from ...runtime.progress import ProgressCallback, silent
 from ..compress.chain import compress
@@ -28,6 +29,7 @@ from ..models.source import Source, load_source
 from ..recipe.recipe import Recipe
 from ..train.device import resolve_device
 from ..train.finetune import Trained, finetune
+from ..train.threshold_rule import threshold_rule
 from ..train.training_context import TrainingContext
 from .before_training import check_stages, check_training_steps
 from .checkpoints import StageCheckpoints, Workspace, fingerprints
@@ -228,18 +230,22 @@ def finish(recipe: Recipe, prepared: Prepared, compressed: Compressed, teacher: 
     graph = _quantize(recipe, tuned.module, prepared, context.progress)
     integers = compress_integers(graph, recipe.integer_steps)
     integer = integers.graph
-    twin = Twin(integer.model, shadow=integer.shadow, weight_bits=integer.weight_bits)
+    learned = movable_scales(integer.model, integer.bounded) if recipe.learns_thresholds else None
+    twin = Twin(integer.model, shadow=integer.shadow, weight_bits=integer.weight_bits, learned=learned)
+    images = data.train.at_most(recipe.finetune_twin.images, seed=recipe.seed)
+    opponent = recipe.opponent_of(recipe.finetune_twin)
     tuned_twin = finetune(
         twin,
-        data.train.at_most(recipe.finetune_twin.images, seed=recipe.seed),
+        images,
         data.heldout,
         recipe.finetune_twin,
         stage="fine-tune twin",
         context=context,
-        adversary=recipe.opponent_of(recipe.finetune_twin),
+        adversary=opponent,
         teacher=teacher,
         baseline=True,
         hold_zeros=recipe.holds_zeros,
+        rule=threshold_rule(twin, recipe.finetune_twin, images=len(images), adversary=opponent),
         clusters={twin.parameter_names[name]: found for name, found in integers.clusters.items()},
     )
     return Hardened(compressed=compressed, tuned=tuned, integers=integers, twin=tuned_twin, network=twin)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import onnx
 import onnxruntime
 import torch
+from torch import nn
 
 from ...bench.data.dataset import Dataset
 from ...export.bundle_writer import Contents, write_bundle
@@ -25,6 +26,7 @@ from ...export.proofs.executed_kernels import KernelReport
 from ...export.proofs.parity import ParityReport
 from ...export.quantization.integer_layout import FloatOperator
 from ...export.quantization.widths import LayerBits
+from ...export.twin.twin import Twin
 from ...runtime.bundle.manifest import Input, Output, Provenance
 from ...runtime.bundle.proved_on import ProvedOn
 from ...runtime.bundle.reader import Bundle
@@ -135,6 +137,7 @@ def write_results(recipe: Recipe, data: Dataset, results: StageResults, *, out: 
                 "hardened": results.tuned.to_json(),
                 **({} if results.teacher is None else {"teacher": results.teacher.to_json()}),
                 "twin": results.twin.to_json(),
+                **_thresholds(results.twin.module),
             },
         },
     )
@@ -172,6 +175,12 @@ def _held_out(recipe: Recipe, data: Dataset, twin: Trained) -> list[dict[str, An
     if robust is not None:
         rows.append(("held-out accuracy under PGD-10", robust))
     return [{"name": name, "value": value, "unit": "share", "n": len(data.heldout)} for name, value in rows]
+
+
+def _thresholds(twin: nn.Module) -> dict[str, Any]:
+    """How many thresholds were learned, where they were."""
+    found = twin.thresholds if isinstance(twin, Twin) else None
+    return {} if found is None else {"thresholds": found.to_json()}
 
 
 def _proof(results: StageResults) -> bytes:

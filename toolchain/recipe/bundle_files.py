@@ -16,5 +16,6 @@ class BundleFiles(Section):
 
     pack: Literal["auto", "always", "never"] = Field(
         "auto",
-        description="store the graph sparse and Huffman-coded; auto: where a compression step gains in storage alone",
+        description="store the graph sparse and Huffman-coded; auto: where a compression step, or weights of 4 bits "
+        "or fewer, gain in storage alone",
     )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+from ...export.integer_types import INT8
 from ...export.quantization.targets import TARGETS
 from .section import Section
 
@@ -27,6 +28,8 @@ TargetName = Annotated[str, _OfTable()]
 ScalesName = Literal["power-of-two", "free"]
 Bits = Annotated[int, Field(ge=1, le=8)]
 
+_HALF_A_BYTE = 4
+
 
 class Quantization(Section):
     """How the network becomes integers."""
@@ -38,8 +41,13 @@ class Quantization(Section):
     )
     observer: Literal["minmax", "histogram", "percentile", "mse"] = Field("mse", description="how ranges are chosen")
     percentile: Annotated[float, Field(gt=50, le=100)] = Field(99.99, description="values kept, in percent")
-    weight_bits: Bits = Field(8, description="of the layers' weights; 7 for processors without VNNI")
-    activation_bits: Bits = Field(8, description="of what layers read and results are rounded to")
+    weight_bits: Bits = Field(
+        8,
+        description="of the layers' weights; 7 for processors without VNNI; no engine sums wider products in integers",
+    )
+    activation_bits: Bits = Field(
+        8, description="of what layers read and results are rounded to; no engine sums wider products in integers"
+    )
     end_bits: Bits = Field(8, description="at least so many for the first and the last layer")
     layer_weight_bits: dict[str, Bits] = Field(
         default_factory=dict, description="other weight bits by layer name or pattern"
@@ -55,6 +63,11 @@ class Quantization(Section):
     def has_signs(self) -> bool:
         """Whether weights of some layer have one bit."""
         return 1 in {self.weight_bits, *self.layer_weight_bits.values()}
+
+    @property
+    def packs(self) -> bool:
+        """Whether weights of some layer have 4 bits or fewer, of which the kernels' int8 stores twice as many."""
+        return min(self.weight_bits, *self.layer_weight_bits.values(), INT8.bits) <= _HALF_A_BYTE
 
     @property
     def scheme(self) -> Scheme:

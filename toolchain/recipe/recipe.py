@@ -85,6 +85,27 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _can_learn_thresholds(self) -> Recipe:
+        if not self.learns_thresholds:
+            return self
+        key, zero = "finetune_twin.threshold_learning_rate", "0: thresholds stay as calibrated"
+        if self.quantize.scales != "power-of-two":
+            raise RecipeError(
+                f"{key}: thresholds are learned as powers of two",
+                expected="quantize.scales = 'power-of-two'",
+                got=repr(self.quantize.scales),
+                fix=zero,
+            )
+        if any(step.method == "sharing" for step in self.compress):
+            raise RecipeError(
+                f"{key}: shared values are in units of each channel's scale, which then would move",
+                expected=zero,
+                got=repr(self.finetune_twin.threshold_learning_rate),
+                fix="leave out the step sharing",
+            )
+        return self
+
+    @model_validator(mode="after")
     def _in_order(self) -> Recipe:
         later = [step.on_integers for step in self.compress]
         if later != sorted(later):
@@ -116,6 +137,11 @@ class Recipe(Section):
         return self.opponent if stage.against == "adversary" else None
 
     @property
+    def learns_thresholds(self) -> bool:
+        """The scales of the twin are trained with its weights."""
+        return self.finetune_twin.epochs > 0 and self.finetune_twin.threshold_learning_rate > 0
+
+    @property
     def holds_zeros(self) -> bool:
         """Whether weights that a compression step set to zero stay zero behind it."""
         return any(step.holds_zeros for step in self.compress)
@@ -123,9 +149,8 @@ class Recipe(Section):
     @property
     def packs(self) -> bool:
         """The integer graph is stored packed, where that is smaller."""
-        return self.bundle.pack == "always" or (
-            self.bundle.pack == "auto" and any(step.packs for step in self.compress if step.changes_network)
-        )
+        gains = self.quantize.packs or any(step.packs for step in self.compress if step.changes_network)
+        return self.bundle.pack == "always" or (self.bundle.pack == "auto" and gains)
 
     @property
     def has_weights(self) -> bool:

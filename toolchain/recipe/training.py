@@ -101,6 +101,9 @@ class TwinTraining(Training):
     gradient_clip: Positive | None = Field(1.0, description="largest l2 norm of the gradient")
     against: Literal["clean", "adversary"] = Field("adversary", description="see train.against")
     precision: Literal["float32"] = Field("float32", description="the integers need it")
+    threshold_learning_rate: Factor = Field(
+        0.0, description="trained quantization thresholds: Adam's rate for their log2; 0.01 published; 0: as calibrated"
+    )
 
     @model_validator(mode="after")
     def _holds_its_layers(self) -> TwinTraining:

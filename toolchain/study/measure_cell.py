@@ -23,7 +23,7 @@ class Measure:
     """Something to attack with.
 
     Attributes:
-        attack: names of attacks or presets, separated by commas.
+        attack: names of attacks or presets, separated by commas; the union counts.
         images: test images, at most.
         radius: of its ball, in radii of the training's.
         settings: instead of the attacks' own.
@@ -46,7 +46,6 @@ def measure_file(path: Path, data: Dataset, threat: ThreatModel, measure: Measur
 
     Args:
         path: an ONNX file or a bundle.
-        attack: names of attacks or presets, separated by commas; the union counts.
         threat: the ball of training.
         measure: what to attack with; the test images are the same ones for every network.
 

@@ -164,4 +164,4 @@ def _fma(x: Tensor, factor: Tensor | float, term: Tensor) -> Tensor:
 
 
 def _power_of_two(scale: Tensor) -> bool:
-    return math.frexp(float(scale))[0] == 0.5
+    return math.frexp(float(scale.detach()))[0] == 0.5

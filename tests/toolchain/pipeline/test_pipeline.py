@@ -81,9 +81,23 @@ def test_a_build_of_four_bits(settings: dict[str, Any], tmp_path: Path) -> None:
     assert manifest.quantization["weight_bits"] == 8  # the first and the last layer
     widths = [(row["weight_bits"], row["activation_bits"]) for row in manifest.quantization["layers"]]
     assert widths == [(8, 4), *[(4, 4)] * (len(widths) - 2), (8, 8)]
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(out / "model.onnx").graph.initializer}
+    assert (out / "model.onnx.packed").stat().st_size < manifest.proofs["storage"]["onnx_bytes"]
+    stored = {t.name: onnx.numpy_helper.to_array(t) for t in made.stages.model.graph.initializer}
     largest = sorted(int(np.abs(codes.astype(int)).max()) for codes in stored.values() if codes.ndim > 1)
     assert largest[-3] <= 7 < largest[-2]  # those of the first and the last layer are larger
+    verify_bundle(out, images=20, seed=0).gate()
+
+
+def test_a_build_with_learned_thresholds(settings: dict[str, Any], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = {"quantize.weight_bits": 3, "quantize.activation_bits": 3, "finetune_twin.epochs": 2}
+    made = build(with_overrides(settings, given | {"finetune_twin.threshold_learning_rate": 0.4}), out=out)
+    proofs = made.bundle.manifest.proofs
+    assert proofs["parity"]["exact"]
+    assert proofs["parity"]["engine_logits"] == 0
+    thresholds = proofs["training"]["thresholds"]
+    assert thresholds["held"] == 1  # the pixels'
+    assert 0 < thresholds["moved"] <= thresholds["learned"]
     verify_bundle(out, images=20, seed=0).gate()
 
 

@@ -62,3 +62,18 @@ def test_signs_hold_no_zeros(bits: dict[str, Any]) -> None:
         with_overrides(pruned, bits)
     assert with_overrides({"compress": [{"method": "filters"}]}, bits).quantize.has_signs
     assert not with_overrides(pruned, {"quantize.weight_bits": 2}).quantize.has_signs
+
+
+@pytest.mark.parametrize(
+    ("given", "packs"),
+    [
+        ({}, False),
+        ({"quantize.weight_bits": 5}, False),
+        ({"quantize.activation_bits": 2}, False),
+        ({"quantize.weight_bits": 4}, True),
+        ({"quantize.layer_weight_bits": {"a": 2}}, True),
+        ({"quantize.weight_bits": 4, "bundle.pack": "never"}, False),
+    ],
+)
+def test_few_bits_are_stored_packed(given: dict[str, Any], packs: bool) -> None:
+    assert with_overrides({}, given).packs is packs

@@ -204,7 +204,11 @@ def test_a_value_of_the_wrong_type(key: str, value: Any, expected: str) -> None:
         ("data.calibration", 0, "greater than or equal to 1"),
         ("data.image_size", 7, "greater than or equal to 8"),
         ("data.image_size", 4097, "less than or equal to 4096"),
-        ("quantize.weight_bits", 9, "less than or equal to 8"),
+        (
+            "quantize.weight_bits",
+            9,
+            "less than or equal to 8 (of the layers' weights; 7 for processors without VNNI; no engine",
+        ),
         ("quantize.activation_bits", 0, "greater than or equal to 1"),
         ("quantize.layer_weight_bits.features.0", 16, "less than or equal to 8"),
         ("quantize.integer_share", 1.1, "less than or equal to 1"),

@@ -36,6 +36,22 @@ def test_defaults_are_the_papers() -> None:
     ("given", "message"),
     [
         ({"adversary.threat": "linf:0.1->3"}, "training has no targeted adversary; expected: norm:epsilon"),
+        (
+            {
+                "finetune_twin.threshold_learning_rate": 0.01,
+                "finetune_twin.epochs": 1,
+                "quantize.scales": "free",
+            },
+            "thresholds are learned as powers of two; expected: quantize.scales = 'power-of-two'",
+        ),
+        (
+            {
+                "finetune_twin.threshold_learning_rate": 0.01,
+                "finetune_twin.epochs": 1,
+                "compress": [{"method": "sharing"}],
+            },
+            "shared values are in units of each channel's scale",
+        ),
         ({"adversary.replays": 4, "adversary.objective": "trades"}, "adversary.replays = 4 is free adversarial"),
         ({"adversary.replays": 4, "adversary.weight_perturbation": 0.005}, "adversary.replays = 4 is free adversarial"),
         ({"adversary.replays": 4, "adversary.grad_align": 0.2}, "adversary.replays = 4 is free adversarial"),
