@@ -90,8 +90,8 @@ def test_a_build_of_four_bits(settings: dict[str, Any], tmp_path: Path) -> None:
 
 def test_a_build_with_learned_thresholds(settings: dict[str, Any], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    given = {"quantize.weight_bits": 3, "quantize.activation_bits": 3, "finetune_twin.epochs": 2}
-    made = build(with_overrides(settings, given | {"finetune_twin.threshold_learning_rate": 0.4}), out=out)
+    given = {"quantize.weight_bits": 3, "quantize.activation_bits": 3, "finetune_twin.keep_best": False}
+    made = build(with_overrides(settings, given | {"finetune_twin.threshold_learning_rate": 0.5}), out=out)
     proofs = made.bundle.manifest.proofs
     assert proofs["parity"]["exact"]
     assert proofs["parity"]["engine_logits"] == 0
