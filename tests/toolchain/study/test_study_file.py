@@ -37,7 +37,7 @@ OTHER_PAPERS = {
     "deep-table1": 5,
 }
 
-OF_NO_PAPER = {"equal-cost": 12, "finetuning-cost": 10}
+NO_PAPER = {"equal-cost": 12, "finetuning-cost": 10}
 
 TABLE_3 = """
 f_st^p        33.21 3.96  00.33 0.64
@@ -112,7 +112,7 @@ def values(text: str) -> list[list[Any]]:
 
 
 def test_the_shipped_studies() -> None:
-    assert {name: len(load_study(name).cells) for name in study_names()} == CELLS | OTHER_PAPERS | OF_NO_PAPER
+    assert {name: len(load_study(name).cells) for name in study_names()} == CELLS | OTHER_PAPERS | NO_PAPER
 
 
 @pytest.mark.parametrize(

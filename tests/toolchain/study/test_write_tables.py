@@ -65,9 +65,7 @@ def test_more_than_two_deviations_are_marked(tiny_study: Study, tmp_path: Path) 
 def test_a_papers_other_data_have_no_difference_and_sizes_stand_beside(tiny_study: Study, tmp_path: Path) -> None:
     study = tiny_study.model_copy(update={"paper_data": "ImageNet", "sizes": True})
     text = write_tables(tmp_path, study, [row(test_paper=46.0, size_paper=534.3)], MEASURES, {})["md"].read_text()
-    head = (
-        "| test | paper (ImageNet) | pgd-20 | paper (ImageNet) | size, MiB | paper (ImageNet) | size, % of dense | file"
-    )
+    head = "| test | paper (ImageNet) | pgd-20 | paper (ImageNet) | standard | size, MiB | paper (ImageNet) | size, %"
     assert head in text
     assert "| 50.00 | 46.00 | 1.25 |  | 0.50 | 1.5 | 534.3 | 25 | 2 |" in text
     assert "Differences" not in text

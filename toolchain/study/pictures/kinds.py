@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from .boundaries import BoundaryPicture
+from .boundary_maps import BoundaryPicture
 from .features import FeaturePicture
 from .run_times import RunTimePicture
 from .weight_pictures import HistogramPicture, SparsityPicture

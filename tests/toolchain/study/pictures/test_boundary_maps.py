@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hardtemper.runtime.engine import open_onnx
-from hardtemper.toolchain.study.pictures.boundaries import BoundaryPicture, edge_share, principal_plane
+from hardtemper.toolchain.study.pictures.boundary_maps import BoundaryPicture, edge_share, principal_plane
 from hardtemper.toolchain.study.pictures.study_picture import Finished
 
 
