@@ -32,7 +32,7 @@ from hardtemper.runtime.progress import silent
 from hardtemper.toolchain import api
 from hardtemper.toolchain.recipe.adversary import Adversary
 from hardtemper.toolchain.recipe.read import recipe_names
-from hardtemper.toolchain.study.study_file import load_study, study_names
+from hardtemper.toolchain.study.read_study import load_study, study_names
 
 ROOT = Path(__file__).parents[2]
 Doc = Callable[[str], Any]

@@ -21,8 +21,9 @@ from .draw import draw
 from .draw_pictures import draw_pictures
 from .measure_cell import Measure
 from .measure_costs import measure_costs
+from .read_study import load_study
 from .run_study import run_study, select
-from .study_file import StudyCell, load_study
+from .study_file import StudyCell
 from .write_tables import markdown, write_tables
 
 __all__ = ["StudyResult", "study"]

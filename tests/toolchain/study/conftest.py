@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from hardtemper.toolchain.study.cell_recipe import Scaled
-from hardtemper.toolchain.study.study_file import Study, parse_study
+from hardtemper.toolchain.study.read_study import parse_study
+from hardtemper.toolchain.study.study_file import Study
 
 SETTINGS: dict[str, Any] = {
     "title": "Tiny",

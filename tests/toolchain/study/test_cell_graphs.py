@@ -9,8 +9,8 @@ from typing import Any
 from hardtemper.runtime.engine import open_onnx
 from hardtemper.toolchain.study.cell_recipe import Scaled
 from hardtemper.toolchain.study.measure_cell import Measure
+from hardtemper.toolchain.study.read_study import parse_study
 from hardtemper.toolchain.study.run_study import run_study
-from hardtemper.toolchain.study.study_file import parse_study
 
 
 def test_masked_network_and_engine_of_one_cell(tiny_settings: dict[str, Any], tmp_path: Path) -> None:

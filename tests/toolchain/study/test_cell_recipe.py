@@ -6,7 +6,8 @@ import pytest
 
 from hardtemper.runtime.errors import RecipeError
 from hardtemper.toolchain.study.cell_recipe import Scaled
-from hardtemper.toolchain.study.study_file import Study, load_study, parse_study
+from hardtemper.toolchain.study.read_study import load_study, parse_study
+from hardtemper.toolchain.study.study_file import Study
 
 
 def of(study: Study, key: str) -> Any:

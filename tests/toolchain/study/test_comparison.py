@@ -8,7 +8,8 @@ import pytest
 
 from hardtemper.toolchain.study.comparison import columns, compare
 from hardtemper.toolchain.study.measure_cell import Measure
-from hardtemper.toolchain.study.study_file import Study, StudyCell, parse_study
+from hardtemper.toolchain.study.read_study import parse_study
+from hardtemper.toolchain.study.study_file import Study, StudyCell
 from hardtemper.toolchain.study.study_stages import CellRun
 
 PAPER = [Measure(attack="pgd-20", images=100)]

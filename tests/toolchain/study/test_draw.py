@@ -7,7 +7,8 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from hardtemper.toolchain.study.draw import draw
-from hardtemper.toolchain.study.study_file import Study, parse_study
+from hardtemper.toolchain.study.read_study import parse_study
+from hardtemper.toolchain.study.study_file import Study
 
 
 def rows(study: Study) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hardtemper.toolchain.study.draw_lines import draw_lines
-from hardtemper.toolchain.study.study_file import parse_study
+from hardtemper.toolchain.study.read_study import parse_study
 
 
 def rows() -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from hardtemper.toolchain.study.cell_recipe import Scaled
 from hardtemper.toolchain.study.draw_pictures import draw_pictures
 from hardtemper.toolchain.study.pictures.features import FeaturePicture
 from hardtemper.toolchain.study.pictures.study_picture import Finished
-from hardtemper.toolchain.study.study_file import parse_study
+from hardtemper.toolchain.study.read_study import parse_study
 from hardtemper.toolchain.study.study_stages import CellRun
 
 PICTURE = {

@@ -16,7 +16,7 @@ from hardtemper.toolchain.study.cell_recipe import Scaled
 from hardtemper.toolchain.study.comparison import columns, compare
 from hardtemper.toolchain.study.measure_cell import Measure
 from hardtemper.toolchain.study.measure_costs import measure_costs
-from hardtemper.toolchain.study.study_file import parse_study
+from hardtemper.toolchain.study.read_study import parse_study
 from hardtemper.toolchain.study.study_stages import CellRun
 from hardtemper.toolchain.study.write_tables import markdown
 

@@ -8,8 +8,8 @@ import pytest
 from hardtemper.runtime.errors import BundleError, DataError, RecipeError
 from hardtemper.toolchain.study.cell_recipe import Scaled
 from hardtemper.toolchain.study.measure_cell import Measure
+from hardtemper.toolchain.study.read_study import load_study, parse_study
 from hardtemper.toolchain.study.run_study import run_study, select
-from hardtemper.toolchain.study.study_file import load_study, parse_study
 
 
 @pytest.mark.parametrize(
