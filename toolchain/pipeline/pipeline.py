@@ -10,10 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx_ir as ir
-
 from ...export.bundle_writer import check_target
-from ...export.lower import pixel_graph
+from ...export.float_pixels import float_pixels
 from ...export.proofs.executed_kernels import inspect_kernels
 from ...export.proofs.parity import check_parity
 from ...runtime.bundle.reader import Bundle
@@ -65,7 +63,7 @@ def build(
     if recipe.integer_steps:
         rehearse_integers(recipe, prepared, rehearsed)
     dense = train_dense(recipe, prepared)
-    dense_onnx = ir.to_proto(pixel_graph(dense.graph, scale=1 / 255, exact=False).model)
+    dense_onnx = float_pixels(dense.graph)
     hardened = harden(recipe, prepared, dense.teacher)
     integer, twin = hardened.integers.graph, hardened.network
     model = twin.to_onnx()

@@ -17,12 +17,12 @@ from typing import Any
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
-import onnx_ir as ir
 from torch import nn
 
 from ...bench.measurement import Environment
 from ...bench.performance.latency import measure_latency
-from ...export.lower import lower, pixel_graph
+from ...export.float_pixels import float_pixels
+from ...export.lower import lower
 from ...export.proofs.executed_kernels import inspect_kernels
 from ...export.proofs.parity import check_parity
 from ...export.quantization.quantize import quantize
@@ -55,7 +55,7 @@ def measure(dense: nn.Module, *, name: str, repeats: int) -> dict[str, Any]:
     float_dense = lower(dense, input_shape=SHAPE)
     integer = quantize(lower(pruned.module, input_shape=SHAPE), images[:64])
     whole = quantize(float_dense, images[:64])
-    models = (ir.to_proto(pixel_graph(float_dense, scale=1 / 255, exact=False).model), whole.model, integer.model)
+    models = (float_pixels(float_dense), whole.model, integer.model)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         paths = {engine: Path(folder) / f"{engine}.onnx" for engine in ENGINES}

@@ -30,14 +30,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import numpy as np
 import onnx
-import onnx_ir as ir
 import torch
 from numpy.typing import NDArray
 
 from ...bench.data.load import load_dataset
 from ...bench.data.resize import resize_batch
 from ...bench.performance.latency import measure_latency
-from ...export.lower import lower, pixel_graph
+from ...export.float_pixels import float_pixels
+from ...export.lower import lower
 from ...export.quantization.quantize import quantize
 from ...export.quantization.scheme import Scheme
 from ...runtime.engine import open_onnx
@@ -66,7 +66,7 @@ def measure(name: str, images: NDArray[np.uint8], *, batches: Sequence[int], rep
     module = load_source(Model(name=name), input_shape=shape, classes=classes, seed=0).module
     graph = lower(alive(module, torch.from_numpy(images).float() / 255), input_shape=shape)
     models = {
-        "float": ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model),
+        "float": float_pixels(graph),
         "INT8": quantize(graph, images[:128]).model,
         "plain sums": quantize(graph, images[:128], scheme=Scheme(sums="plain")).model,
     }

@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx_ir as ir
 
 from ...bench.data.dataset import Dataset
 from ...bench.measurement import Environment
+from ...export.float_pixels import float_pixels
 from ...export.graph_packing import pack_graph
-from ...export.lower import lower, pixel_graph
+from ...export.lower import lower
 from ...export.quantization.quantize import IntegerGraph
 from ..compress.compressed_integers import TensorReport
 from ..compress.sharing.integer_weights import integer_weights
@@ -71,7 +71,7 @@ def _trained(recipe: Recipe, data: Dataset) -> tuple[IntegerGraph, bytes]:
     train_dense(recipe, prepared)
     hardened = finish(recipe, prepared, compress_dense(recipe, prepared), None)
     tuned = lower(hardened.tuned.module, input_shape=source.input_shape)
-    whole = ir.to_proto(pixel_graph(tuned, scale=1 / 255, exact=False).model)
+    whole = float_pixels(tuned)
     return hardened.integers.graph, _serialized(whole)
 
 

@@ -36,11 +36,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import onnx
-import onnx_ir as ir
 
 from ...bench.attacks.threat.threat_model import ThreatModel
 from ...bench.data.dataset import Dataset
-from ...export.lower import lower, pixel_graph
+from ...export.float_pixels import float_pixels
+from ...export.lower import lower
 from ...export.quantization.quantize import quantize
 from ...runtime.errors import HardtemperError
 from ..pipeline.pipeline import Build, build
@@ -138,7 +138,7 @@ def _before_the_twin(chosen: Recipe, built: Build, data: Dataset, bundle: Path) 
     """The fine-tuned weights as a float graph and as integers, in files beside the bundle."""
     source, module = built.stages.source, built.stages.tuned.module
     graph = lower(module, input_shape=source.input_shape)
-    as_float = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
+    as_float = float_pixels(graph)
     integers = quantize(graph, data.calibration.images, scheme=chosen.quantize.scheme)
     paths = {"float": bundle.with_suffix(".float.onnx"), "INT8": bundle.with_suffix(".int8.onnx")}
     for path, model in zip(paths.values(), (as_float, integers.model), strict=True):

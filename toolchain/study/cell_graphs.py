@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import onnx
-import onnx_ir as ir
 
-from ...export.lower import lower, pixel_graph
+from ...export.float_pixels import float_pixels
+from ...export.lower import lower
 from ..models.source import Source
 from ..pipeline.stages import Hardened
 from .counted_size import counted_bits, engine_bits, network_bits
@@ -33,7 +33,7 @@ def cell_graphs(hardened: Hardened, source: Source, subjects: Sequence[str]) -> 
     graphs = {}
     for subject, module in modules.items():
         graph = lower(module, input_shape=source.input_shape)
-        graphs[subject] = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
+        graphs[subject] = float_pixels(graph)
     if "engine" in subjects:
         graphs["engine"] = hardened.network.to_onnx()
     return graphs

@@ -36,7 +36,7 @@ def draw(folder: Path, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[
     if study.panels:
         wide = (5.0 * len(study.panels), 4.5)
         return write_figure(folder, "figure", lambda f: draw_lines(f, study, rows), inches=wide, salt=study.name)
-    shown = [row for row in rows if row["subject"] == _compared(study, row)]
+    shown = [row for row in rows if row["subject"] == study.compared(row["compression"])]
 
     def fill(figure: Any) -> None:
         axes = figure.subplots()
@@ -50,11 +50,6 @@ def draw(folder: Path, study: Study, rows: Sequence[Mapping[str, Any]]) -> dict[
 
     width = max(6.0, 0.6 * len(shown)) if study.x_axis is None else 6.0
     return write_figure(folder, "figure", fill, inches=(width, 4.5), salt=study.name)
-
-
-def _compared(study: Study, row: Mapping[str, Any]) -> str:
-    """The subject that stands for a row's compression."""
-    return next(found.measured[0] for found in study.compressions.values() if found.label == row["compression"])
 
 
 def _beside(axes: Any, study: Study, rows: Sequence[Mapping[str, Any]]) -> None:

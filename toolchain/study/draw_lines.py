@@ -28,8 +28,8 @@ def draw_lines(figure: Any, study: Study, rows: Sequence[Mapping[str, Any]]) -> 
     levels = list(dict.fromkeys(str(row["level"]) for row in rows))
     lines: dict[str, list[Mapping[str, Any]]] = {}
     for row in rows:
-        first = next(found for found in study.compressions.values() if found.label == row["compression"]).measured[0]
-        name = row["line"] if row["subject"] == first else f"{row['line']}: {row['subject']}"
+        is_compared = row["subject"] == study.compared(row["compression"])
+        name = row["line"] if is_compared else f"{row['line']}: {row['subject']}"
         lines.setdefault(name, []).append(row)
     for axes, panel in zip(panels, study.panels, strict=True):
         for name, line in lines.items():

@@ -186,3 +186,7 @@ class Study(Section):
         symbol = self.compressions[cell.compression].symbol
         network = f"f_{_TRAINED[cell.training]}" + (f"^{symbol}" if symbol else "")
         return _TUNED[cell.finetuning].format(network)
+
+    def compared(self, label: str) -> Subject:
+        """What stands for a compression of this label: the first that is measured of it."""
+        return next(found.measured[0] for found in self.compressions.values() if found.label == label)

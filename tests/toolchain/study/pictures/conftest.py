@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import onnx_ir as ir
 import pytest
 import torch
 from torch import nn
 
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.load import load_dataset
-from hardtemper.export.lower import lower, pixel_graph
+from hardtemper.export.float_pixels import float_pixels
+from hardtemper.export.lower import lower
 from hardtemper.export.quantization.quantize import quantize
 from hardtemper.toolchain.study.pictures.study_picture import Finished, FinishedNetwork
 
@@ -29,7 +29,7 @@ def small_networks(npz: Path, tmp_path_factory: pytest.TempPathFactory) -> Finis
                 net[0].weight[1] = 0
         graph = lower(net, input_shape=(1, 16, 16))
         models = {
-            "network": ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model),
+            "network": float_pixels(graph),
             "engine": quantize(graph, data.calibration.images).model,
         }
         graphs = {subject: folder / f"{key}.{subject}.onnx" for subject in models}

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx_ir as ir
 import pytest
 import torch
 from torch import nn
 
 from hardtemper.bench.attacks.threat.threat_model import ThreatModel
 from hardtemper.bench.data.load import load_dataset
-from hardtemper.export.lower import lower, pixel_graph
+from hardtemper.export.float_pixels import float_pixels
+from hardtemper.export.lower import lower
 from hardtemper.export.quantization.quantize import quantize
 from hardtemper.runtime.errors import DataError, MissingExtraError
 from hardtemper.toolchain.study.pictures import features
@@ -41,7 +41,7 @@ def finished(npz: Path, tmp_path: Path) -> Finished:
         torch.manual_seed(number)
         net = nn.Sequential(nn.Conv2d(1, 3, 3, stride=2), nn.ReLU(), nn.Flatten(), nn.Linear(147, 4)).eval()
         graph = lower(net, input_shape=(1, 16, 16))
-        real = ir.to_proto(pixel_graph(graph, scale=1 / 255, exact=False).model)
+        real = float_pixels(graph)
         graphs[key] = tmp_path / f"{key}.onnx"
         graphs[key].write_bytes((real, quantize(graph, data.calibration.images).model)[number].SerializeToString())
     networks = tuple(

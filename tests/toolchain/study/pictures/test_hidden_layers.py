@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import onnx
 import torch
 from torch import nn
 
-from hardtemper.export.lower import lower, pixel_graph
+from hardtemper.export.float_pixels import float_pixels
+from hardtemper.export.lower import lower
 from hardtemper.export.quantization.quantize import quantize
 from hardtemper.export.twin.twin import Twin
 from hardtemper.toolchain.study.pictures.hidden_layers import last_layers
@@ -25,7 +25,7 @@ def test_results_are_read_behind_the_activation_of_float_and_integer_graphs() ->
     graph = lower(module, input_shape=(1, 8, 8))
     pixels = np.random.default_rng(0).integers(0, 256, (64, 1, 8, 8), dtype=np.uint8)
     images = torch.from_numpy(pixels).float() / 255
-    real = onnx.ModelProto.FromString(onnx_bytes(pixel_graph(graph, scale=1 / 255, exact=False).model))
+    real = float_pixels(graph)
     with torch.no_grad():
         wanted = {2: module[:4](images), 3: module(images)}
         for model, atol in ((real, 1e-4), (quantize(graph, pixels).model, 0.1)):
