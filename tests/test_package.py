@@ -227,7 +227,8 @@ def test_extras_name_what_the_code_imports(project: dict[str, Any]) -> None:
     """Every package that is imported anywhere is installed by some extra."""
     extras = [name for names in project["project"]["optional-dependencies"].values() for name in names]
     named = {name.partition(";")[0].split(">")[0].strip().replace("-", "_") for name in extras}
-    named |= {"numpy", "onnxruntime", "PIL", *sys.stdlib_module_names}
+    modules = {"scikit_learn": "sklearn"}
+    named = {modules.get(name, name) for name in named} | {"numpy", "onnxruntime", "PIL", *sys.stdlib_module_names}
     studies = {"autoattack", "art", "timm"}  # peers: a checkout (--autoattack), the extra dev's, and installed by hand
     for path in sources():
         others = studies if path.parts[:2] == ("toolchain", "studies") else set()

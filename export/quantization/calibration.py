@@ -33,6 +33,8 @@ _Array = npt.NDArray[np.float64]
 
 _BINS = 2048
 _BATCH = 32
+_MOST_BYTES = 1 << 30
+"""Of the wanted values of one batch: of a deep network at 224 pixels a single image has hundreds of megabytes."""
 
 
 def calibrate(
@@ -65,9 +67,7 @@ def calibrate(
             warnings.filterwarnings("ignore", message=message)
         widths = {name: (bits or {}).get(name, UINT8.bits) for name in values}
         observers = {name: _observer(scheme, widths[name]) for name in values}
-        done = 0
-        for batch in _activations(model, values, images):
-            done = min(done + _BATCH, len(images))
+        for done, batch in _activations(model, values, images):
             for name, array in batch.items():
                 _observe(observers[name], name, array)
             progress("calibrate", done, len(images), f"{len(values)} tensors")
@@ -76,7 +76,8 @@ def calibrate(
 
 def _activations(
     model: onnx.ModelProto, values: Sequence[str], images: npt.NDArray[np.uint8]
-) -> Iterator[Mapping[str, npt.NDArray[np.float32]]]:
+) -> Iterator[tuple[int, Mapping[str, npt.NDArray[np.float32]]]]:
+    """Batch by batch: how many images were seen, and their values by name."""
     exposed = onnx.ModelProto()
     exposed.CopyFrom(model)
     known = {o.name for o in exposed.graph.output}
@@ -84,9 +85,12 @@ def _activations(
         if name not in known:
             exposed.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     session = open_session(exposed.SerializeToString(), session_options())
-    for start in range(0, len(images), _BATCH):
-        outputs = session.run(list(values), {session.get_inputs()[0].name: images[start : start + _BATCH]})
-        yield dict(zip(values, outputs, strict=True))
+    pixels = session.get_inputs()[0].name
+    of_one = sum(output.nbytes for output in session.run(list(values), {pixels: images[:1]}))
+    size = min(max(_MOST_BYTES // of_one, 1), _BATCH)
+    for start in range(0, len(images), size):
+        outputs = session.run(list(values), {pixels: images[start : start + size]})
+        yield min(start + size, len(images)), dict(zip(values, outputs, strict=True))
 
 
 def _observer(scheme: Scheme, bits: int) -> torch.nn.Module:

@@ -87,7 +87,7 @@ def test_a_single_logit_is_detected(residual_integer: IntegerGraph, pixels: Pixe
     twin = Twin(residual_integer.model)
     (bias,) = [name for name in residual_integer.shadow if residual_integer.shadow[name].shape == (10,)]
     with torch.no_grad():
-        step = twin.get_buffer(f"{twin._keys[bias]}_step").reshape(-1)
+        step = twin._constant(twin._codes[bias][1].scale).reshape(-1)
         twin.get_parameter(twin._keys[bias])[3] += step[3]  # one unit of the accumulator
     images = pixels(12, SHAPE)
     report = check_parity(residual_integer.model, images, twin=twin)

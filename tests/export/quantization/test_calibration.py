@@ -162,3 +162,20 @@ def test_progress(graph: onnx.ModelProto, images: NDArray[np.uint8]) -> None:
 
 def test_nothing_to_calibrate(graph: onnx.ModelProto, images: NDArray[np.uint8]) -> None:
     assert calibrate(graph, [], images, scheme=Scheme()) == {}
+
+
+def test_large_values_come_in_smaller_batches(
+    graph: onnx.ModelProto, images: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found() -> tuple[list[int], dict[str, Grid]]:
+        seen: list[int] = []
+        scheme = Scheme(observer="minmax")
+        grids = calibrate(graph, ["signed", "logits"], images, scheme=scheme, progress=lambda _, n, *__: seen.append(n))
+        return seen, grids
+
+    whole, grids = found()
+    assert whole == [32, 64, 70]
+    monkeypatch.setattr("hardtemper.export.quantization.calibration._MOST_BYTES", 20 * 2 * 27 * 4)
+    assert found() == ([20, 40, 60, 70], grids)
+    monkeypatch.setattr("hardtemper.export.quantization.calibration._MOST_BYTES", 1)
+    assert found() == (list(range(1, 71)), grids)
