@@ -7,7 +7,7 @@ extra outputs change nothing is checked on the logits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -26,6 +26,8 @@ from ..twin.twin import Twin
 __all__ = ["ActivationParity", "ParityReport", "check_exact", "check_parity", "on_device"]
 
 _BATCH = 128
+_MOST_BYTES = 1 << 30
+"""Of the activations of one batch: of a deep network at 224 pixels a single image has a hundred megabytes and more."""
 
 _Array = npt.NDArray[Any]
 
@@ -133,9 +135,10 @@ def check_parity(
     exposed = _Engine(model, twin, extra=quantizers) if quantizers else None
     counts = {name: _Count() for name in quantizers}
     wrong, wrong_images, wrong_bare, wrong_exposed = 0, 0, 0, 0
-    for start in range(0, len(images), engine.batch):
-        batch = images[start : start + engine.batch]
-        mine, logits = _run_twin(twin, batch), engine(batch)[twin.output]
+    size = engine.fixed or _batch(twin, images[:1])
+    for start in range(0, len(images), size):
+        batch = images[start : start + size]
+        mine, logits = _run_twin(twin, batch, quantizers), engine(batch)[twin.output]
         differs = _differ(mine[twin.output], logits)
         wrong, wrong_images = wrong + int(differs.sum()), wrong_images + int(differs.any(axis=1).sum())
         if bare is not None:
@@ -145,7 +148,7 @@ def check_parity(
             wrong_exposed += int(_differ(logits, outputs[twin.output]).sum())
             for name in quantizers:
                 counts[name].add(mine[name], outputs[name])
-        progress("parity", min(start + engine.batch, len(images)), len(images), f"{wrong} logits differ")
+        progress("parity", min(start + size, len(images)), len(images), f"{wrong} logits differ")
     return ParityReport(
         images=len(images),
         engine_logits=wrong,
@@ -157,7 +160,7 @@ def check_parity(
 
 
 class _Engine:
-    """ONNX Runtime on `model`, with more values as outputs; `batch` is how many images it takes at most."""
+    """ONNX Runtime on `model`, with more values as outputs; `fixed` is how many images it takes, where it says so."""
 
     def __init__(self, model: onnx.ModelProto, twin: Twin, *, optimize: bool = True, extra: Sequence[str] = ()) -> None:
         self._names = [twin.output, *extra]
@@ -168,13 +171,12 @@ class _Engine:
         except Exception as error:  # onnxruntime raises a dozen types of its own
             raise ModelError("ONNX Runtime refuses the graph", got=first_line(error)) from error
         fixed = self._session.get_inputs()[0].shape[0]
-        self._fixed = fixed if isinstance(fixed, int) and fixed > 0 else None
-        self.batch = self._fixed or _BATCH
+        self.fixed = fixed if isinstance(fixed, int) and fixed > 0 else None
 
     def __call__(self, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> dict[str, _Array]:
         count = len(pixels)
-        if self._fixed is not None and count < self._fixed:  # a graph of a fixed batch takes black images along
-            black = np.zeros((self._fixed - count, *pixels.shape[1:]), np.uint8)
+        if self.fixed is not None and count < self.fixed:  # a graph of a fixed batch takes black images along
+            black = np.zeros((self.fixed - count, *pixels.shape[1:]), np.uint8)
             pixels = np.concatenate([pixels, black])
         images = pixels if self._pixels else pixels.astype(np.float32) / 255
         try:
@@ -212,9 +214,15 @@ def on_device(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> Fl
     return torch.from_numpy(pixels).to(device).float() / 255
 
 
-def _run_twin(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> dict[str, _Array]:
+def _batch(twin: Twin, image: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> int:
+    """How many images at once, by what one takes."""
+    of_one = sum(array.nbytes for array in _run_twin(twin, image, twin.quantizers).values())
+    return min(max(_MOST_BYTES // max(of_one, 1), 1), _BATCH)
+
+
+def _run_twin(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"], names: Collection[str]) -> dict[str, _Array]:
     with torch.no_grad():
-        found = twin.activations(on_device(twin, pixels))
+        found = twin.activations(on_device(twin, pixels), names)
     return {name: tensor.cpu().numpy() for name, tensor in found.items()}
 
 

@@ -18,7 +18,7 @@ imported here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -173,10 +173,13 @@ class Twin(nn.Module):
         several = [size for size in logits.shape[1:] if size != 1]
         return logits.flatten(1) if logits.dim() > 2 and len(several) == 1 else logits  # [N, K, 1, 1] is [N, K]
 
-    def activations(self, images: Float[Tensor, "n c h w"]) -> dict[str, Float[Tensor, " ..."]]:
-        """Every QuantizeLinear's output as integer-valued tensors, and the logits, by ONNX value name."""
-        found = self._run(images, self.quantizers)
-        return {name: dense(found[name]) for name in [*self.quantizers, self.output]}
+    def activations(
+        self, images: Float[Tensor, "n c h w"], names: Collection[str] | None = None
+    ) -> dict[str, Float[Tensor, " ..."]]:
+        """What QuantizeLinear gives, all or some, as integer-valued tensors, and the logits, by ONNX value name."""
+        names = self.quantizers if names is None else names
+        found = self._run(images, names)
+        return {name: dense(found[name]) for name in [*names, self.output]}
 
     def results(self, images: Float[Tensor, "n c h w"], names: Iterable[str]) -> dict[str, Float[Tensor, " ..."]]:
         """Any results of nodes, and the logits, by ONNX value name; behind a DequantizeLinear they are real numbers."""
