@@ -57,6 +57,9 @@ __all__ = ["INPUT_SCALE", "OPSET", "FloatGraph", "PixelGraph", "lower", "lower_o
 OPSET = 18
 """ONNX Runtime fuses to its integer kernels from opset 10 on; 18 is what the exporter writes natively."""
 
+_MOST_WEIGHTS = int(1.9 * 2**30)
+"""Bytes; the rest of protobuf's 2 GiB is for the graph."""
+
 INPUT_SCALE = 2.0**-8
 """What one step of a pixel stands for in the integer graph: a power of two, so that nothing behind it rounds."""
 
@@ -97,8 +100,17 @@ def lower(module: nn.Module, *, input_shape: tuple[int, int, int]) -> FloatGraph
         input_shape: (C, H, W).
 
     Raises:
-        ModelError: the module cannot be traced by `torch.export`, or does not give logits [N, K].
+        ModelError: the module cannot be traced by `torch.export`, does not give logits [N, K], or has too many weights
+            for an ONNX file.
     """
+    size = sum(parameter.nbytes for parameter in module.parameters())
+    if size > _MOST_WEIGHTS:
+        raise ModelError(
+            f"{type(module).__name__} does not fit into an ONNX file",
+            expected=f"float32 weights of at most {_MOST_WEIGHTS / 2**30:.1f} GiB: protobuf's files end at 2",
+            got=f"{size / 2**30:.1f} GiB",
+            fix="take a smaller network",
+        )
     # a copy in the default memory format: of channels-last weights the exporter makes nodes that ONNX Runtime refuses
     copied = copy.deepcopy(module).cpu().to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload]
     try:

@@ -245,3 +245,14 @@ def test_batch_norms_fold_into_linear_layers(
     assert skipped == ([("MergeConvs", "an offset cannot move behind its padding")] if is_padded else [])
     pixel = ir.to_proto(pixel_graph(graph, scale=INPUT_SCALE, exact=True).model)
     np.testing.assert_allclose(run(pixel, {"image": images})[0], wanted, rtol=1e-2, atol=1e-2)
+
+
+def test_weights_that_no_file_holds_are_refused_in_one_line() -> None:
+    with torch.device("meta"):  # numbers without memory
+        network = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2**20), nn.Linear(2**20, 512))
+    with pytest.raises(ModelError) as caught:
+        lower(network, input_shape=(3, 8, 8))
+    assert str(caught.value) == (
+        "Sequential does not fit into an ONNX file; expected: float32 weights of at most 1.9 GiB: protobuf's files end "
+        "at 2; got: 2.8 GiB; fix: take a smaller network"
+    )
