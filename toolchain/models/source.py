@@ -74,9 +74,8 @@ def load_source(settings: Model, *, input_shape: tuple[int, int, int], classes: 
         settings: which network: "cnn8", "lenet", "vgg16-small", "vit", "wide_resnet50", a torchvision classifier
             ("resnet18", "mobilenet_v2", ...), a `.pt2` file, or `package.module:factory`, which is called without
             arguments and returns a module. `width` is for the first five, `hidden` for the first three, `depth` for
-            vit, `stem` for torchvision's ResNets, `pretrained` for
-            torchvision's classifiers, where a last layer for other classes starts anew. `checkpoint` fits the network
-            in every key, and is not for a `.pt2`.
+            vit, `stem` for torchvision's ResNets, `pretrained` for torchvision's classifiers, where a last layer for
+            other classes starts anew. `checkpoint` fits the network in every key, and is not for a `.pt2`.
         input_shape: (C, H, W), C = 1 or 3.
         classes: K names.
         seed: of new weights. torch's global generator is seeded with it while the network is made, and is afterwards
