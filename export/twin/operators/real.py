@@ -39,6 +39,7 @@ __all__ = [
     "relu",
     "selu",
     "softmax",
+    "square_root",
     "swish",
     "thresholded_relu",
 ]
@@ -164,6 +165,15 @@ def thresholded_relu(attributes: Attributes, x: Value) -> Value:
 
 def gelu(attributes: Attributes, x: Value) -> Value:
     return F.gelu(dense(x), approximate=text(attributes, "approximate", "none"))
+
+
+def square_root(x: Tensor) -> Tensor:
+    """Correctly rounded, as engines round it: torch's own root of float32 may be off by a last bit.
+
+    A root in float64 rounds to the right float32 even if its own last bit is off: the root of a number of 24 bits is
+    at least 2^-51 of itself away from the middle between two such numbers.
+    """
+    return x.double().sqrt().to(x.dtype)
 
 
 def real(function: Callable[..., Tensor]) -> Operator:

@@ -30,6 +30,7 @@ from .real import (
     relu,
     selu,
     softmax,
+    square_root,
     swish,
     thresholded_relu,
 )
@@ -138,7 +139,7 @@ OPERATORS: dict[str, Operator] = {
     "Softsign": real(F.softsign),
     "SpaceToDepth": shapes.space_to_depth,
     "Split": shapes.split,
-    "Sqrt": real(torch.sqrt),
+    "Sqrt": real(square_root),
     "Squeeze": shapes.squeeze,
     "Sub": subtract,
     "Sum": folded(torch.add),
