@@ -21,14 +21,12 @@ from ...runtime.cpu import instruction_set, sums_can_saturate
 from ...runtime.errors import GateError, ModelError, first_line
 from ...runtime.progress import ProgressCallback, silent
 from ...runtime.shapes import Bool, Float, Float32, UInt8
+from ..batch_size import batch_size
 from ..twin.twin import Twin
 
 __all__ = ["ActivationParity", "ParityReport", "check_exact", "check_parity", "on_device"]
 
 _BATCH = 128
-_MOST_BYTES = 1 << 30
-"""Of the activations of one batch: of a deep network at 224 pixels a single image has a hundred megabytes and more."""
-
 _Array = npt.NDArray[Any]
 
 
@@ -217,7 +215,7 @@ def on_device(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> Fl
 def _batch(twin: Twin, image: UInt8[npt.NDArray[np.uint8], "n c h w"]) -> int:
     """How many images at once, by what one takes."""
     of_one = sum(array.nbytes for array in _run_twin(twin, image, twin.quantizers).values())
-    return min(max(_MOST_BYTES // max(of_one, 1), 1), _BATCH)
+    return batch_size(of_one, most=_BATCH)
 
 
 def _run_twin(twin: Twin, pixels: UInt8[npt.NDArray[np.uint8], "n c h w"], names: Collection[str]) -> dict[str, _Array]:

@@ -24,6 +24,7 @@ from ...runtime.backends.onnxruntime import open_session, session_options
 from ...runtime.errors import DataError
 from ...runtime.progress import ProgressCallback, silent
 from ...runtime.shapes import UInt8
+from ..batch_size import batch_size
 from ..integer_types import UINT8
 from .scheme import Grid, Scheme
 
@@ -33,8 +34,6 @@ _Array = npt.NDArray[np.float64]
 
 _BINS = 2048
 _BATCH = 32
-_MOST_BYTES = 1 << 30
-"""Of the wanted values of one batch: of a deep network at 224 pixels a single image has hundreds of megabytes."""
 
 
 def calibrate(
@@ -87,7 +86,7 @@ def _activations(
     session = open_session(exposed.SerializeToString(), session_options())
     pixels = session.get_inputs()[0].name
     of_one = sum(output.nbytes for output in session.run(list(values), {pixels: images[:1]}))
-    size = min(max(_MOST_BYTES // of_one, 1), _BATCH)
+    size = batch_size(of_one, most=_BATCH)
     for start in range(0, len(images), size):
         outputs = session.run(list(values), {pixels: images[start : start + size]})
         yield min(start + size, len(images)), dict(zip(values, outputs, strict=True))

@@ -7,10 +7,12 @@ once: a wrong input shape, number of classes or fixed batch is found before trai
 from __future__ import annotations
 
 import difflib
+import functools
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -33,14 +35,23 @@ from .wide_resnet50 import WideResNet50
 
 __all__ = ["Source", "load_source"]
 
-_OWN: dict[str, tuple[Callable[..., nn.Module], dict[str, int]]] = {
-    "cnn8": (CNN8, {"width": 48, "hidden": 128}),
-    "lenet": (LeNet, {"width": 20, "hidden": 500}),
-    "vgg16-small": (VGG16Small, {"width": 64, "hidden": 512}),
-    "vit": (vision_transformer, {"width": 64, "depth": 12}),
-    "wide_resnet50": (WideResNet50, {"width": 64}),
+
+class _Own(NamedTuple):
+    """A network of this package: what makes it, the sizes that it has by default, whether it is made for one image size
+    (the last pooling of others takes maps of any size)."""
+
+    make: Callable[..., nn.Module]
+    sizes: dict[str, int]
+    for_one_size: bool = True
+
+
+_OWN = {
+    "cnn8": _Own(CNN8, {"width": 48, "hidden": 128}),
+    "lenet": _Own(LeNet, {"width": 20, "hidden": 500}),
+    "vgg16-small": _Own(VGG16Small, {"width": 64, "hidden": 512}),
+    "vit": _Own(vision_transformer, {"width": 64, "depth": 12}),
+    "wide_resnet50": _Own(WideResNet50, {"width": 64}, for_one_size=False),
 }
-"""This package's networks, and the size that each has by default."""
 _OPTIONS = ("width", "hidden", "depth", "stem", "pretrained", "checkpoint")
 _CHECKPOINTS = {".safetensors", ".pt", ".pth", ".ckpt", ".bin"}
 
@@ -123,7 +134,7 @@ def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -
             )
 
     if model in _OWN:
-        allow(*_OWN[model][1], "checkpoint")
+        allow(*_OWN[model].sizes, "checkpoint")
         return _own(settings, input_shape, classes)
     if Path(model).suffix == ".pt2":
         allow()
@@ -140,20 +151,17 @@ def _network(settings: Model, input_shape: tuple[int, int, int], classes: int) -
 def _own(settings: Model, input_shape: tuple[int, int, int], classes: int) -> tuple[nn.Module, str]:
     channels, height, side = input_shape
     model = settings.name
-    network, default = _OWN[model]
-    size = {key: value if getattr(settings, key) is None else getattr(settings, key) for key, value in default.items()}
-    words = f"{model} of {', '.join(f'{key} {value}' for key, value in size.items())}"
+    own = _OWN[model]
+    given = {key: getattr(settings, key) for key in own.sizes}
+    sizes = own.sizes | {key: value for key, value in given.items() if value is not None}
+    words = f"{model} of {', '.join(f'{key} {value}' for key, value in sizes.items())}"
     if height != side:
         raise ModelError(
             f"{model} takes square images", expected="H = W", got=str(input_shape), fix="give an image size"
         )
-
-    if network is not WideResNet50:  # its last pooling takes maps of any size
-        size["image_size"] = side
-
-    def make() -> nn.Module:
-        return network(**size, channels=channels, classes=classes)
-
+    if own.for_one_size:
+        sizes["image_size"] = side
+    make = functools.partial(own.make, **sizes, channels=channels, classes=classes)
     with torch.device("meta"):  # numbers without memory
         parameters = sum(parameter.nbytes for parameter in make().parameters())
     check_memory(f"{words}, takes", parameters, error=ModelError, fix="give a smaller width")

@@ -44,6 +44,7 @@ __all__ = [
     "finish",
     "harden",
     "prepare",
+    "prepare_for",
     "read_network",
     "rehearse",
     "rehearse_integers",
@@ -141,6 +142,17 @@ def read_network(recipe: Recipe, data: Dataset) -> tuple[Source, FloatGraph]:
     source = load_source(recipe.model, input_shape=data.input_shape, classes=data.classes, seed=recipe.seed)
     check_training_steps(recipe, source)
     return source, lower(source.module, input_shape=source.input_shape)
+
+
+def prepare_for(recipe: Recipe, data: Dataset) -> Prepared:
+    """The recipe's network for images that are there already; nothing of its training is kept, and nobody teaches it.
+
+    Raises:
+        InputError: see `read_network`.
+    """
+    source, graph = read_network(recipe, data)
+    training = TrainingContext(seed=recipe.seed, device=resolve_device(recipe.device))
+    return Prepared(data=data, source=source, graph=graph, given=None, training=training, marks={})
 
 
 def rehearse(recipe: Recipe, prepared: Prepared) -> Compressed:

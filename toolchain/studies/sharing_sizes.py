@@ -32,12 +32,10 @@ from ..compress.compressed_integers import TensorReport
 from ..compress.sharing.integer_weights import integer_weights
 from ..compress.sharing.share import share_weights
 from ..pipeline.recipe_data import recipe_data
-from ..pipeline.stages import Prepared, compress_dense, finish, read_network, train_dense
+from ..pipeline.stages import compress_dense, finish, prepare_for, train_dense
 from ..recipe.read import load_recipe, with_overrides
 from ..recipe.recipe import Recipe
 from ..recipe.weight_sharing import WeightSharing
-from ..train.device import resolve_device
-from ..train.training_context import TrainingContext
 
 __all__ = ["equation_7", "graph_row", "shared_row", "trained_graphs"]
 
@@ -65,27 +63,25 @@ def trained_graphs(data: Dataset | None = None, **changes: Any) -> Iterator[tupl
 
 
 def _trained(recipe: Recipe, data: Dataset) -> tuple[IntegerGraph, bytes]:
-    source, graph = read_network(recipe, data)
-    context = TrainingContext(seed=recipe.seed, device=resolve_device(recipe.device))
-    prepared = Prepared(data=data, source=source, graph=graph, given=None, training=context, marks={})
+    prepared = prepare_for(recipe, data)
     train_dense(recipe, prepared)
     hardened = finish(recipe, prepared, compress_dense(recipe, prepared), None)
-    tuned = lower(hardened.tuned.module, input_shape=source.input_shape)
+    tuned = lower(hardened.tuned.module, input_shape=prepared.source.input_shape)
     whole = float_pixels(tuned)
     return hardened.integers.graph, _serialized(whole)
 
 
 def graph_row(integer: IntegerGraph, float_file: bytes) -> dict[str, Any]:
     """Sizes of the network before sharing, in bytes: its float and its INT8 file, and zip of the weights of both."""
-    codes = _codes(integer)
+    codes, whole = _codes(integer), _serialized(integer.model)
     floats = [integer.shadow[weights.initializer] for weights in integer_weights(integer.model)]
     return {
         "weights": sum(tensor.size for tensor in codes),
         "float ONNX": len(float_file),
-        "INT8 ONNX": len(_serialized(integer.model)),
+        "INT8 ONNX": len(whole),
         "zip of float weights": _zipped(floats),
         "zip of INT8 weights": _zipped(codes),
-        "packed": len(pack_graph(_serialized(integer.model))),
+        "packed": len(pack_graph(whole)),
     }
 
 

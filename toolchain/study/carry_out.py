@@ -96,13 +96,12 @@ def study(
     folder = out / (name if scale == 1 else f"{name}-scale-{scale:g}")
     with _writing(folder, out):
         costs = measure_costs(scaled, runs) if chosen.costs else {}
+        pictures, shown = draw_pictures(scaled, runs, images=paper_images, out=out, folder=folder)
     rows = compare(chosen, runs, measures, with_paper=with_paper, costs=costs)
     told = _told(scaled, cells, asked, measures, images=runs[0].made["images"], with_paper=with_paper)
     left_out = {name for run in runs for row in run.measured.values() for name in row["skipped"]}
     if left_out:
         told.append(f"Left out of the attacks: {', '.join(sorted(left_out))}.")
-    with _writing(folder, out):
-        pictures, shown = draw_pictures(scaled, runs, images=measures[0].images, out=out, folder=folder)
     told += shown
     about = {
         "scale": scale,

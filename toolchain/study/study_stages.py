@@ -23,10 +23,8 @@ from ...bench.attacks.threat.threat_model import ThreatModel
 from ...runtime.files.atomic import write_whole
 from ...runtime.progress import ProgressCallback
 from ..compress.compressed import Compressed
-from ..pipeline.stages import Prepared, compress_dense, finish, read_network, train_dense
+from ..pipeline.stages import Prepared, compress_dense, finish, prepare_for, train_dense
 from ..recipe.recipe import Recipe
-from ..train.device import resolve_device
-from ..train.training_context import TrainingContext
 from .cell_graphs import cell_graphs, cell_sizes
 from .cell_recipe import Scaled
 from .finished_rows import finished_row
@@ -148,16 +146,9 @@ class StudyStages:
             for name, (cell, _) in self._cells[branch].items()
         )
 
-    def _prepared(self, recipe: Recipe) -> Prepared:
-        """The untrained network and the study's images, checked against the recipe."""
-        data = self._data.of(recipe)
-        source, graph = read_network(recipe, data)
-        training = TrainingContext(seed=recipe.seed, device=resolve_device(recipe.device))
-        return Prepared(data=data, source=source, graph=graph, given=None, training=training, marks={})
-
     def _dense(self, name: str, recipe: Recipe) -> tuple[Prepared, float]:
         """With the network trained, or read from its checkpoint; and its processor seconds."""
-        prepared, clock = self._for(self._prepared(recipe), name, self._out / "trained" / name)
+        prepared, clock = self._for(prepare_for(recipe, self._data.of(recipe)), name, self._out / "trained" / name)
         train_dense(recipe, prepared)
         return prepared, clock.total
 

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from hardtemper.export.lower import FloatGraph
-from hardtemper.export.proofs import parity
 from hardtemper.export.proofs.parity import ActivationParity, ParityReport, check_exact, check_parity
 from hardtemper.export.quantization.quantize import IntegerGraph
 from hardtemper.export.twin.twin import Twin
@@ -44,7 +43,9 @@ def test_large_activations_come_in_smaller_batches(
     images, done = pixels(7, SHAPE), []  # and four extreme ones
     whole = check_parity(residual_integer.model, images)
     (one,) = {sum(a.elements for a in whole.activations) // len(images)}
-    monkeypatch.setattr(parity, "_MOST_BYTES", 4 * 3 * (one + 10))  # float32 of three images, their 10 logits among it
+    monkeypatch.setattr(
+        "hardtemper.export.batch_size.MOST_BYTES", 4 * 3 * (one + 10)
+    )  # float32 of three images, their 10 logits among it
     parts = check_parity(residual_integer.model, images, progress=lambda _, n, *__: done.append(n))
     assert done == [3, 6, 9, 11]
     assert parts == whole

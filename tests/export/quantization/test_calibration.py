@@ -175,7 +175,7 @@ def test_large_values_come_in_smaller_batches(
 
     whole, grids = found()
     assert whole == [32, 64, 70]
-    monkeypatch.setattr("hardtemper.export.quantization.calibration._MOST_BYTES", 20 * 2 * 27 * 4)
+    monkeypatch.setattr("hardtemper.export.batch_size.MOST_BYTES", 20 * 2 * 27 * 4)
     assert found() == ([20, 40, 60, 70], grids)
-    monkeypatch.setattr("hardtemper.export.quantization.calibration._MOST_BYTES", 1)
+    monkeypatch.setattr("hardtemper.export.batch_size.MOST_BYTES", 1)
     assert found() == (list(range(1, 71)), grids)

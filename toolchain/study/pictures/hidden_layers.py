@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import onnx
 
-__all__ = ["last_layers"]
+__all__ = ["LAYERS", "last_layers"]
 
-_LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
+LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 _FOLLOW = frozenset({"Add", "Clip", "DequantizeLinear", "Gelu", "QuantizeLinear", "Relu"})
 
 
@@ -25,7 +25,7 @@ def last_layers(graph: onnx.GraphProto, count: int) -> dict[int, str]:
             continue
         for name in node.input:
             readers.setdefault(name, []).append(node)
-        if node.op_type in _LAYERS and node.input[1] in constant:
+        if node.op_type in LAYERS and node.input[1] in constant:
             layers.append(node.output[0])
     numbered = list(enumerate(layers, start=1))[-count:]
     return {number: _behind(name, readers, constant) for number, name in numbered}

@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 from onnx import numpy_helper
 
 from ...compress.sharing.integer_weights import integer_weights
+from .hidden_layers import LAYERS
 
 __all__ = ["layer_weights"]
-
-_LAYERS = frozenset({"Conv", "Gemm", "MatMul"})
 
 
 def layer_weights(path: Path) -> list[NDArray[np.float32]]:
@@ -30,5 +29,5 @@ def layer_weights(path: Path) -> list[NDArray[np.float32]]:
     return [
         numpy_helper.to_array(stored[node.input[1]])
         for node in model.graph.node
-        if node.op_type in _LAYERS and node.input[1] in stored
+        if node.op_type in LAYERS and node.input[1] in stored
     ]
